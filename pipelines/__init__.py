@@ -1,0 +1,1 @@
+"""Offline: what learns."""

@@ -1,0 +1,188 @@
+"""The spec of an update: YAML in, every problem at once, frozen models out.
+
+Nothing here imports torch or ray. Paths in a spec are relative to the spec's file; `load_spec` makes them absolute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from pipelines.method_config import AnyMethodConfig, Scenario
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(_Section):
+    """The base model: a Hub id, a local folder, or the short name of an installed model package."""
+
+    name: Annotated[str, Field(min_length=1)]
+    kind: Literal["classifier"] = "classifier"
+    pooling: Literal["mean", "cls"] = "mean"
+
+
+class TaskSpec(_Section):
+    """One task of the stream: where its splits lie."""
+
+    name: Name
+    train: Annotated[str, Field(min_length=1)]
+    validation: str | None = None
+    test: str | None = None
+
+
+class StreamSpec(_Section):
+    """One data set cut into tasks, by the values of a column or by classes."""
+
+    train: Annotated[str, Field(min_length=1)]
+    validation: str | None = None
+    test: str | None = None
+    by: str | None = None
+    classes_per_task: PositiveInt | None = None
+    order: Literal["sorted", "given"] | NonNegativeInt = "sorted"
+
+    @model_validator(mode="after")
+    def _one_cut(self) -> StreamSpec:
+        if (self.by is None) == (self.classes_per_task is None):
+            raise ValueError(
+                "a stream is cut by exactly one of `by` (a column) or `classes_per_task`"
+            )
+        return self
+
+
+SplitPaths = TypeVar("SplitPaths", TaskSpec, StreamSpec)
+
+
+class ColumnsSpec(_Section):
+    """Names of the columns that hold the text and the label."""
+
+    text: str = "text"
+    label: str = "label"
+
+
+class DataSpec(_Section):
+    """How data is read and checked."""
+
+    strict: bool = False
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    memory_budget_mb: PositiveFloat = 4096.0
+
+
+class TrainingSpec(_Section):
+    """How one task is learned. `batch_size` counts the rows of an optimizer step over all workers."""
+
+    num_epochs: PositiveInt = 3
+    learning_rate: PositiveFloat = 5e-5
+    head_learning_rate: PositiveFloat | None = None
+    batch_size: PositiveInt = 32
+    max_length: Annotated[int, Field(ge=4)] = 128
+    seed: NonNegativeInt = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    weight_decay: NonNegativeFloat = 0.01
+    warmup_fraction: Fraction = 0.1
+    schedule: Literal["linear", "constant"] = "linear"
+    max_grad_norm: PositiveFloat | None = 1.0
+    gradient_accumulation_steps: PositiveInt = 1
+    checkpoint_every_steps: PositiveInt | None = 500
+
+
+class ScalingSpec(_Section):
+    """Ray Train workers; `num_workers: 0` runs the same loop inside the driver."""
+
+    num_workers: NonNegativeInt = 0
+    cpus_per_worker: PositiveFloat = 1.0
+    gpus_per_worker: NonNegativeFloat = 0.0
+    sharding: Literal["data"] = "data"
+    max_failures: NonNegativeInt = 3
+
+
+class GateSpec(_Section):
+    """The rule that lets a version become champion, measured on validation data."""
+
+    max_forgetting: Fraction = 0.02
+    min_accuracy: Fraction = 0.0
+    decide_over: Literal["own_labels", "all_labels"] = "own_labels"
+
+
+class RoutingSpec(_Section):
+    """How `auto` requests find their task. `accept_fraction` is the share of in-scope text that must be accepted."""
+
+    accept_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class TuneSpec(_Section):
+    """Search space of a study; read by `ratchet tune` only."""
+
+    parameters: dict[str, dict[str, Any]]
+    num_trials: PositiveInt = 24
+
+
+class UpdateSpec(_Section):
+    """Everything about one update. See `configs/quickstart/` for complete examples."""
+
+    lineage: Name
+    model: ModelSpec
+    scenario: Scenario = "class_incremental"
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1)] | None = None
+    stream: StreamSpec | None = None
+    columns: ColumnsSpec = ColumnsSpec()
+    data: DataSpec = DataSpec()
+    preset: str | None = None
+    methods: tuple[AnyMethodConfig, ...] = ()
+    joint: bool = False
+    training: TrainingSpec = TrainingSpec()
+    scaling: ScalingSpec = ScalingSpec()
+    gate: GateSpec = GateSpec()
+    routing: RoutingSpec = RoutingSpec()
+    tune: TuneSpec | None = None
+
+    def with_paths_under(self, folder: Path) -> UpdateSpec:
+        """The same spec with every relative local path made absolute below `folder`."""
+        changes: dict[str, Any] = {}
+        if self.tasks is not None:
+            changes["tasks"] = tuple(_absolute(task, folder) for task in self.tasks)
+        if self.stream is not None:
+            changes["stream"] = _absolute(self.stream, folder)
+        local_model = folder / self.model.name
+        if self.model.name.startswith((".", "/")) or (
+            "/" in self.model.name and local_model.is_dir()
+        ):
+            changes["model"] = self.model.model_copy(update={"name": str(local_model.resolve())})
+        return self.model_copy(update=changes)
+
+
+def _absolute(section: SplitPaths, folder: Path) -> SplitPaths:
+    paths = {split: getattr(section, split) for split in ("train", "validation", "test")}
+    return section.model_copy(
+        update={
+            split: absolute_uri(path, folder) for split, path in paths.items() if path is not None
+        }
+    )
+
+
+def absolute_uri(path: str, folder: Path) -> str:
+    """`path` below `folder` when it is a relative local path; URIs with a scheme stay as they are."""
+    if "://" in path:
+        return path
+    return str((folder / path).resolve()) if not Path(path).is_absolute() else path
+
+
+def spec_as_dict(spec: UpdateSpec) -> Mapping[str, Any]:
+    """The spec as plain JSON values, without what was left at its default of None."""
+    return spec.model_dump(mode="json", exclude_none=True)

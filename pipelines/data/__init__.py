@@ -1,0 +1,1 @@
+"""Reading, checking, tokenizing and batching of task data."""

@@ -1,0 +1,1 @@
+"""The accuracy matrix and every number made of it."""

@@ -1,0 +1,1 @@
+"""Ideas against forgetting: one file a method."""

@@ -1,0 +1,1 @@
+"""The loop over one task and the trainer over the stream."""

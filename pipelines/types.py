@@ -1,0 +1,166 @@
+"""What flows through training: a task, a batch of rows, and the context that methods see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pipelines.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named data set with a label set, at its place in a lineage.
+
+    Attributes:
+        id: Position in the lineage, from 0.
+        name: Unique in the lineage.
+        class_ids: Positions of the task's labels in the lineage's label list, ascending.
+        stage: The stage (row of the accuracy matrix) that taught it.
+    """
+
+    id: int
+    name: str
+    class_ids: tuple[int, ...]
+    stage: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for one forward pass.
+
+    Attributes:
+        inputs: What the backbone takes, `input_ids` and `attention_mask`, each [rows, seq].
+        targets: Class ids over the lineage's label list, [rows], int64.
+        weights: Weight of each row in the task loss, [rows], float32.
+        task_ids: The task of each row, [rows], int64.
+        rows: Index of each row in the split it came from, [rows], int64; -1 for rows that a method appended.
+        parts: Named runs of rows; `new` is always there.
+        extras: What methods attach to rows, each [rows, ...].
+    """
+
+    inputs: dict[str, Tensor]
+    targets: Tensor
+    weights: Tensor
+    task_ids: Tensor
+    rows: Tensor
+    parts: dict[str, slice]
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.targets.shape[0])
+
+    def extended(self, name: str, other: Batch) -> Batch:
+        """This batch with the rows of another appended as the part `name`, padded to the longer of the two."""
+        inputs = {}
+        for key, mine in self.inputs.items():
+            width = max(mine.shape[1], other.inputs[key].shape[1])
+            pads = [_padded(tensor, width) for tensor in (mine, other.inputs[key])]
+            inputs[key] = torch.cat(pads)
+        return replace(
+            self,
+            inputs=inputs,
+            targets=torch.cat([self.targets, other.targets]),
+            weights=torch.cat([self.weights, other.weights]),
+            task_ids=torch.cat([self.task_ids, other.task_ids]),
+            rows=torch.cat([self.rows, torch.full_like(other.rows, -1)]),
+            parts={**self.parts, name: slice(len(self), len(self) + len(other))},
+        )
+
+    def part(self, name: str) -> Batch:
+        """The rows of one part as a batch of their own (extras left out)."""
+        rows = self.parts[name]
+        return Batch(
+            inputs={key: value[rows] for key, value in self.inputs.items()},
+            targets=self.targets[rows],
+            weights=self.weights[rows],
+            task_ids=self.task_ids[rows],
+            rows=self.rows[rows],
+            parts={"new": slice(0, rows.stop - rows.start)},
+        )
+
+
+def _padded(tensor: Tensor, width: int) -> Tensor:
+    """Right-pad [rows, seq] with zeros: the attention mask hides whatever token id 0 means."""
+    return torch.nn.functional.pad(tensor, (0, width - tensor.shape[1]))
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one forward pass gives.
+
+    Attributes:
+        logits: Over every class the heads know, [rows, classes], float32; classes that a row may not be
+            given are -inf.
+        features: Pooled and handed to the heads, [rows, dim].
+    """
+
+    logits: Tensor
+    features: Tensor
+
+
+class Workers(Protocol):
+    """The other workers of an update, as methods may see them."""
+
+    rank: int
+    world_size: int
+
+    def sum(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its sum over the workers, in place."""
+        ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every worker, in order of rank."""
+        ...
+
+
+@dataclass
+class TaskContext:
+    """What a method may know while a stage of the stream is being learned.
+
+    Attributes:
+        model: The model being taught.
+        tasks: The tasks of this stage: one, except when tasks are learned jointly.
+        seen: Every task learned before this stage.
+        workers: Sums over the worker group. Never edit gradients from rank-local numbers: the ranks drift apart.
+        generator: The rank's own random numbers, saved with every checkpoint.
+        batches: Makes one pass over this worker's shard of the stage's training rows, in a fixed order.
+        validation: The same over the validation rows of one task seen, whole on every worker.
+        step: Optimizer steps done in this stage.
+        epoch: Epoch within this stage, from 0.
+        texts: Training texts by row, to be remembered by replay.
+        autocast: A context manager that sets the precision of the forward pass.
+    """
+
+    model: Classifier
+    tasks: tuple[Task, ...]
+    seen: tuple[Task, ...]
+    workers: Workers
+    generator: torch.Generator
+    batches: Callable[[], Iterator[Batch]]
+    validation: Callable[[int], Iterator[Batch]]
+    texts: Callable[[list[int]], list[str]]
+    autocast: Callable[[], Any]
+    step: int = 0
+    epoch: int = 0
+
+    @property
+    def task(self) -> Task:
+        """The task being learned (the last of the stage when several are learned jointly)."""
+        return self.tasks[-1]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing was learned before this stage."""
+        return not self.seen
+
+    def mean_across_workers(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over the workers, in place."""
+        if self.workers.world_size > 1:
+            self.workers.sum(tensors)
+            torch._foreach_div_(tensors, self.workers.world_size)

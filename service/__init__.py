@@ -1,0 +1,1 @@
+"""Online: what users talk to."""
