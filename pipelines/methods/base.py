@@ -1,0 +1,173 @@
+"""The one abstraction: a method against forgetting, and a stack of them.
+
+The training loop knows one object with these hooks and no method by name. Override only what the idea needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from pipelines.errors import VersionError
+from pipelines.models.classifier import Classifier
+from pipelines.types import Batch, Output, Task, TaskContext
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """One remembered example, as it is written to a version."""
+
+    text: str
+    task_id: int
+    class_id: int
+
+
+@dataclass
+class MethodState:
+    """What a method must not lose: tensors, plain JSON values, and remembered examples."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    rows: list[MemoryRow] = field(default_factory=list)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the tensors and of the remembered text."""
+        tensors = sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+        return tensors + sum(len(row.text.encode()) + 16 for row in self.rows)
+
+
+class Method:
+    """An idea against forgetting. Every hook has a default that does nothing.
+
+    Class attributes:
+        trains: False for methods that learn without gradient steps (one pass, no optimizer).
+    """
+
+    trains = True
+
+    def expand(self, model: Classifier, task: Task) -> None:
+        """Add the structure of a task. Replayed for past tasks on restore, without data."""
+
+    def activate(self, model: Classifier, task_id: int) -> None:
+        """Choose the parameters of a task. Serving calls it too."""
+
+    def begin_task(self, ctx: TaskContext) -> None:
+        """Take snapshots and decide what trains, before the first batch of a stage."""
+
+    def begin_epoch(self, ctx: TaskContext) -> None:
+        """Change what trains at an epoch's start; the loop looks again at what is trainable."""
+
+    def extend_batch(self, ctx: TaskContext, batch: Batch) -> Batch:
+        """Append named, weighted rows, so that one forward covers all."""
+        return batch
+
+    def loss(self, ctx: TaskContext, batch: Batch, output: Output) -> Tensor | None:
+        """A term added to the task loss: a mean over the rows it concerns."""
+        return None
+
+    def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
+        """Change `.grad` after the average over workers and before the clip."""
+
+    def after_step(self, ctx: TaskContext, batch: Batch, output: Output) -> None:
+        """Look at what an optimizer step just did."""
+
+    def end_task(self, ctx: TaskContext) -> None:
+        """Keep what later tasks need: importances, memory, statistics."""
+
+    def state_dict(self) -> MethodState:
+        """Everything needed to go on, of this worker."""
+        return MethodState()
+
+    def load_state_dict(self, state: MethodState) -> None:
+        """Put back what `state_dict` gave."""
+
+    def merge_states(self, states: Sequence[MethodState]) -> MethodState:
+        """One state for a version out of every worker's; by default they are equal, and the first stands."""
+        return states[0]
+
+    def shard_state(self, state: MethodState, rank: int, world_size: int) -> MethodState:
+        """This worker's part of a merged state; by default all of it."""
+        return state
+
+
+class MethodStack(Method):
+    """Methods in order of execution, as one method."""
+
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self.methods = dict(methods)
+
+    @property
+    def learns_by_gradient(self) -> bool:
+        """Whether any gradient step is taken at all."""
+        return all(method.trains for method in self.methods.values())
+
+    def expand(self, model: Classifier, task: Task) -> None:
+        """Every method adds its structure, in order."""
+        for method in self.methods.values():
+            method.expand(model, task)
+
+    def activate(self, model: Classifier, task_id: int) -> None:
+        """Every method chooses its parameters, in order."""
+        for method in self.methods.values():
+            method.activate(model, task_id)
+
+    def begin_task(self, ctx: TaskContext) -> None:
+        """Every method prepares, in order."""
+        for method in self.methods.values():
+            method.begin_task(ctx)
+
+    def begin_epoch(self, ctx: TaskContext) -> None:
+        """Every method looks at the epoch, in order."""
+        for method in self.methods.values():
+            method.begin_epoch(ctx)
+
+    def extend_batch(self, ctx: TaskContext, batch: Batch) -> Batch:
+        """Each method appends to what the one before left."""
+        for method in self.methods.values():
+            batch = method.extend_batch(ctx, batch)
+        return batch
+
+    def loss(self, ctx: TaskContext, batch: Batch, output: Output) -> Tensor | None:
+        """The sum of the methods' terms, or None when there is none."""
+        total: Tensor | None = None
+        for method in self.methods.values():
+            term = method.loss(ctx, batch, output)
+            if term is not None:
+                total = term if total is None else total + term
+        return total
+
+    def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
+        """Every method edits the gradients that the one before left."""
+        for method in self.methods.values():
+            method.edit_gradients(ctx, batch)
+
+    def after_step(self, ctx: TaskContext, batch: Batch, output: Output) -> None:
+        """Every method looks at the step, in order."""
+        for method in self.methods.values():
+            method.after_step(ctx, batch, output)
+
+    def end_task(self, ctx: TaskContext) -> None:
+        """Every method keeps what it needs, in order."""
+        for method in self.methods.values():
+            method.end_task(ctx)
+
+    def state_dicts(self) -> dict[str, MethodState]:
+        """The state of every method, by type."""
+        return {name: method.state_dict() for name, method in self.methods.items()}
+
+    def load_state_dicts(self, states: Mapping[str, MethodState]) -> None:
+        """Put back the state of every method.
+
+        Raises:
+            VersionError: A state is missing or belongs to a method that is not in the stack.
+        """
+        if states.keys() != self.methods.keys():
+            raise VersionError(
+                f"saved method states are for {sorted(states)}, and the stack has {sorted(self.methods)}"
+            )
+        for name, method in self.methods.items():
+            method.load_state_dict(states[name])
