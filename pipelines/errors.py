@@ -7,6 +7,7 @@
     ├── ModelError        (ValueError)        a model that cannot be loaded or does not fit
     ├── VersionError      (ValueError)        a version on disk that is broken or not readable by this release
     ├── NotFoundError     (LookupError)       a lineage, version, task or file that does not exist
+    ├── BusyError         (RuntimeError)      a lineage that another update is changing
     ├── DivergedError     (ArithmeticError)   a loss or gradient that is not finite
     └── TrackingError     (ConnectionError)   the tracking server cannot be reached
 
@@ -93,6 +94,10 @@ class VersionError(RatchetError, ValueError):
 
 class NotFoundError(RatchetError, LookupError):
     """A lineage, version, task or file that does not exist."""
+
+
+class BusyError(RatchetError, RuntimeError):
+    """A lineage that another update is changing; names the process that holds it."""
 
 
 class DivergedError(RatchetError, ArithmeticError):
