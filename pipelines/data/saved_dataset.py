@@ -1,0 +1,52 @@
+"""Reading a Hugging Face data set that was saved with `save_to_disk`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from fsspec.spec import AbstractFileSystem
+
+from pipelines.data.readers import Broken, Record, missing_columns
+
+
+def read_saved_dataset(
+    filesystem: AbstractFileSystem, folder: str, columns: Sequence[str]
+) -> Iterator[Record]:
+    """Rows of a saved data set; class numbers become their names, the line is the row from 1."""
+    try:
+        import datasets  # an optional dependency: only these folders need it
+    except ImportError:
+        yield (
+            1,
+            Broken(
+                "a saved Hugging Face data set is read with the package `datasets`",
+                hint="Install it: pip install 'ratchet[huggingface]'",
+            ),
+        )
+        return
+    try:
+        saved = datasets.load_from_disk(filesystem.unstrip_protocol(folder))
+    except (OSError, ValueError, KeyError) as error:
+        yield 1, Broken(f"not a readable saved data set ({error})")
+        return
+    if not isinstance(saved, datasets.Dataset):
+        yield 1, Broken("a saved data set of several splits", hint="Name the folder of one split")
+        return
+    if not set(columns) <= set(saved.column_names):
+        yield 1, missing_columns(saved.column_names, columns)
+        return
+    names: list[Any] = [getattr(saved.features[column], "names", None) for column in columns]
+    line = 0
+    for batch in saved.select_columns(list(dict.fromkeys(columns))).iter(batch_size=16_384):
+        values = [cast(dict[str, list[Any]], batch)[column] for column in columns]
+        for row in zip(*values, strict=True):
+            line += 1
+            yield line, [_named(value, of) for value, of in zip(row, names, strict=True)]
+
+
+def _named(value: Any, names: Sequence[str] | None) -> Any:
+    """The name of a class number; -1 is how the format marks a row without a label."""
+    if names is None or not isinstance(value, int):
+        return value
+    return names[value] if value >= 0 else None

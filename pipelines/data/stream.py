@@ -1,0 +1,98 @@
+"""The stream of an update: its tasks, read, cut and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.config import StreamSpec, TaskSpec, UpdateSpec
+from pipelines.data.checks import check_tasks
+from pipelines.data.cutting import Draft, cut_stream, cut_validation
+from pipelines.data.findings import Findings
+from pipelines.data.rows import Rows, TaskRows
+from pipelines.data.sources import read_rows
+
+__all__ = ["Stream", "TaskRows", "load_stream"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The tasks of an update in the order in which they are taught.
+
+    Attributes:
+        tasks: The tasks with their rows.
+        warnings: What is suspicious in the data or was done about it, one sentence each.
+    """
+
+    tasks: tuple[TaskRows, ...]
+    warnings: tuple[str, ...]
+
+
+def load_stream(
+    spec: UpdateSpec, taught_labels: Mapping[str, Sequence[str]] | None = None
+) -> Stream:
+    """Read, cut and check the data of an update.
+
+    A missing validation split is cut from train by `training.seed`, stratified by label, and a
+    warning says so.
+
+    Args:
+        spec: What is to be taught.
+        taught_labels: The labels of each task that the lineage has learned already, by name.
+
+    Raises:
+        DataError: With every problem found, each with file and line.
+    """
+    taught = dict(taught_labels or {})
+    findings = Findings(strict=spec.data.strict)
+    drafts = _drafts(spec, taught, findings)
+    cut = [draft for draft in drafts if draft.validation is None]
+    seed, fraction = spec.training.seed, spec.data.validation_fraction
+    tasks = tuple(cut_validation(draft, fraction, seed) for draft in drafts)
+    cut_by_classes = spec.stream is not None and spec.stream.classes_per_task is not None
+    check_tasks(tasks, spec.scenario, taught, findings, cut_by_classes=cut_by_classes)
+    findings.raise_errors()
+    warnings = [str(problem) for problem in findings.warnings]
+    if cut:
+        warnings.append(_cut_notice([draft.name for draft in cut], fraction, seed))
+    return Stream(tasks, tuple(warnings))
+
+
+def _cut_notice(names: Sequence[str], fraction: float, seed: int) -> str:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return (
+        f"validation is not given for {shown}: {fraction:.0%} of each label's training rows were "
+        f"cut off for it with seed {seed}"
+    )
+
+
+def _drafts(spec: UpdateSpec, taught: Mapping[str, object], findings: Findings) -> list[Draft]:
+    """The tasks before validation is cut and checks are made, but for those that cannot be read."""
+    if spec.stream is not None:
+        whole = _read_splits(spec, spec.stream, "stream", findings)
+        return [] if whole is None else cut_stream(whole, spec.stream, taught, findings)
+    listed = [_read_splits(spec, task, task.name, findings) for task in spec.tasks or ()]
+    return [draft for draft in listed if draft is not None]
+
+
+def _read_splits(
+    spec: UpdateSpec, section: TaskSpec | StreamSpec, name: str, findings: Findings
+) -> Draft | None:
+    group_column = section.by if isinstance(section, StreamSpec) else None
+    read: dict[str, Rows | None] = {}
+    for split in ("train", "validation", "test"):
+        uri = getattr(section, split)
+        if uri is None:
+            read[split] = None
+            continue
+        rows, problems = read_rows(uri, spec.columns, group_column)
+        findings.extend(problems)
+        if problems and len(rows) == 0:
+            name = (
+                ""  # nothing can be said of a task without its rows, but read the other splits too
+            )
+        read[split] = rows
+    train = read["train"]
+    if not name or train is None:
+        return None
+    return Draft(name, train, read["validation"], read["test"])
