@@ -77,11 +77,15 @@ class ColumnsSpec(_Section):
 
 
 class DataSpec(_Section):
-    """How data is read and checked."""
+    """How data is read, checked and kept.
+
+    `max_held_out_rows` bounds the validation rows, and the test rows, of a task that a version carries.
+    """
 
     strict: bool = False
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     memory_budget_mb: PositiveFloat = 4096.0
+    max_held_out_rows: PositiveInt = 10_000
 
 
 class TrainingSpec(_Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +28,30 @@ class Task:
     name: str
     class_ids: tuple[int, ...]
     stage: int = 0
+
+
+def route_tasks(tasks: Sequence[Task]) -> Tensor:
+    """The task id of each class of the router, [route classes], int64.
+
+    The router numbers each (task, label) pair as a class of its own, task after task, also where tasks share
+    their class ids.
+    """
+    return torch.tensor([task.id for task in tasks for _ in task.class_ids])
+
+
+def route_classes(tasks: Sequence[Task], targets: Tensor, task_ids: Tensor) -> Tensor:
+    """The router's class of each row, [rows], from its class id and its task.
+
+    Args:
+        tasks: Every task of the lineage up to the rows', in order of id.
+        targets: Class ids, [rows].
+        task_ids: The task of each row, [rows].
+    """
+    offset, shifts = 0, []
+    for task in tasks:
+        shifts.append(offset - task.class_ids[0])
+        offset += len(task.class_ids)
+    return targets + torch.tensor(shifts, device=targets.device)[task_ids]
 
 
 @dataclass(frozen=True)
@@ -98,10 +122,17 @@ class Output:
         logits: Over every class the heads know, [rows, classes], float32; classes that a row may not be
             given are -inf.
         features: Pooled and handed to the heads, [rows, dim].
+        unmasked: The logits before any class was closed, [rows, classes]; None where nothing was.
     """
 
     logits: Tensor
     features: Tensor
+    unmasked: Tensor | None = None
+
+    @property
+    def all_logits(self) -> Tensor:
+        """Logits over every class, none closed, [rows, classes]."""
+        return self.logits if self.unmasked is None else self.unmasked
 
 
 class Workers(Protocol):
@@ -127,13 +158,16 @@ class TaskContext:
         model: The model being taught.
         tasks: The tasks of this stage: one, except when tasks are learned jointly.
         seen: Every task learned before this stage.
-        workers: Sums over the worker group. Never edit gradients from rank-local numbers: the ranks drift apart.
+        workers: Sums over the worker group. Never edit gradients from rank-local numbers: the
+            ranks drift apart.
         generator: The rank's own random numbers, saved with every checkpoint.
-        batches: Makes one pass over this worker's shard of the stage's training rows, in a fixed order.
+        batches: Makes one pass over this worker's shard of the stage's training rows, in a fixed
+            order.
         validation: The same over the validation rows of one task seen, whole on every worker.
         step: Optimizer steps done in this stage.
         epoch: Epoch within this stage, from 0.
         texts: Training texts by row, to be remembered by replay.
+        tokenize: Texts -> token ids of each, cut to the longest length of this update.
         autocast: A context manager that sets the precision of the forward pass.
     """
 
@@ -145,6 +179,7 @@ class TaskContext:
     batches: Callable[[], Iterator[Batch]]
     validation: Callable[[int], Iterator[Batch]]
     texts: Callable[[list[int]], list[str]]
+    tokenize: Callable[[list[str]], list[list[int]]]
     autocast: Callable[[], Any]
     step: int = 0
     epoch: int = 0

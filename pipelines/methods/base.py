@@ -45,9 +45,14 @@ class Method:
 
     Class attributes:
         trains: False for methods that learn without gradient steps (one pass, no optimizer).
+        exact: True for methods whose statistics need float32 whatever the precision of the rest.
     """
 
     trains = True
+    exact = False
+
+    def foresee(self, model: Classifier, tasks: Sequence[Task]) -> None:
+        """Be told every task of the update before the first is taught."""
 
     def expand(self, model: Classifier, task: Task) -> None:
         """Add the structure of a task. Replayed for past tasks on restore, without data."""
@@ -104,6 +109,16 @@ class MethodStack(Method):
     def learns_by_gradient(self) -> bool:
         """Whether any gradient step is taken at all."""
         return all(method.trains for method in self.methods.values())
+
+    @property
+    def needs_float32(self) -> bool:
+        """Whether some method is exact in float32 only."""
+        return any(method.exact for method in self.methods.values())
+
+    def foresee(self, model: Classifier, tasks: Sequence[Task]) -> None:
+        """Every method is told, in order."""
+        for method in self.methods.values():
+            method.foresee(model, tasks)
 
     def expand(self, model: Classifier, task: Task) -> None:
         """Every method adds its structure, in order."""

@@ -156,6 +156,13 @@ class Classifier(nn.Module):
         """Whether nothing below the heads trains, so that features can be computed once."""
         return not any(parameter.requires_grad for parameter in self.backbone.parameters())
 
+    @property
+    def has_task_adapters(self) -> bool:
+        """Whether tasks have adapters of their own."""
+        return isinstance(self.backbone, PeftModel) and any(
+            name.startswith("task_") for name in self.backbone.peft_config
+        )
+
     def learned_state(self) -> dict[str, Tensor]:
         """Every tensor that differs from the base model: heads, adapters, and the backbone if it trains."""
         state = {}

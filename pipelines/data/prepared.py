@@ -1,0 +1,65 @@
+"""Everything a worker group learns from, tokenized once by the driver and read by every worker."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from pipelines.data.batching import BatchRows
+from pipelines.data.tokens import TokenizedRows
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Validation and test rows of one task, kept side by side: one pass measures both.
+
+    Attributes:
+        rows: Validation rows first, then test rows.
+        num_validation: How many of them are validation rows.
+    """
+
+    rows: TokenizedRows
+    num_validation: int
+
+    @property
+    def validation(self) -> slice:
+        """The validation rows."""
+        return slice(0, self.num_validation)
+
+    @property
+    def test(self) -> slice:
+        """The test rows; the validation rows again where there are none."""
+        if self.num_validation == len(self.rows):
+            return self.validation
+        return slice(self.num_validation, len(self.rows))
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Training rows by stage and held-out rows by task id."""
+
+    train: dict[int, BatchRows]
+    held_out: dict[int, HeldOut]
+
+
+def save_rows(rows: TokenizedRows, path: Path) -> None:
+    """Write tokenized rows as `path`.safetensors and their texts as `path`.json."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "tokens": rows.tokens.contiguous(),
+        "offsets": rows.offsets.contiguous(),
+        "targets": rows.targets.contiguous(),
+        "task_ids": rows.task_ids.contiguous(),
+    }
+    save_file(tensors, path.with_suffix(".safetensors"))
+    path.with_suffix(".json").write_text(json.dumps(list(rows.texts)), encoding="utf-8")
+
+
+def load_rows(path: Path) -> TokenizedRows:
+    """The rows that `save_rows` wrote."""
+    tensors = load_file(path.with_suffix(".safetensors"))
+    texts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return TokenizedRows(**tensors, texts=texts)

@@ -1,0 +1,206 @@
+"""Measures every task seen, with and without the task id, looking again only at what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.data.batching import ordered_batches
+from pipelines.data.prepared import HeldOut
+from pipelines.data.tokens import TokenizedRows
+from pipelines.methods.base import Method
+from pipelines.models.classifier import Classifier
+from pipelines.models.feature_table import feature_table
+from pipelines.models.prototype_router import Router
+from pipelines.models.router_statistics import RouterStatistics
+from pipelines.types import Task, Workers, route_tasks
+
+EVALUATION_ROWS = 64
+NO_CLASS = -1
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """Accuracies of one task, in [0, 1].
+
+    Attributes:
+        validation_own: Over the task's own labels (the task id is given), on validation data.
+        validation_all: Over all labels seen (no task id), or None where that makes no sense.
+        test_own: Over the task's own labels, on test data.
+        test_all: Over all labels seen, on test data, or None.
+        num_validation: Validation rows behind the figures.
+    """
+
+    validation_own: float
+    validation_all: float | None
+    test_own: float
+    test_all: float | None
+    num_validation: int
+
+
+class Evaluator:
+    """Evaluates tasks as the stream goes on.
+
+    Features of a task are kept with the fingerprint of the parameters that made them; while the fingerprint
+    stays the same, only the heads are applied again.
+
+    Args:
+        model: The model.
+        stack: Its methods, to activate a task.
+        labels: Label of each class id.
+        workers: The worker group; each rank evaluates its shard of the rows.
+        autocast: Precision of the forward pass.
+        without_task_id: Whether accuracies without the task id are wanted.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        stack: Method,
+        labels: Sequence[str],
+        workers: Workers,
+        autocast: Callable[[], Any],
+        without_task_id: bool,
+    ) -> None:
+        self.model = model
+        self.stack = stack
+        self.workers = workers
+        self.autocast = autocast
+        self.without_task_id = without_task_id
+        self.held_out: dict[int, HeldOut] = {}
+        self.num_forwards = 0
+        self._label_ids = torch.tensor([labels.index(label) for label in labels])
+        self._features: dict[int, tuple[str, Tensor]] = {}
+        self._base_features: dict[int, Tensor] = {}
+
+    @property
+    def routes(self) -> bool:
+        """Whether the task must be inferred before a label can be given."""
+        return self.without_task_id and self.model.head.layout == "per_task"
+
+    def evaluate(self, seen: Sequence[Task], statistics: RouterStatistics) -> dict[int, TaskScores]:
+        """Measure every task seen.
+
+        Args:
+            seen: All tasks taught so far.
+            statistics: What the router knows, for models that need the task inferred.
+        """
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            router = statistics.fit(route_tasks(seen)) if self.routes else None
+            prints = self._fingerprints(seen)
+            return {task.id: self._score(task, seen, router, prints[task.id]) for task in seen}
+        finally:
+            self.model.train(was_training)
+
+    def base_features(self, task_id: int) -> Tensor:
+        """Base features of a task's validation and test rows, computed once, [rows, base_width]."""
+        if self.model.reads_base_features and task_id in self._features:
+            return self._features[task_id][1]
+        if task_id not in self._base_features:
+            rows = self.held_out[task_id].rows
+            self._base_features[task_id] = self._forward(rows, self.model.base_features)
+        return self._base_features[task_id]
+
+    def _score(
+        self, task: Task, seen: Sequence[Task], router: Router | None, fingerprint: str
+    ) -> TaskScores:
+        held = self.held_out[task.id]
+        targets = self._label_ids[held.rows.targets]
+        logits = self._logits(task, fingerprint)
+        own = self._right(self._best(logits, task.class_ids), targets)
+        everything: Tensor | None = None
+        if router is not None:
+            everything = self._right(self._routed(task, seen, logits, router), targets)
+        elif self.without_task_id:
+            known = sorted({index for other in seen for index in other.class_ids})
+            everything = self._right(self._best(logits, known), targets)
+        return TaskScores(
+            validation_own=_mean(own[held.validation]),
+            validation_all=None if everything is None else _mean(everything[held.validation]),
+            test_own=_mean(own[held.test]),
+            test_all=None if everything is None else _mean(everything[held.test]),
+            num_validation=held.num_validation,
+        )
+
+    def _logits(self, task: Task, fingerprint: str) -> Tensor:
+        known = self._features.get(task.id)
+        if known is None or known[0] != fingerprint:
+            self.stack.activate(self.model, task.id)
+            features = self._forward(self.held_out[task.id].rows, self.model.features)
+            self._features[task.id] = (fingerprint, features)
+        features = self._features[task.id][1]
+        with torch.no_grad():
+            return self.model.heads(features.to(self.model.device)).float().cpu()
+
+    def _routed(self, task: Task, seen: Sequence[Task], logits: Tensor, router: Router) -> Tensor:
+        """Class ids after routing, [rows]: each row is answered by the task that the router names."""
+        routes = router.scores(self.base_features(task.id)).task_scores.argmax(dim=-1)
+        answers = torch.full((len(routes),), NO_CLASS)
+        for other in seen:
+            rows = (routes == other.id).nonzero()[:, 0]
+            if len(rows) == 0:
+                continue
+            if other.id == task.id:
+                answers[rows] = self._best(logits[rows], task.class_ids)
+            elif self._share_labels(task, other):
+                answers[rows] = self._answers_of(other, task, rows)
+        return answers
+
+    def _answers_of(self, other: Task, task: Task, rows: Tensor) -> Tensor:
+        """What another task's parameters say of some rows of this task."""
+        self.stack.activate(self.model, other.id)
+        held = self.held_out[task.id].rows
+        parts = []
+        for start in range(0, len(rows), EVALUATION_ROWS):
+            batch = held.batch(rows[start : start + EVALUATION_ROWS], self.model.device)
+            with torch.no_grad(), self.autocast():
+                parts.append(self.model(batch.inputs).logits.float().cpu())
+        return self._best(torch.cat(parts), other.class_ids)
+
+    def _share_labels(self, one: Task, other: Task) -> bool:
+        mine = set(self._label_ids[list(one.class_ids)].tolist())
+        return bool(mine & set(self._label_ids[list(other.class_ids)].tolist()))
+
+    def _forward(
+        self, rows: TokenizedRows, compute: Callable[[Mapping[str, Tensor]], Tensor]
+    ) -> Tensor:
+        """Features of all rows [rows, width], each rank computing its shard."""
+        self.num_forwards += 1
+        shard = ordered_batches(
+            rows,
+            batch_size=EVALUATION_ROWS,
+            rank=self.workers.rank,
+            world_size=self.workers.world_size,
+            device=self.model.device,
+        )
+        table = feature_table(self.model, compute, len(rows), shard, self.workers, self.autocast)
+        return table.cpu()
+
+    def _fingerprints(self, seen: Sequence[Task]) -> dict[int, str]:
+        """What shapes each task's features; hashed once where all tasks share it."""
+        if self.model.reads_base_features:
+            return {task.id: "base" for task in seen}
+        if self.model.has_task_adapters:
+            return {task.id: self.model.fingerprint(task.id) for task in seen}
+        shared = self.model.fingerprint()
+        return {task.id: shared for task in seen}
+
+    def _best(self, logits: Tensor, class_ids: Sequence[int]) -> Tensor:
+        """The class with the largest logit among some, [rows]."""
+        index = torch.tensor(class_ids)
+        return index[logits[:, index].argmax(dim=-1)]
+
+    def _right(self, answers: Tensor, targets: Tensor) -> Tensor:
+        """Whether each answer carries the target's label, [rows], 0 or 1."""
+        labels = torch.where(answers >= 0, self._label_ids[answers.clamp(min=0)], NO_CLASS)
+        return (labels == targets).float()
+
+
+def _mean(right: Tensor) -> float:
+    return float(right.double().mean()) if len(right) else 0.0

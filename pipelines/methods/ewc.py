@@ -1,0 +1,103 @@
+"""Elastic weight consolidation: weights that old tasks depend on are held by a spring."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pipelines.method_config import EwcConfig
+from pipelines.methods.base import Method, MethodState
+from pipelines.methods.importance import squared_gradients
+from pipelines.methods.penalty import QuadraticPenalty
+from pipelines.models.heads import loss_mask
+from pipelines.types import Batch, Output, TaskContext
+
+
+class Ewc(Method):
+    """strength / 2 * sum_i F_i (theta_i - anchor_i)^2, its gradient added in closed form.
+
+    F is the diagonal Fisher information: the mean over examples of the per-example squared gradient of
+    log p(y | x), in eval mode. `labels: sampled` draws y from the model (the true Fisher), `observed` takes the
+    data's labels (the empirical one).
+
+    Source: Kirkpatrick 2017, arXiv:1612.00796; `decay` < 1 is the online form of Schwarz 2018, arXiv:1805.06370.
+    Deviation: `per_task` keeps the sum of all tasks' springs as one spring (importances added, anchors averaged
+    by them): the same gradient, and neither state nor time grows with the tasks.
+    """
+
+    def __init__(self, config: EwcConfig) -> None:
+        self.config = config
+        self.penalty = QuadraticPenalty()
+
+    def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
+        """Add strength * F * (theta - anchor) to the gradients."""
+        if self.config.strength > 0 and not ctx.is_first:
+            self.penalty.add_gradient(ctx.model.trainable(), self.config.strength)
+
+    def end_task(self, ctx: TaskContext) -> None:
+        """Measure the Fisher of what was trained and move the anchor."""
+        if self.config.strength == 0:
+            return
+        parameters = ctx.model.trainable()
+        found = squared_gradients(
+            ctx.model,
+            parameters,
+            _limited(ctx, self.config.max_examples),
+            self._log_likelihood(ctx),
+            autocast=ctx.autocast,
+        )
+        count = torch.tensor([float(found.num_examples)], device=ctx.model.device)
+        sums = [found.sums[name] for name in parameters]
+        ctx.workers.sum([*sums, count])
+        torch._foreach_div_(sums, count.clamp(min=1).item())
+        importance = dict(zip(parameters, sums, strict=True))
+        self.penalty.merge(
+            importance, parameters, decay=self.config.decay, per_task=self.config.per_task
+        )
+
+    def _log_likelihood(self, ctx: TaskContext):  # noqa: ANN202 - a closure of the engine's type
+        known = [task.id for task in (*ctx.seen, *ctx.tasks)]
+
+        def log_likelihood(batch: Batch, output: Output) -> Tensor:
+            """log p(y | x) of each row, [rows]."""
+            mask = loss_mask(ctx.model.head, known, batch.task_ids)
+            masked = output if mask is None else replace(output, logits=output.logits + mask)
+            log_probabilities = masked.logits.log_softmax(dim=-1)
+            labels = batch.targets
+            if self.config.labels == "sampled":
+                probabilities = log_probabilities.detach().exp().cpu()
+                labels = torch.multinomial(probabilities, 1, generator=ctx.generator)[:, 0]
+            return log_probabilities.gather(1, labels.to(batch.targets.device)[:, None])[:, 0]
+
+        return log_likelihood
+
+    def state_dict(self) -> MethodState:
+        """Importances and anchors by parameter name."""
+        return MethodState(tensors=dict(self.penalty.state_dict()))
+
+    def load_state_dict(self, state: MethodState) -> None:
+        """Put them back."""
+        self.penalty.load_state_dict(state.tensors)
+
+
+def _limited(ctx: TaskContext, max_examples: int | None):  # noqa: ANN202 - an iterator of batches
+    """This worker's batches; with a limit, an even share of it, spread over all lengths."""
+    if max_examples is None:
+        yield from ctx.batches()
+        return
+    share = -(-max_examples // ctx.workers.world_size)
+    batches = list(ctx.batches())
+    total = sum(len(batch) for batch in batches)
+    step = max(1, total // max(1, share))
+    for batch in batches:
+        keep = slice(None, None, step)
+        yield Batch(
+            inputs={key: value[keep] for key, value in batch.inputs.items()},
+            targets=batch.targets[keep],
+            weights=batch.weights[keep],
+            task_ids=batch.task_ids[keep],
+            rows=batch.rows[keep],
+            parts={"new": slice(0, len(batch.targets[keep]))},
+        )

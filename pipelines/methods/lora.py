@@ -1,0 +1,55 @@
+"""Low-rank adapters: one shared, or one a task that later tasks never touch. The adapters are PEFT's."""
+
+from __future__ import annotations
+
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, TaskType, get_peft_model
+from transformers import PreTrainedModel
+
+from pipelines.method_config import LoraConfig
+from pipelines.methods.base import Method
+from pipelines.models.classifier import Classifier
+from pipelines.types import Task
+
+SHARED_ADAPTER = "shared"
+
+
+class Lora(Method):
+    """W + (alpha / rank) B A in every linear layer of the backbone; see `LoraConfig`.
+
+    Source: Hu 2021, arXiv:2106.09685. Deviation: all linear layers, not only the attention's; B starts at zero,
+    so a new adapter starts as the base model itself, also in the middle of a lineage.
+    """
+
+    def __init__(self, config: LoraConfig) -> None:
+        self.config = config
+
+    def adapter_name(self, task_id: int) -> str:
+        """Name of the adapter that answers for a task."""
+        return f"task_{task_id:03d}" if self.config.per_task else SHARED_ADAPTER
+
+    def expand(self, model: Classifier, task: Task) -> None:
+        """Add the adapter of a task where it is missing."""
+        name = self.adapter_name(task.id)
+        if isinstance(model.backbone, PreTrainedModel):
+            model.keep_base()
+            model.backbone = get_peft_model(
+                model.backbone, self._peft_config(model), adapter_name=name
+            )
+        elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
+            model.backbone.add_adapter(name, self._peft_config(model))
+
+    def activate(self, model: Classifier, task_id: int) -> None:
+        """Let the adapter of a task answer, and train where training is on."""
+        assert isinstance(model.backbone, PeftModel), "expand() made it"
+        model.backbone.set_adapter(self.adapter_name(task_id))
+
+    def _peft_config(self, model: Classifier) -> PeftLoraConfig:
+        return PeftLoraConfig(
+            task_type=TaskType.FEATURE_EXTRACTION,
+            r=self.config.rank,
+            lora_alpha=self.config.alpha,  # pyright: ignore[reportArgumentType] - any number works
+            lora_dropout=self.config.dropout,
+            target_modules="all-linear",
+            base_model_name_or_path=model.name,
+        )

@@ -1,0 +1,150 @@
+"""The replay memory of one worker: which rows it keeps, and how it hands them out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pipelines.methods.base import MemoryRow
+from pipelines.methods.selection import class_quotas, herding, reservoir
+from pipelines.types import Batch, TaskContext
+
+
+class Memory:
+    """A bounded list of past rows.
+
+    Args:
+        capacity: Rows at most.
+        selection: How a row earns its place: `reservoir`, `class_balanced` or `herding`.
+    """
+
+    def __init__(
+        self, capacity: int, selection: Literal["reservoir", "class_balanced", "herding"]
+    ) -> None:
+        self.capacity = capacity
+        self.selection = selection
+        self.rows: list[MemoryRow] = []
+        self.num_seen = 0
+        self._tokens: list[Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def restore(self, rows: list[MemoryRow], num_seen: int) -> None:
+        """Put back what was remembered, and how many rows had been offered."""
+        self.rows = list(rows)
+        self.num_seen = num_seen
+        self._tokens = None
+
+    def draw(self, count: int, generator: torch.Generator) -> list[int]:
+        """Different rows, all equally likely."""
+        return torch.randperm(len(self.rows), generator=generator)[:count].tolist()
+
+    def batch(self, chosen: list[int], ctx: TaskContext) -> Batch:
+        """Remembered rows as a batch, tokenized once."""
+        if self._tokens is None:
+            ids = ctx.tokenize([row.text for row in self.rows])
+            self._tokens = [torch.tensor(row) for row in ids]
+        picked = [self._tokens[index] for index in chosen]
+        tokens = torch.nn.utils.rnn.pad_sequence(picked, batch_first=True)
+        lengths = torch.tensor([len(row) for row in picked])
+        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
+        device = ctx.model.device
+        rows = [self.rows[index] for index in chosen]
+        return Batch(
+            inputs={"input_ids": tokens.to(device), "attention_mask": mask.to(device)},
+            targets=torch.tensor([row.class_id for row in rows], device=device),
+            weights=torch.ones(len(rows), device=device),
+            task_ids=torch.tensor([row.task_id for row in rows], device=device),
+            rows=torch.full((len(rows),), -1, device=device),
+            parts={"new": slice(0, len(rows))},
+        )
+
+    def offer(self, ctx: TaskContext) -> None:
+        """Show the memory every row of this worker's shard of a stage, once."""
+        batches = list(ctx.batches())
+        index = torch.cat([batch.rows for batch in batches]).cpu() if batches else torch.zeros(0)
+        if len(index):
+            targets = torch.cat([batch.targets for batch in batches]).cpu()
+            task_ids = torch.cat([batch.task_ids for batch in batches]).cpu()
+            if self.selection == "reservoir":
+                self._offer_all(ctx, index, targets, task_ids)
+            else:
+                self._offer_by_class(ctx, batches, index, targets, task_ids)
+        elif self.selection != "reservoir":
+            self._shrink(ctx)
+        self.num_seen += len(index)
+        self._tokens = None
+
+    def _offer_all(
+        self, ctx: TaskContext, index: Tensor, targets: Tensor, task_ids: Tensor
+    ) -> None:
+        slots = reservoir(self.num_seen, len(index), self.capacity, ctx.generator)
+        kept = {slot: item for item, slot in enumerate(slots.tolist()) if slot >= 0}
+        places = sorted(kept)
+        fresh = _remembered(ctx, [kept[slot] for slot in places], index, targets, task_ids)
+        for slot, row in zip(places, fresh, strict=True):
+            if slot < len(self.rows):
+                self.rows[slot] = row
+            else:
+                self.rows.append(row)
+        del self.rows[self.capacity :]
+
+    def _offer_by_class(
+        self,
+        ctx: TaskContext,
+        batches: list[Batch],
+        index: Tensor,
+        targets: Tensor,
+        task_ids: Tensor,
+    ) -> None:
+        quotas = self._shrink(ctx)
+        features = _features(ctx, batches) if self.selection == "herding" else None
+        for class_id in sorted(set(targets.tolist())):
+            members = (targets == class_id).nonzero()[:, 0]
+            if features is None:
+                order = torch.randperm(len(members), generator=ctx.generator)
+            else:
+                order = herding(features[members], min(len(members), quotas[class_id]))
+            chosen = members[order[: quotas[class_id]]].tolist()
+            self.rows += _remembered(ctx, chosen, index, targets, task_ids)
+
+    def _shrink(self, ctx: TaskContext) -> dict[int, int]:
+        """Cut each old class to its new quota, keeping its first (best) rows; returns the quotas."""
+        head = ctx.model.head
+        known = {index for t in (*ctx.seen, *ctx.tasks) for index in head.task_classes[t.id]}
+        quotas = class_quotas(self.capacity, sorted(known))
+        kept: list[MemoryRow] = []
+        counts = dict.fromkeys(quotas, 0)
+        for row in self.rows:
+            if counts[row.class_id] < quotas[row.class_id]:
+                counts[row.class_id] += 1
+                kept.append(row)
+        self.rows = kept
+        return quotas
+
+
+def _remembered(
+    ctx: TaskContext, chosen: list[int], index: Tensor, targets: Tensor, task_ids: Tensor
+) -> list[MemoryRow]:
+    texts = ctx.texts([int(index[item]) for item in chosen])
+    return [
+        MemoryRow(text, int(task_ids[item]), int(targets[item]))
+        for text, item in zip(texts, chosen, strict=True)
+    ]
+
+
+@torch.no_grad()
+def _features(ctx: TaskContext, batches: list[Batch]) -> Tensor:
+    was_training = ctx.model.training
+    ctx.model.eval()
+    try:
+        parts = []
+        for batch in batches:
+            with ctx.autocast():
+                parts.append(ctx.model.features(batch.inputs).float().cpu())
+        return torch.cat(parts)
+    finally:
+        ctx.model.train(was_training)

@@ -1,0 +1,72 @@
+"""Replay: a bounded memory of past examples, mixed into the batches of new tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from pipelines.method_config import ReplayConfig
+from pipelines.methods.base import MemoryRow, Method, MethodState
+from pipelines.methods.memory import Memory
+from pipelines.types import Batch, TaskContext
+
+
+class Replay(Method):
+    """Rehearses a bounded memory; see `ReplayConfig`.
+
+    The memory is sharded: each worker keeps its share of the capacity, chosen from its shard of the data, and
+    draws from it. A task enters the memory at its end, each of its rows offered once, so a batch never rehearses
+    the task that it is learning. Sources: Vitter 1985 (reservoir), Rebuffi 2017, arXiv:1611.07725 (herding).
+    """
+
+    def __init__(self, config: ReplayConfig) -> None:
+        self.config = config
+        self.memory = Memory(config.capacity, config.selection)
+
+    def begin_task(self, ctx: TaskContext) -> None:
+        """Take this worker's share of the capacity."""
+        rank, world_size = ctx.workers.rank, ctx.workers.world_size
+        self.memory.capacity = share_of(self.config.capacity, rank, world_size)
+
+    def extend_batch(self, ctx: TaskContext, batch: Batch) -> Batch:
+        """Append remembered rows so that they make up `fraction` of the batch."""
+        wanted = round(len(batch) * self.config.fraction / (1 - self.config.fraction))
+        due = ctx.step % self.config.every_steps == 0
+        if not due or wanted == 0 or len(self.memory) == 0 or len(batch) == 0:
+            return batch
+        chosen = self.memory.draw(min(wanted, len(self.memory)), ctx.generator)
+        return batch.extended("replay", self.memory.batch(chosen, ctx))
+
+    def end_task(self, ctx: TaskContext) -> None:
+        """Offer every row of this worker's shard to the memory, once."""
+        if self.config.capacity > 0:
+            self.memory.offer(ctx)
+
+    def state_dict(self) -> MethodState:
+        """This worker's remembered rows and how many were offered."""
+        return MethodState(values={"num_seen": self.memory.num_seen}, rows=list(self.memory.rows))
+
+    def load_state_dict(self, state: MethodState) -> None:
+        """Put them back."""
+        self.memory.restore(state.rows, int(state.values.get("num_seen", 0)))
+
+    def merge_states(self, states: Sequence[MethodState]) -> MethodState:
+        """The workers' rows side by side: the sum of the shares is the capacity."""
+        seen = sum(int(state.values.get("num_seen", 0)) for state in states)
+        return MethodState(
+            values={"num_seen": seen}, rows=[row for state in states for row in state.rows]
+        )
+
+    def shard_state(self, state: MethodState, rank: int, world_size: int) -> MethodState:
+        """Every world_size-th row; the count is shared out as the rows are."""
+        seen = share_of(int(state.values.get("num_seen", 0)), rank, world_size)
+        return MethodState(values={"num_seen": seen}, rows=state.rows[rank::world_size])
+
+
+def share_of(total: int, rank: int, world_size: int) -> int:
+    """A worker's part of a total; the parts sum to it."""
+    return total // world_size + (rank < total % world_size)
+
+
+__all__ = ["MemoryRow", "Replay", "share_of"]

@@ -1,0 +1,145 @@
+"""Checkpoints of a run: everything needed to go on as if nothing had happened.
+
+Weights and optimizer are the same on every rank and are written once; random state and the methods' state
+(a shard of the replay memory) are each rank's own. Tensors go to safetensors, the rest to JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipelines.methods.base import MemoryRow, MethodState
+
+SHARED_FILE = "shared.safetensors"
+STATE_FILE = "state.json"
+KEPT = 2
+
+
+@dataclass
+class Checkpoint:
+    """What one rank puts into a checkpoint and gets back.
+
+    Attributes:
+        values: Where the run stands and what was measured, plain JSON values.
+        shared: Tensors that are equal on every rank.
+        own: Tensors of this rank.
+        methods: State of each method on this rank.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    shared: dict[str, Tensor] = field(default_factory=dict)
+    own: dict[str, Tensor] = field(default_factory=dict)
+    methods: dict[str, MethodState] = field(default_factory=dict)
+
+
+def write_checkpoint(checkpoint: Checkpoint, folder: Path, rank: int) -> None:
+    """Write this rank's files into a folder; rank 0 writes what is shared too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors, methods = split_states(checkpoint.methods)
+    own = {f"own/{name}": tensor for name, tensor in checkpoint.own.items()} | tensors
+    save_file(_contiguous(own), folder / f"rank_{rank:05d}.safetensors")
+    (folder / f"rank_{rank:05d}.json").write_text(json.dumps(methods), encoding="utf-8")
+    if rank == 0:
+        save_file(_contiguous(checkpoint.shared), folder / SHARED_FILE)
+        (folder / STATE_FILE).write_text(json.dumps(checkpoint.values), encoding="utf-8")
+
+
+def read_checkpoint(folder: Path, rank: int) -> Checkpoint:
+    """What `write_checkpoint` wrote for this rank."""
+    tensors = load_file(folder / f"rank_{rank:05d}.safetensors")
+    methods = json.loads((folder / f"rank_{rank:05d}.json").read_text(encoding="utf-8"))
+    return Checkpoint(
+        values=json.loads((folder / STATE_FILE).read_text(encoding="utf-8")),
+        shared=load_file(folder / SHARED_FILE),
+        own=under(tensors, "own"),
+        methods=join_states(tensors, methods),
+    )
+
+
+def split_states(states: Mapping[str, MethodState]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Method states as one flat mapping of tensors (`type/name`) and one of JSON values by type."""
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    for kind, state in states.items():
+        tensors |= {f"{kind}/{name}": tensor for name, tensor in state.tensors.items()}
+        values[kind] = {"values": state.values, "rows": [asdict(row) for row in state.rows]}
+    return tensors, values
+
+
+def join_states(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, MethodState]:
+    """What `split_states` took apart."""
+    return {
+        kind: MethodState(
+            tensors=under(tensors, kind),
+            values=own["values"],
+            rows=[MemoryRow(**row) for row in own["rows"]],
+        )
+        for kind, own in values.items()
+    }
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose name starts with `prefix/`, without it."""
+    start = f"{prefix}/"
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that share no memory: safetensors refuses aliases."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+class CheckpointStore(Protocol):
+    """Where checkpoints of a run go."""
+
+    def save(self, name: str, write: Callable[[Path], None]) -> None:
+        """Let `write` fill a folder, then make it the latest checkpoint, all or nothing."""
+        ...
+
+    def latest(self) -> Path | None:
+        """The folder of the latest complete checkpoint."""
+        ...
+
+
+class FolderCheckpoints:
+    """Checkpoints in a local folder, for updates that run inside the driver. Keeps the last two.
+
+    Args:
+        folder: Where they go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, name: str, write: Callable[[Path], None]) -> None:
+        """Write under a temporary name, then rename: a crash leaves no half checkpoint."""
+        partial = self.folder / f".partial_{name}"
+        shutil.rmtree(partial, ignore_errors=True)
+        write(partial)
+        target = self.folder / name
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        for old in self._complete()[:-KEPT]:
+            shutil.rmtree(old)
+
+    def latest(self) -> Path | None:
+        """The newest complete checkpoint, or None."""
+        complete = self._complete()
+        return complete[-1] if complete else None
+
+    def _complete(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))

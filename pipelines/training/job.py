@@ -1,0 +1,76 @@
+"""What a worker group is asked to do: plain values that survive the trip to another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import UpdateSpec
+from pipelines.types import Task
+
+
+@dataclass(frozen=True)
+class UpdateJob:
+    """An update, planned: every choice is made, only the teaching is left.
+
+    Attributes:
+        spec: The spec, with absolute paths.
+        labels: The lineage's labels by class id, those of this update included.
+        tasks: Every task of the lineage, past ones first; `stage` says what is taught together.
+        num_past: How many of them an earlier version has learned.
+        folder: The run's folder: prepared data, events, checkpoints, the version being written.
+        parent: Folder of the version that the update starts from, or None for the base model.
+    """
+
+    spec: UpdateSpec
+    labels: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    num_past: int
+    folder: Path
+    parent: Path | None
+
+    @property
+    def past(self) -> tuple[Task, ...]:
+        """Tasks that the parent knows."""
+        return self.tasks[: self.num_past]
+
+    @property
+    def new(self) -> tuple[Task, ...]:
+        """Tasks that this update teaches."""
+        return self.tasks[self.num_past :]
+
+    @property
+    def stages(self) -> tuple[tuple[Task, ...], ...]:
+        """New tasks, grouped by what is taught together, in order."""
+        numbers = sorted({task.stage for task in self.new})
+        return tuple(tuple(t for t in self.new if t.stage == number) for number in numbers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "spec": self.spec.model_dump(mode="json"),
+            "labels": list(self.labels),
+            "tasks": [asdict(task) for task in self.tasks],
+            "num_past": self.num_past,
+            "folder": str(self.folder),
+            "parent": None if self.parent is None else str(self.parent),
+        }
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> UpdateJob:
+        """The job that `to_json` wrote."""
+        return UpdateJob(
+            spec=UpdateSpec.model_validate(raw["spec"]),
+            labels=tuple(raw["labels"]),
+            tasks=tuple(task_from_json(task) for task in raw["tasks"]),
+            num_past=raw["num_past"],
+            folder=Path(raw["folder"]),
+            parent=None if raw["parent"] is None else Path(raw["parent"]),
+        )
+
+
+def task_from_json(raw: Mapping[str, Any]) -> Task:
+    """A task from its JSON form."""
+    return Task(raw["id"], raw["name"], tuple(raw["class_ids"]), raw["stage"])

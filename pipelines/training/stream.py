@@ -1,0 +1,312 @@
+"""Teaches a stream of tasks: what every worker of an update runs, in a group or alone."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.data.prepared import PreparedData
+from pipelines.evaluation.evaluator import Evaluator
+from pipelines.methods.registry import build_stack
+from pipelines.models.classifier import Classifier, load_classifier
+from pipelines.models.router_statistics import RouterStatistics
+from pipelines.training.checkpoint import (
+    Checkpoint,
+    CheckpointStore,
+    read_checkpoint,
+    under,
+    write_checkpoint,
+)
+from pipelines.training.events import EventLog
+from pipelines.training.job import UpdateJob
+from pipelines.training.loop import Position, Progress, StageLoop, shard_batches
+from pipelines.training.precision import autocast, resolve_precision
+from pipelines.training.random_state import derive_seed, random_state, set_random_state
+from pipelines.training.workers import AnyWorkers
+from pipelines.types import Batch, Task, TaskContext, route_classes
+from pipelines.version import read_states, read_weights, load_version
+
+PROGRESS_SECONDS = 0.2
+
+
+class StreamTeacher:
+    """Teaches the stages of an update, one after another, and measures every task after each.
+
+    Args:
+        job: What to teach.
+        data: Tokenized rows.
+        workers: The worker group that this process belongs to.
+        device: Where the model lives.
+        checkpoints: Where checkpoints go and come from.
+    """
+
+    def __init__(
+        self,
+        job: UpdateJob,
+        data: PreparedData,
+        workers: AnyWorkers,
+        device: torch.device,
+        checkpoints: CheckpointStore,
+    ) -> None:
+        self.job = job
+        self.data = data
+        self.workers = workers
+        self.device = device
+        self.checkpoints = checkpoints
+        self.events = EventLog(job.folder, workers.rank)
+        self.training = job.spec.training
+        self.precision = resolve_precision(self.training.precision, device)
+        self.stack = build_stack(job.spec.methods, job.spec.scenario)
+        if self.stack.needs_float32:
+            self.precision = "fp32"
+        self.autocast = autocast(self.precision, device)
+        self.generator = torch.Generator()
+        self.scores: list[dict[str, Any]] = []
+        self.costs: dict[str, dict[str, float]] = {}
+        self._saved_at = 0
+        self._reported_at = 0.0
+        with self._phase("load"):
+            self.model = self._model()
+        self.router = RouterStatistics.empty(self.model.base_width)
+        self.evaluator = Evaluator(
+            self.model,
+            self.stack,
+            job.labels,
+            workers,
+            self.autocast,
+            without_task_id=job.spec.scenario != "task_incremental",
+        )
+        self.evaluator.held_out.update(data.held_out)
+
+    def run(self) -> None:
+        """Teach every stage that is left, from the latest checkpoint if there is one."""
+        folder = self.checkpoints.latest()
+        saved = None if folder is None else read_checkpoint(folder, self.workers.rank)
+        self._start_lineage(saved)
+        done = 0 if saved is None else int(saved.values["stages_done"])
+        if saved is not None:
+            self.events.emit("resumed", stages_done=done, **saved.values["position"])
+        for index, stage in enumerate(self.job.stages):
+            if index >= done:
+                middle = saved if index == done and saved and saved.values["in_stage"] else None
+                self._teach(index, stage, middle)
+        self.events.emit("taught")
+
+    def calibrate(self) -> float:
+        """The in-scope score that `accept_fraction` of all tasks' validation rows reach."""
+        router = self.router.fit(self._route_tasks())
+        rows = [
+            self.evaluator.base_features(task.id)[self.data.held_out[task.id].validation]
+            for task in self.job.tasks
+        ]
+        return router.calibrate(torch.cat(rows), self.job.spec.routing.accept_fraction)
+
+    def _route_tasks(self) -> Tensor:
+        return torch.tensor([task.id for task in self.job.tasks for _ in task.class_ids])
+
+    def _model(self) -> Classifier:
+        if self.job.parent is not None:
+            loaded = load_version(self.job.parent)
+            return loaded.model.to(self.device)
+        spec = self.job.spec.model
+        return load_classifier(spec.name, spec.pooling).to(self.device)
+
+    def _start_lineage(self, saved: Checkpoint | None) -> None:
+        """Structure, weights and states as they were before the next stage."""
+        if self.job.parent is not None:
+            loaded = load_version(self.job.parent, verify=False)
+            self.router = loaded.router
+            states = read_states(self.job.parent)
+            rank, world_size = self.workers.rank, self.workers.world_size
+            known = {kind: state for kind, state in states.items() if kind in self.stack.methods}
+            for kind, state in known.items():
+                method = self.stack.methods[kind]
+                method.load_state_dict(method.shard_state(state, rank, world_size))
+        for task in self.job.past:
+            self.stack.expand(self.model, task)
+        if self.job.parent is not None:
+            read_weights(self.job.parent, self.model)
+        self.stack.foresee(self.model, self.job.new)
+        if saved is not None:
+            self._restore(saved)
+
+    def _restore(self, saved: Checkpoint) -> None:
+        done = int(saved.values["stages_done"]) + int(saved.values["in_stage"])
+        for stage in self.job.stages[:done]:
+            self._expand(stage)
+        self.model.load_learned_state(under(saved.shared, "model"))
+        self.stack.load_state_dicts(saved.methods)
+        self.router = RouterStatistics.from_state(under(saved.shared, "router"))
+        self.scores = saved.values["scores"]
+        self.costs = saved.values["costs"]
+
+    def _expand(self, stage: tuple[Task, ...]) -> None:
+        for task in stage:
+            torch.manual_seed(derive_seed(self.training.seed, "expand", task.id))
+            self.stack.expand(self.model, task)
+
+    def _teach(self, index: int, stage: tuple[Task, ...], saved: Checkpoint | None) -> None:
+        """Teach one stage, from its start or from a checkpoint inside it."""
+        if saved is None:
+            self._expand(stage)
+            seed = derive_seed(self.training.seed, "stage", stage[0].stage, self.workers.rank)
+            torch.manual_seed(seed)
+            self.generator.manual_seed(seed)
+        ctx = self._context(stage)
+        self.stack.activate(self.model, stage[-1].id)
+        loop = StageLoop(ctx, self.stack, self._rows(stage), self.training, self.workers)
+        self.events.emit("stage_started", stage=stage[0].stage, tasks=[t.name for t in stage])
+        with self._phase("train", stage):
+            if saved is None:
+                self.stack.begin_task(ctx)
+            if self.stack.learns_by_gradient:
+                self._learn(index, loop, saved)
+            else:
+                loop.run_pass()
+        self._end_stage(index, stage, ctx)
+
+    def _learn(self, index: int, loop: StageLoop, saved: Checkpoint | None) -> None:
+        position = Position(**saved.values["position"]) if saved else Position()
+        loop.start(position)
+        if saved is not None:
+            assert loop.optimizer is not None, "start() made it"
+            loop.optimizer.load_state_dict(
+                under(saved.shared, "optimizer"), saved.values["schedule"]
+            )
+            set_random_state(saved.own, self.generator)
+
+        def after_step(following: Position, progress: Progress) -> None:
+            self._report(loop.ctx.task, progress)
+            every = self.training.checkpoint_every_steps
+            if every is not None and loop.ctx.step % every == 0 and loop.ctx.step < loop.num_steps:
+                self._save(index, following, loop)
+
+        loop.run(position, after_step)
+
+    def _end_stage(self, index: int, stage: tuple[Task, ...], ctx: TaskContext) -> None:
+        with self._phase("end_task", stage):
+            self.stack.end_task(ctx)
+        with self._phase("router", stage):
+            self._update_router(stage)
+        seen = [*ctx.seen, *stage]
+        with self._phase("evaluate", stage):
+            scores = self.evaluator.evaluate(seen, self.router)
+        by_name = {task.name: asdict(scores[task.id]) for task in seen}
+        self.scores.append(by_name)
+        for task in stage:
+            self.costs[task.name] |= self._sizes()
+        self.events.emit(
+            "stage_done",
+            stage=stage[0].stage,
+            tasks=[task.name for task in stage],
+            scores=by_name,
+            costs={task.name: self.costs[task.name] for task in stage},
+        )
+        self._save(index + 1, Position(), None)
+
+    def _update_router(self, stage: tuple[Task, ...]) -> None:
+        """Add the stage's rows to the router's sums; every rank adds its shard."""
+        tasks = self.job.tasks[: stage[-1].id + 1]
+        num_classes = sum(len(task.class_ids) for task in tasks)
+        fresh = RouterStatistics.empty(self.model.base_width, num_classes)
+        for batch in shard_batches(self._rows(stage), self.workers, self.device):
+            if len(batch):
+                with torch.no_grad(), self.autocast():
+                    features = self.model.base_features(batch.inputs)
+                classes = route_classes(tasks, batch.targets, batch.task_ids)
+                fresh.add(features.cpu(), classes.cpu(), num_classes)
+        self.workers.sum(fresh.tensors())
+        self.router.merge(fresh)
+
+    def _rows(self, stage: tuple[Task, ...]) -> Any:
+        return self.data.train[stage[0].stage]
+
+    def _context(self, stage: tuple[Task, ...]) -> TaskContext:
+        rows = self._rows(stage)
+
+        def validation(task_id: int) -> Iterator[Batch]:
+            held = self.data.held_out[task_id]
+            for start in range(0, held.num_validation, 64):
+                stop = min(start + 64, held.num_validation)
+                yield held.rows.batch(range(start, stop), self.device)
+
+        def tokenize(texts: list[str]) -> list[list[int]]:
+            encoded = self.model.tokenizer(
+                texts, truncation=True, max_length=self.training.max_length
+            )
+            return encoded["input_ids"]
+
+        return TaskContext(
+            model=self.model,
+            tasks=stage,
+            seen=tuple(task for task in self.job.tasks if task.id < stage[0].id),
+            workers=self.workers,
+            generator=self.generator,
+            batches=lambda: shard_batches(rows, self.workers, self.device),
+            validation=validation,
+            texts=lambda index: [rows.texts[place] for place in index],
+            tokenize=tokenize,
+            autocast=self.autocast,
+        )
+
+    def _save(self, stages_done: int, position: Position, loop: StageLoop | None) -> None:
+        """Write a checkpoint: between stages (`loop` None) or inside one."""
+        shared = {f"model/{name}": t for name, t in self.model.learned_state().items()}
+        shared |= {f"router/{name}": t for name, t in self.router.state_dict().items()}
+        schedule = 0
+        if loop is not None and loop.optimizer is not None:
+            moments, schedule = loop.optimizer.state_dict()
+            shared |= {f"optimizer/{name}": t for name, t in moments.items()}
+        checkpoint = Checkpoint(
+            values={
+                "stages_done": stages_done,
+                "in_stage": loop is not None,
+                "position": asdict(position),
+                "schedule": schedule,
+                "scores": self.scores,
+                "costs": self.costs,
+            },
+            shared=shared,
+            own=random_state(self.generator),
+            methods=self.stack.state_dicts(),
+        )
+        step = 0 if loop is None else loop.ctx.step
+        name = f"stage_{stages_done:03d}_step_{step:07d}"
+        self.checkpoints.save(
+            name, lambda folder: write_checkpoint(checkpoint, folder, self.workers.rank)
+        )
+
+    def _report(self, task: Task, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._reported_at < PROGRESS_SECONDS and progress.step < progress.num_steps:
+            return
+        self._reported_at = now
+        self.events.emit("step", task=task.name, **asdict(progress))
+
+    @contextmanager
+    def _phase(self, name: str, stage: tuple[Task, ...] = ()) -> Iterator[None]:
+        """Charge the time of a phase to the tasks of a stage, in equal parts."""
+        started = time.perf_counter()
+        yield
+        spent = time.perf_counter() - started
+        for key in [task.name for task in stage] or ["start"]:
+            costs = self.costs.setdefault(key, {})
+            label = f"{name}_seconds"
+            costs[label] = costs.get(label, 0.0) + spent / max(1, len(stage))
+
+    def _sizes(self) -> dict[str, float]:
+        states = self.stack.state_dicts().values()
+        return {
+            "peak_memory_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
+            "state_bytes": float(sum(state.num_bytes for state in states)),
+            "trainable_parameters": float(
+                sum(parameter.numel() for parameter in self.model.trainable().values())
+            ),
+        }

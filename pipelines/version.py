@@ -1,0 +1,241 @@
+"""The contents of a version on disk: weights, adapters, method states, memory, rows, router.
+
+Tensors lie in safetensors, rows in Parquet, the rest in JSON; nothing is pickled, and loading executes nothing
+that it loads. LoRA adapters lie in PEFT's own format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from pydantic import TypeAdapter
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipelines.errors import VersionError
+from pipelines.manifest import Manifest, read_manifest, verify_files
+from pipelines.method_config import AnyMethodConfig
+from pipelines.methods.base import MemoryRow, MethodStack, MethodState
+from pipelines.methods.registry import build_stack
+from pipelines.models.classifier import Classifier, base_hash, load_classifier
+from pipelines.models.router_statistics import RouterStatistics
+from pipelines.types import Task
+
+WEIGHTS_FILE = "weights.safetensors"
+ADAPTERS_FOLDER = "adapters"
+METHODS_FOLDER = "methods"
+MEMORY_FILE = "memory.parquet"
+ROWS_FOLDER = "rows"
+ROUTER_FILE = "router.safetensors"
+MATRIX_FILE = "accuracy_matrix.json"
+
+
+@dataclass(frozen=True)
+class HeldOutTexts:
+    """A task's rows that the gate and the evaluation need when its training data is gone."""
+
+    validation: list[str]
+    validation_labels: list[str]
+    test: list[str]
+    test_labels: list[str]
+
+
+@dataclass
+class LoadedVersion:
+    """A version in memory, ready to answer or to be taught on."""
+
+    manifest: Manifest
+    model: Classifier
+    stack: MethodStack
+    router: RouterStatistics
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that it knows, in the order learned."""
+        return tasks_of(self.manifest)
+
+
+def tasks_of(manifest: Manifest) -> tuple[Task, ...]:
+    """The tasks that a version knows, in the order learned."""
+    return tuple(
+        Task(task["id"], task["name"], tuple(task["class_ids"]), task["stage"])
+        for task in manifest.tasks
+    )
+
+
+def write_weights(folder: Path, model: Classifier) -> None:
+    """Write what differs from the base model: adapters in PEFT's format, the rest as one file."""
+    state = {name: t for name, t in model.learned_state().items() if ".lora_" not in name}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(_plain(state), folder / WEIGHTS_FILE)
+    if not isinstance(model.backbone, PeftModel):
+        return
+    for name, config in model.backbone.peft_config.items():
+        own = folder / ADAPTERS_FOLDER / name
+        own.mkdir(parents=True)
+        tensors = get_peft_model_state_dict(model.backbone, adapter_name=name)
+        save_file(_plain(tensors), own / "adapter_model.safetensors", metadata={"format": "pt"})
+        saved = config.to_dict() | {"inference_mode": True}
+        text = json.dumps(saved, indent=2, sort_keys=True, default=_json_default)
+        (own / "adapter_config.json").write_text(text, encoding="utf-8")
+
+
+def read_weights(folder: Path, model: Classifier) -> None:
+    """Put the weights of a version into a model with its structure.
+
+    Raises:
+        VersionError: An adapter of the version does not fit.
+        ModelError: Other weights do not fit.
+    """
+    state = load_file(folder / WEIGHTS_FILE)
+    own = model.learned_state()
+    if isinstance(model.backbone, PeftModel):
+        for name in model.backbone.peft_config:
+            tensors = load_file(folder / ADAPTERS_FOLDER / name / "adapter_model.safetensors")
+            result = set_peft_model_state_dict(model.backbone, tensors, adapter_name=name)
+            if result.unexpected_keys:
+                raise VersionError(f"{folder}: the adapter {name} does not fit the base model")
+        state |= {key: tensor for key, tensor in own.items() if ".lora_" in key}
+    model.load_learned_state(state)
+
+
+def write_states(folder: Path, states: Mapping[str, MethodState]) -> None:
+    """Write the methods' merged states: tensors and values a method, one memory for all."""
+    (folder / METHODS_FOLDER).mkdir(parents=True, exist_ok=True)
+    memory: dict[str, list[Any]] = {"method": [], "text": [], "task_id": [], "class_id": []}
+    for kind, state in states.items():
+        save_file(_plain(state.tensors), folder / METHODS_FOLDER / f"{kind}.safetensors")
+        for row in state.rows:
+            memory["method"].append(kind)
+            for field, value in asdict(row).items():
+                memory[field].append(value)
+    values = {kind: state.values for kind, state in states.items()}
+    (folder / METHODS_FOLDER / "values.json").write_text(json.dumps(values), encoding="utf-8")
+    schema = pa.schema(
+        [
+            ("method", pa.string()),
+            ("text", pa.string()),
+            ("task_id", pa.int64()),
+            ("class_id", pa.int64()),
+        ]
+    )
+    pq.write_table(pa.table(memory, schema=schema), folder / MEMORY_FILE)
+
+
+def read_states(folder: Path) -> dict[str, MethodState]:
+    """The methods' states as one, before they are sharded over workers."""
+    values = json.loads((folder / METHODS_FOLDER / "values.json").read_text(encoding="utf-8"))
+    rows: dict[str, list[MemoryRow]] = {kind: [] for kind in values}
+    for row in pq.read_table(folder / MEMORY_FILE).to_pylist():
+        rows[row["method"]].append(MemoryRow(row["text"], row["task_id"], row["class_id"]))
+    return {
+        kind: MethodState(
+            tensors=load_file(folder / METHODS_FOLDER / f"{kind}.safetensors"),
+            values=values[kind],
+            rows=rows[kind],
+        )
+        for kind in values
+    }
+
+
+def write_held_out(folder: Path, task_id: int, texts: HeldOutTexts) -> None:
+    """Write the validation and test rows of a task."""
+    (folder / ROWS_FOLDER).mkdir(parents=True, exist_ok=True)
+    split = ["validation"] * len(texts.validation) + ["test"] * len(texts.test)
+    table = pa.table(
+        {
+            "split": pa.array(split, pa.string()),
+            "text": pa.array(texts.validation + texts.test, pa.string()),
+            "label": pa.array(texts.validation_labels + texts.test_labels, pa.string()),
+        }
+    )
+    pq.write_table(table, folder / ROWS_FOLDER / f"task_{task_id:03d}.parquet")
+
+
+def read_held_out(folder: Path, task_id: int) -> HeldOutTexts:
+    """The validation and test rows of a task."""
+    rows = pq.read_table(folder / ROWS_FOLDER / f"task_{task_id:03d}.parquet").to_pylist()
+    parts: dict[str, list[str]] = {
+        f"{s}{f}": [] for s in ("validation", "test") for f in ("", "_labels")
+    }
+    for row in rows:
+        parts[row["split"]].append(row["text"])
+        parts[f"{row['split']}_labels"].append(row["label"])
+    return HeldOutTexts(**parts)
+
+
+def write_router(folder: Path, router: RouterStatistics) -> None:
+    """Write the router's sums."""
+    save_file(_plain(router.state_dict()), folder / ROUTER_FILE)
+
+
+def load_version(folder: Path, verify: bool = True) -> LoadedVersion:
+    """Load a version: check every file, build its structure without data, fill in the weights.
+
+    Args:
+        folder: The version's folder.
+        verify: Whether every file is hashed first.
+
+    Raises:
+        NotFoundError: The folder holds no version.
+        VersionError: The version is broken, or grew from other base weights than those installed.
+    """
+    manifest = read_manifest(folder)
+    if verify:
+        verify_files(folder, manifest)
+    base = manifest.base_model
+    model = load_classifier(base["name"], pooling="cls" if base["pooling"] == "cls" else "mean")
+    if base_hash(model) != base["sha256"]:
+        raise VersionError(
+            f"{folder} grew from other weights of {base['name']!r} than those found here; "
+            "install the base model that the version was trained on"
+        )
+    stack = stack_of(manifest)
+    for task in tasks_of(manifest):
+        stack.expand(model, task)
+    read_weights(folder, model)
+    return LoadedVersion(manifest, model, stack, read_router(folder))
+
+
+def stack_of(manifest: Manifest) -> MethodStack:
+    """The methods of a version, without their states."""
+    configs = TypeAdapter(tuple[AnyMethodConfig, ...]).validate_python(manifest.methods)
+    return build_stack(configs, manifest.scenario)  # type: ignore[arg-type]
+
+
+def read_router(folder: Path) -> RouterStatistics:
+    """The router's sums."""
+    return RouterStatistics.from_state(load_file(folder / ROUTER_FILE))
+
+
+def read_matrix(folder: Path) -> dict[str, Any]:
+    """The accuracy matrices of a version: `test`, `validation`, each with and without the task id."""
+    return json.loads((folder / MATRIX_FILE).read_text(encoding="utf-8"))
+
+
+def write_matrix(folder: Path, matrix: Mapping[str, Any]) -> None:
+    """Write the accuracy matrices."""
+    (folder / MATRIX_FILE).write_text(json.dumps(matrix, indent=2), encoding="utf-8")
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _json_default(value: object) -> Any:  # sets in PEFT's configs
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
+
+
+def held_out_of(
+    texts: Sequence[str], labels: Sequence[str], limit: int
+) -> tuple[list[str], list[str]]:
+    """At most `limit` rows, evenly spread over the split."""
+    step = max(1, -(-len(texts) // limit))
+    return list(texts[::step]), list(labels[::step])
