@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -70,8 +71,13 @@ def mlflow_client(tracking_uri: str) -> Iterator[MlflowClient]:
 def _settings() -> Iterator[None]:
     added = [name for name in _SETTINGS if name not in os.environ]
     os.environ.update({name: _SETTINGS[name] for name in added})
+    # It warns of each retry; that MLflow is away is said once, by whoever asked.
+    retries = logging.getLogger("urllib3.connectionpool")
+    level = retries.level
+    retries.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        retries.setLevel(level)
         for name in added:
             os.environ.pop(name, None)
