@@ -161,17 +161,22 @@ class _Pass:
     def _plan(self, batch: Batch) -> list[Site]:
         """Try the rules on two rows, at full precision, against ordinary differentiation."""
         pair = rows_of(batch, [0, len(batch) - 1])
-        tried = _zeros(self.parameters)
-        sites = self._find(self.parameters, tried)
+        # The running sums serve as scratch: a model has no room to spare for more copies of itself.
+        before = {name: total.clone() for name, total in self.sums.items() if self.num_examples}
+        for name in before:
+            self.sums[name].zero_()
+        sites = self._find(self.parameters)
         known = {
             name: self.parameters[name]
-            for name, total in tried.items()
+            for name, total in self.sums.items()
             if any(total is mine for site in sites for mine in site.sums.values())
         }
         pulled = self._through(pair, sites, self.forward)
         expected = _zeros(known)
         self._add_rows(pair, pulled, self.forward, known, expected)
-        doubted = _disagreeing(tried, expected, self.magnitude.power)
+        doubted = _disagreeing(self.sums, expected, self.magnitude.power)
+        for name, total in self.sums.items():
+            total.copy_(before[name]) if before else total.zero_()
         trusted = {name: value for name, value in known.items() if name not in doubted}
         self._by_row = {
             name: value for name, value in self.parameters.items() if name not in trusted
@@ -183,12 +188,10 @@ class _Pass:
                 len(self.parameters),
                 ", ".join(list(self._by_row)[:5]),
             )
-        return self._find(trusted, self.sums)
+        return self._find(trusted)
 
-    def _find(
-        self, parameters: Mapping[str, nn.Parameter], sums: Mapping[str, Tensor]
-    ) -> list[Site]:
-        return find_sites(self.model, parameters, sums, self.rules, self.magnitude)
+    def _find(self, parameters: Mapping[str, nn.Parameter]) -> list[Site]:
+        return find_sites(self.model, parameters, self.sums, self.rules, self.magnitude)
 
     def _check_layout(self, batch: Batch) -> None:
         odd = [site.name for site in self._sites or () if site.misfit]

@@ -93,7 +93,7 @@ def add_row_gradients(
             for parameter in parameters.values():
                 parameter.requires_grad_(False)
         for name, gradient in zip(parameters, gradients, strict=True):
-            magnitude.add_rows(sums[name], gradient.to_dense()[None])
+            sums[name].add_(magnitude.of(gradient.to_dense()))
 
 
 def _row_gradients(

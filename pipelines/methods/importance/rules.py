@@ -88,11 +88,14 @@ def _add_outer(total: Tensor, inputs: Tensor, grads: Tensor, magnitude: Magnitud
     # A tile of output units at a time: scratch and running sum stay in the cache over all examples.
     tile = max(1, min(total.shape[0], budget // width))
     scratch = torch.empty(tile, width, dtype=grads.dtype, device=grads.device)
+    exact = scratch if grads.dtype == torch.float32 else scratch.float()
     for start in range(0, total.shape[0], tile):
         part = total[start : start + tile]
-        gradient = scratch[: part.shape[0]]
+        product, gradient = scratch[: part.shape[0]], exact[: part.shape[0]]
         for row in range(rows):
-            torch.mm(columns[row, start : start + tile], inputs[row], out=gradient)
+            torch.mm(columns[row, start : start + tile], inputs[row], out=product)
+            if gradient is not product:
+                gradient.copy_(product)
             magnitude.add_one(part, gradient)
 
 
@@ -142,7 +145,7 @@ def module_rule(
         def forward(parameters: dict[str, Tensor]) -> Tensor:
             return torch.func.functional_call(module, parameters, (row[None],))[0]
 
-        _, pull = torch.func.vjp(forward, own)
+        pull = torch.func.vjp(forward, own)[1]
         return pull(grad)[0]
 
     each = [torch.func.vmap(pull_back)(inputs, grads) for inputs, grads in calls]

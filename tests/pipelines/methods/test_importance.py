@@ -177,6 +177,18 @@ def test_neither_batch_size_nor_padding_changes_the_result(size, width):
     assert_same_sums(other.sums, whole.sums)
 
 
+def test_lone_rows_before_and_after_full_batches_are_counted_once():
+    torch.manual_seed(0)
+    model = Encoder()
+    parameters = dict(model.named_parameters())
+    one_by_one = token_batches(size=1)
+    mixed = [one_by_one[0], *token_batches(size=2)[1:], one_by_one[1]]
+    found = squared_gradients(model, parameters, mixed, log_likelihood)
+    whole = squared_gradients(model, parameters, token_batches(), log_likelihood)
+    assert found.num_examples == whole.num_examples == 6
+    assert_same_sums(found.sums, whole.sums)
+
+
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_lora_adapters_match_single_example_gradients(caplog):
     torch.manual_seed(0)
