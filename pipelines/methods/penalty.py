@@ -85,6 +85,8 @@ class QuadraticPenalty:
         if new is None:
             self.center[name] = newest
             return
+        if old.device != new.device:  # just loaded from a file
+            old, self.center[name] = old.to(new.device), self.center[name].to(new.device)
         total = old + new
         if per_task:
             share = torch.where(total > 0, new / total, torch.ones_like(total))
@@ -115,8 +117,9 @@ class QuadraticPenalty:
         total = torch.zeros(())
         for name, parameter in parameters.items():
             if name in self.importance:
-                apart = parameter - self.center[name]
-                own = 0.5 * (self.importance[name] * apart.square()).sum()
+                apart = parameter - self.center[name].to(parameter.device)
+                importance = self.importance[name].to(parameter.device)
+                own = 0.5 * (importance * apart.square()).sum()
                 total = total.to(own.device) + own + self.constant[name].to(own)
         return total
 
@@ -134,6 +137,8 @@ class QuadraticPenalty:
             parameter = parameters.get(name)
             if parameter is None:
                 continue
+            if term.importance.device != parameter.device:  # just loaded from a file
+                term = self._terms[name] = term.to(parameter.device)
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             if term.rows is not None:
@@ -165,10 +170,8 @@ class QuadraticPenalty:
             for name, tensor in tensors.items()
         }
 
-    def load_state_dict(
-        self, state: Mapping[str, Tensor], device: torch.device | str | None = None
-    ) -> None:
-        """Put back what `state_dict` gave, copied, on the device of the parameters.
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state_dict` gave, copied; it moves to the parameters' device when used.
 
         Raises:
             MethodError: The three tensors of a name are not all there.
@@ -181,8 +184,8 @@ class QuadraticPenalty:
             parts[field][name] = tensor.detach().clone()
         if not parts["importance"].keys() == parts["center"].keys() == parts["constant"].keys():
             raise MethodError("penalty: the state lacks an importance, a center or a constant")
-        self.importance = {name: value.to(device) for name, value in parts["importance"].items()}
-        self.center = {name: value.to(device) for name, value in parts["center"].items()}
+        self.importance = parts["importance"]
+        self.center = parts["center"]
         self.constant = parts["constant"]
         self._prepare()
 
@@ -208,6 +211,11 @@ class _Term:
             if len(rows) < _SPARSE_BELOW * len(importance):
                 return _Term(importance[rows], center[rows], rows)
         return _Term(importance, center, None)
+
+    def to(self, device: torch.device) -> _Term:
+        """The same on another device."""
+        rows = None if self.rows is None else self.rows.to(device)
+        return _Term(self.importance.to(device), self.center.to(device), rows)
 
 
 def _add_to_rows(parameter: Tensor, grad: Tensor, term: _Term, strength: float) -> None:

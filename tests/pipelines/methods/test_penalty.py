@@ -52,8 +52,11 @@ def random_task(seed, device="cpu"):
 
 
 def check_gradient_against_autograd(device):
+    """On another device than the one that the state was loaded to."""
+    saved = QuadraticPenalty()
+    saved.merge(*random_task(0))
     penalty = QuadraticPenalty()
-    penalty.merge(*random_task(0, device))
+    penalty.load_state_dict(saved.state_dict())
     weights = {n: nn.Parameter(v) for n, v in random_task(1, device)[1].items()}
     weights["transposed"] = nn.Parameter(torch.randn(4, 6, device=device).T)
     penalty.merge(
