@@ -82,10 +82,13 @@ class Evaluator:
         """Whether the task must be inferred before a label can be given."""
         return self.without_task_id and self.model.head.layout == "per_task"
 
-    def evaluate(self, seen: Sequence[Task], statistics: RouterStatistics) -> dict[int, TaskScores]:
-        """Measure every task seen.
+    def evaluate(
+        self, measured: Sequence[Task], seen: Sequence[Task], statistics: RouterStatistics
+    ) -> dict[int, TaskScores]:
+        """Measure tasks.
 
         Args:
+            measured: The tasks to measure: those seen, and where one head serves all, later ones too.
             seen: All tasks taught so far.
             statistics: What the router knows, for models that need the task inferred.
         """
@@ -93,8 +96,8 @@ class Evaluator:
         self.model.eval()
         try:
             router = statistics.fit(route_tasks(seen)) if self.routes else None
-            prints = self._fingerprints(seen)
-            return {task.id: self._score(task, seen, router, prints[task.id]) for task in seen}
+            prints = self._fingerprints(measured)
+            return {task.id: self._score(task, seen, router, prints[task.id]) for task in measured}
         finally:
             self.model.train(was_training)
 

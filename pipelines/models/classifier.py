@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import torch
@@ -197,7 +196,7 @@ class Classifier(nn.Module):
         Adapters of other tasks are left out: equal fingerprints prove that features need no second look.
         """
         digest = hashlib.sha256()
-        adapter = f".task_{task_id:03d}."
+        adapter = None if task_id is None else f".task_{task_id:03d}."
         for name, tensor in self.learned_state().items():
             if not name.startswith("backbone."):
                 continue

@@ -26,7 +26,7 @@ class EventLog:
         self.path = folder / EVENTS_FILE
         self.rank = rank
 
-    def emit(self, kind: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    def emit(self, kind: str, **fields: Any) -> None:
         """Append one event: its kind, the time in Unix seconds, and its fields."""
         if self.rank != 0:
             return

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from pipelines.atomic_file import write_atomically
 from pipelines.data.prepared import PreparedData
 from pipelines.evaluation.evaluator import Evaluator
+from pipelines.methods.base import MethodState
 from pipelines.methods.registry import build_stack
-from pipelines.models.classifier import Classifier, load_classifier
+from pipelines.models.classifier import base_hash, load_classifier
 from pipelines.models.router_statistics import RouterStatistics
 from pipelines.training.checkpoint import (
     Checkpoint,
@@ -30,10 +34,18 @@ from pipelines.training.loop import Position, Progress, StageLoop, shard_batches
 from pipelines.training.precision import autocast, resolve_precision
 from pipelines.training.random_state import derive_seed, random_state, set_random_state
 from pipelines.training.workers import AnyWorkers
-from pipelines.types import Batch, Task, TaskContext, route_classes
-from pipelines.version import read_states, read_weights, load_version
+from pipelines.types import Batch, Task, TaskContext, route_classes, route_tasks
+from pipelines.version import (
+    read_router,
+    read_states,
+    read_weights,
+    write_router,
+    write_states,
+    write_weights,
+)
 
 PROGRESS_SECONDS = 0.2
+OUTCOME_FILE = "outcome.json"
 
 
 class StreamTeacher:
@@ -70,10 +82,11 @@ class StreamTeacher:
         self.generator = torch.Generator()
         self.scores: list[dict[str, Any]] = []
         self.costs: dict[str, dict[str, float]] = {}
-        self._saved_at = 0
+        self.baseline: dict[str, Any] = {}
         self._reported_at = 0.0
         with self._phase("load"):
-            self.model = self._model()
+            spec = job.spec.model
+            self.model = load_classifier(spec.name, spec.pooling).to(device)
         self.router = RouterStatistics.empty(self.model.base_width)
         self.evaluator = Evaluator(
             self.model,
@@ -99,43 +112,60 @@ class StreamTeacher:
                 self._teach(index, stage, middle)
         self.events.emit("taught")
 
+    def write(self, folder: Path) -> None:
+        """Write what the workers know into the folder of a version to be.
+
+        Every rank must call it: the methods' states are gathered from all of them, the first rank writes.
+        """
+        everyone = self.workers.gather(self.stack.state_dicts())
+        if self.workers.rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            merged = {
+                kind: method.merge_states([states[kind] for states in everyone])
+                for kind, method in self.stack.methods.items()
+            }
+            write_weights(folder, self.model)
+            write_states(folder, merged)
+            write_router(folder, self.router)
+            outcome = {
+                "scores": self.scores,
+                "costs": self.costs,
+                "baseline": self.baseline,
+                "threshold": self.calibrate(),
+                "precision": self.precision,
+                "base_sha256": base_hash(self.model),
+                "total_parameters": sum(p.numel() for p in self.model.parameters()),
+            }
+            write_atomically(folder.parent / OUTCOME_FILE, json.dumps(outcome))
+        self.workers.gather(None)  # nobody leaves before the first rank has written
+
     def calibrate(self) -> float:
         """The in-scope score that `accept_fraction` of all tasks' validation rows reach."""
-        router = self.router.fit(self._route_tasks())
+        router = self.router.fit(route_tasks(self.job.tasks))
         rows = [
             self.evaluator.base_features(task.id)[self.data.held_out[task.id].validation]
             for task in self.job.tasks
         ]
         return router.calibrate(torch.cat(rows), self.job.spec.routing.accept_fraction)
 
-    def _route_tasks(self) -> Tensor:
-        return torch.tensor([task.id for task in self.job.tasks for _ in task.class_ids])
-
-    def _model(self) -> Classifier:
-        if self.job.parent is not None:
-            loaded = load_version(self.job.parent)
-            return loaded.model.to(self.device)
-        spec = self.job.spec.model
-        return load_classifier(spec.name, spec.pooling).to(self.device)
-
     def _start_lineage(self, saved: Checkpoint | None) -> None:
         """Structure, weights and states as they were before the next stage."""
-        if self.job.parent is not None:
-            loaded = load_version(self.job.parent, verify=False)
-            self.router = loaded.router
-            states = read_states(self.job.parent)
-            rank, world_size = self.workers.rank, self.workers.world_size
-            known = {kind: state for kind, state in states.items() if kind in self.stack.methods}
-            for kind, state in known.items():
-                method = self.stack.methods[kind]
-                method.load_state_dict(method.shard_state(state, rank, world_size))
         for task in self.job.past:
             self.stack.expand(self.model, task)
         if self.job.parent is not None:
             read_weights(self.job.parent, self.model)
+            self.router = read_router(self.job.parent)
+            self._load_states(read_states(self.job.parent))
         self.stack.foresee(self.model, self.job.new)
         if saved is not None:
             self._restore(saved)
+
+    def _load_states(self, states: Mapping[str, MethodState]) -> None:
+        """Give each method its part of what the parent version knew; new methods start empty."""
+        rank, world_size = self.workers.rank, self.workers.world_size
+        for kind, method in self.stack.methods.items():
+            if kind in states:
+                method.load_state_dict(method.shard_state(states[kind], rank, world_size))
 
     def _restore(self, saved: Checkpoint) -> None:
         done = int(saved.values["stages_done"]) + int(saved.values["in_stage"])
@@ -146,6 +176,7 @@ class StreamTeacher:
         self.router = RouterStatistics.from_state(under(saved.shared, "router"))
         self.scores = saved.values["scores"]
         self.costs = saved.values["costs"]
+        self.baseline = saved.values["baseline"]
 
     def _expand(self, stage: tuple[Task, ...]) -> None:
         for task in stage:
@@ -161,6 +192,8 @@ class StreamTeacher:
             self.generator.manual_seed(seed)
         ctx = self._context(stage)
         self.stack.activate(self.model, stage[-1].id)
+        if saved is None and not ctx.seen and self.model.head.layout == "shared":
+            self.baseline = self._measure(list(stage))
         loop = StageLoop(ctx, self.stack, self._rows(stage), self.training, self.workers)
         self.events.emit("stage_started", stage=stage[0].stage, tasks=[t.name for t in stage])
         with self._phase("train", stage):
@@ -197,8 +230,7 @@ class StreamTeacher:
             self._update_router(stage)
         seen = [*ctx.seen, *stage]
         with self._phase("evaluate", stage):
-            scores = self.evaluator.evaluate(seen, self.router)
-        by_name = {task.name: asdict(scores[task.id]) for task in seen}
+            by_name = self._measure(seen)
         self.scores.append(by_name)
         for task in stage:
             self.costs[task.name] |= self._sizes()
@@ -210,6 +242,12 @@ class StreamTeacher:
             costs={task.name: self.costs[task.name] for task in stage},
         )
         self._save(index + 1, Position(), None)
+
+    def _measure(self, seen: list[Task]) -> dict[str, Any]:
+        """Scores by task name: of the tasks seen, and of later ones where the same head answers."""
+        measured = list(self.job.tasks) if self.model.head.layout == "shared" else seen
+        scores = self.evaluator.evaluate(measured, seen, self.router)
+        return {task.name: asdict(scores[task.id]) for task in measured}
 
     def _update_router(self, stage: tuple[Task, ...]) -> None:
         """Add the stage's rows to the router's sums; every rank adds its shard."""
@@ -272,6 +310,7 @@ class StreamTeacher:
                 "schedule": schedule,
                 "scores": self.scores,
                 "costs": self.costs,
+                "baseline": self.baseline,
             },
             shared=shared,
             own=random_state(self.generator),

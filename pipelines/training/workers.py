@@ -18,7 +18,7 @@ class SingleWorker:
     def sum(self, tensors: list[Tensor]) -> None:
         """Leave the tensors as they are."""
 
-    def gather(self, value: Any) -> list[Any]:  # noqa: ANN401 - whatever JSON or tensors can hold
+    def gather(self, value: Any) -> list[Any]:
         """The value alone."""
         return [value]
 
@@ -49,7 +49,7 @@ class GroupWorkers:
             ):
                 tensor.copy_(part.view_as(tensor))
 
-    def gather(self, value: Any) -> list[Any]:  # noqa: ANN401 - between ranks of one trusted job
+    def gather(self, value: Any) -> list[Any]:
         """The value of every rank, in order."""
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value)

@@ -1,0 +1,228 @@
+"""From a spec to a job: read the data, give every label its class id, tokenize once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from pipelines.config import UpdateSpec
+from pipelines.data.prepared import HeldOut, PreparedData
+from pipelines.data.stream import Stream, TaskRows, load_stream
+from pipelines.data.tokens import TokenizedRows, tokenize
+from pipelines.errors import Problem, SpecError
+from pipelines.manifest import Manifest, read_manifest
+from pipelines.method_config import head_layout
+from pipelines.training.job import UpdateJob
+from pipelines.types import Task
+from pipelines.version import HeldOutTexts, held_out_of, read_held_out, tasks_of
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where an update starts.
+
+    Attributes:
+        parent: Folder of the version that it grows from, or None for the base model.
+        manifest: That version's manifest.
+    """
+
+    parent: Path | None
+    manifest: Manifest | None
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Tasks that the parent knows."""
+        return () if self.manifest is None else tasks_of(self.manifest)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label of each class id that the parent knows."""
+        return () if self.manifest is None else tuple(self.manifest.labels)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An update, ready to be taught.
+
+    Attributes:
+        job: What the workers get.
+        data: What they learn from.
+        texts: Validation and test rows of every task, by task id, for the version.
+        warnings: What was noticed in the data.
+    """
+
+    job: UpdateJob
+    data: PreparedData
+    texts: dict[int, HeldOutTexts]
+    warnings: tuple[str, ...]
+
+
+def open_lineage(parent: Path | None) -> Lineage:
+    """The start of an update: a version's folder, or None for the base model."""
+    return Lineage(parent, None if parent is None else read_manifest(parent))
+
+
+def check_continues(spec: UpdateSpec, lineage: Lineage) -> None:
+    """Check that a spec can go on from a version.
+
+    Raises:
+        SpecError: Another base model, scenario or structure than the version's.
+    """
+    if lineage.manifest is None:
+        return
+    manifest, problems = lineage.manifest, []
+    held = f"the lineage {spec.lineage!r} is at version {manifest.version} and keeps"
+    if spec.model.name != manifest.base_model["name"]:
+        expected = manifest.base_model["name"]
+        problems.append(Problem("model.name", f"{held} {expected!r}", spec.model.name))
+    if spec.scenario != manifest.scenario:
+        problems.append(Problem("scenario", f"{held} {manifest.scenario}", spec.scenario))
+    mine = [m.model_dump(mode="json") for m in spec.methods if m.owns_structure]
+    kinds = {"lora", "freeze", "analytic", "heads"}
+    theirs = [m for m in manifest.methods if m["type"] in kinds]
+    if mine != theirs:
+        problems.append(
+            Problem(
+                "methods",
+                f"{held} the structure {json.dumps(theirs)}",
+                mine,
+                "Repeat it, or start another lineage",
+            )
+        )
+    if problems:
+        raise SpecError(problems)
+
+
+def make_plan(
+    spec: UpdateSpec, lineage: Lineage, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> Plan:
+    """Read and check the data, number the classes, tokenize.
+
+    Raises:
+        DataError: With every problem found in the data.
+        SpecError: The spec cannot go on from the lineage's version.
+    """
+    check_continues(spec, lineage)
+    taught = {
+        task.name: [lineage.labels[index] for index in task.class_ids] for task in lineage.tasks
+    }
+    stream = load_stream(spec, taught)
+    tasks, labels = number_tasks(spec, lineage, stream)
+    job = UpdateJob(
+        spec=spec,
+        labels=labels,
+        tasks=tasks,
+        num_past=len(lineage.tasks),
+        folder=folder,
+        parent=lineage.parent,
+    )
+    train = _training_rows(job, stream, tokenizer)
+    texts = _held_out_texts(job, stream, lineage)
+    held_out = {task.id: _held_out(job, task, texts[task.id], tokenizer) for task in job.tasks}
+    return Plan(job, PreparedData(train, held_out), texts, stream.warnings)
+
+
+def number_tasks(
+    spec: UpdateSpec, lineage: Lineage, stream: Stream
+) -> tuple[tuple[Task, ...], tuple[str, ...]]:
+    """Tasks and labels of the lineage with those of this update.
+
+    New classes are numbered on from the old ones. With one shared head every task has the same class ids.
+    """
+    tasks, labels = list(lineage.tasks), list(lineage.labels)
+    shared = head_layout(spec.methods, spec.scenario) == "shared"
+    first_stage = 1 + max((task.stage for task in tasks), default=-1)
+    for place, rows in enumerate(stream.tasks):
+        if shared and labels:
+            class_ids = tuple(sorted(labels.index(label) for label in rows.labels))
+        else:
+            class_ids = tuple(range(len(labels), len(labels) + len(rows.labels)))
+            labels += rows.labels
+        stage = first_stage if spec.joint else first_stage + place
+        tasks.append(Task(len(tasks), rows.name, class_ids, stage))
+    return tuple(tasks), tuple(labels)
+
+
+def class_ids_of(job: UpdateJob, task: Task, labels: Sequence[str]) -> list[int]:
+    """The class id of each label within a task."""
+    table = {job.labels[index]: index for index in task.class_ids}
+    return [table[label] for label in labels]
+
+
+def _training_rows(
+    job: UpdateJob, stream: Stream, tokenizer: PreTrainedTokenizerBase
+) -> dict[int, TokenizedRows]:
+    parts: dict[int, list[TokenizedRows]] = {}
+    for task, rows in zip(job.new, stream.tasks, strict=True):
+        tokens = _tokenized(job, task, rows.train.texts, rows.train.labels, tokenizer)
+        parts.setdefault(task.stage, []).append(tokens)
+    return {
+        stage: rows[0] if len(rows) == 1 else TokenizedRows.concatenate(rows)
+        for stage, rows in parts.items()
+    }
+
+
+def _tokenized(
+    job: UpdateJob,
+    task: Task,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+) -> TokenizedRows:
+    return tokenize(
+        texts,
+        class_ids_of(job, task, labels),
+        [task.id] * len(texts),
+        tokenizer,
+        job.spec.training.max_length,
+    )
+
+
+def _held_out_texts(job: UpdateJob, stream: Stream, lineage: Lineage) -> dict[int, HeldOutTexts]:
+    """Old tasks' rows from the version, new ones from their data; both bounded."""
+    texts = {}
+    for task in job.past:
+        assert lineage.parent is not None, "past tasks come from a version"
+        texts[task.id] = read_held_out(lineage.parent, task.id)
+    for task, rows in zip(job.new, stream.tasks, strict=True):
+        texts[task.id] = _bounded(rows, job.spec.data.max_held_out_rows)
+    return texts
+
+
+def _bounded(rows: TaskRows, limit: int) -> HeldOutTexts:
+    test = ([], []) if rows.test is None else (rows.test.texts, rows.test.labels)
+    return HeldOutTexts(
+        *held_out_of(rows.validation.texts, rows.validation.labels, limit),
+        *held_out_of(*test, limit),
+    )
+
+
+def _held_out(
+    job: UpdateJob, task: Task, texts: HeldOutTexts, tokenizer: PreTrainedTokenizerBase
+) -> HeldOut:
+    rows = _tokenized(
+        job,
+        task,
+        texts.validation + texts.test,
+        texts.validation_labels + texts.test_labels,
+        tokenizer,
+    )
+    return HeldOut(rows, len(texts.validation))
+
+
+def run_digest(spec: UpdateSpec, lineage: Lineage) -> str:
+    """A name for the run of a spec from a version: the same run, started again, resumes."""
+    start = "base" if lineage.manifest is None else f"version {lineage.manifest.version}"
+    settings = replace_scaling(spec).model_dump(mode="json")
+    text = json.dumps([start, settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def replace_scaling(spec: UpdateSpec) -> UpdateSpec:
+    """The spec without what may change between an interruption and going on."""
+    return spec.model_copy(update={"gate": type(spec.gate)(), "tune": None})

@@ -1,0 +1,361 @@
+"""The entry point of an update: from a spec to a registered, judged version."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import AutoTokenizer
+
+from pipelines.config import UpdateSpec, spec_as_dict
+from pipelines.gate import Verdict
+from pipelines.manifest import Manifest, write_manifest
+from pipelines.models.source import model_location
+from pipelines.outcome import History, judge, main_measure, rounded
+from pipelines.plan import Plan, make_plan, open_lineage, run_digest
+from pipelines.registry import Registry
+from pipelines.tracking import Tracker
+from pipelines.training.events import EventReader
+from pipelines.training.stream import OUTCOME_FILE
+from pipelines.training.trainer import DRAFT_FOLDER, check_outcome, teach_here, teach_on_ray
+from pipelines.version import read_matrix, write_held_out, write_matrix
+
+_log = logging.getLogger(__name__)
+
+DONE_FILE = "done.json"
+POLL_SECONDS = 0.2
+LIBRARIES = ("torch", "transformers", "peft", "ray")
+
+EventHandler = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where state lives.
+
+    Attributes:
+        folder: Versions, runs, and by default the MLflow store.
+        tracking_uri: The MLflow store, or None to keep the outbox only.
+    """
+
+    folder: Path
+    tracking_uri: str | None
+
+    @staticmethod
+    def at(folder: Path, tracking_uri: str | None = None) -> Home:
+        """A home with its own MLflow store, unless another is given."""
+        folder = folder.resolve()
+        return Home(folder, tracking_uri or f"sqlite:///{folder / 'mlflow.db'}")
+
+    @property
+    def registry(self) -> Registry:
+        """The versions below this home."""
+        return Registry(self.folder, self.tracking_uri)
+
+    def run_folder(self, lineage: str, digest: str) -> Path:
+        """The folder of an unfinished run of this digest, or of a new one."""
+        attempt = 1
+        while True:
+            suffix = "" if attempt == 1 else f"-{attempt}"
+            folder = self.folder / "runs" / lineage / f"{digest}{suffix}"
+            if not (folder / DONE_FILE).exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                return folder
+            attempt += 1
+
+
+def run_update(
+    spec: UpdateSpec,
+    home: Home,
+    on_event: EventHandler = lambda _event: None,
+    spec_folder: Path | None = None,
+    address: str | None = None,
+) -> dict[str, Any]:
+    """Teach, measure, judge and register; interrupted, the same call goes on from the last checkpoint.
+
+    Args:
+        spec: What to teach, with absolute paths.
+        home: Where state lives.
+        on_event: Told of everything that happens, for progress lines.
+        spec_folder: Where the spec came from, for its git commit.
+        address: A Ray cluster to run on; None starts one here where workers are asked for.
+
+    Returns:
+        The result object of `ratchet run --json`.
+
+    Raises:
+        RatchetError: Whatever is wrong, with what to do about it; nothing that was there is lost.
+    """
+    started = time.perf_counter()
+    registry = home.registry
+    with registry.update_lock(spec.lineage):
+        champion = registry.champion(spec.lineage)
+        parent = None if champion is None else registry.path(spec.lineage, champion)
+        lineage = open_lineage(parent)
+        folder = home.run_folder(spec.lineage, run_digest(spec, lineage))
+        tokenizer = AutoTokenizer.from_pretrained(model_location(spec.model.name))
+        plan = make_plan(spec, lineage, tokenizer, folder)
+        for warning in plan.warnings:
+            on_event({"kind": "warning", "message": warning})
+        prepared = time.perf_counter() - started
+        with Tracker(folder, home.tracking_uri) as tracker:
+            raw = spec_as_dict(spec)
+            spec_yaml = yaml.safe_dump(dict(raw), sort_keys=False)
+            tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder)
+            with _following(folder, on_event, tracker, plan):
+                _teach(plan, address)
+            result = _finish(plan, registry, tracker, spec_yaml, prepared, started)
+    (folder / DONE_FILE).write_text(json.dumps(result), encoding="utf-8")
+    for leftover in ("checkpoints", "data"):
+        shutil.rmtree(folder / leftover, ignore_errors=True)
+    return result
+
+
+def _teach(plan: Plan, address: str | None) -> None:
+    if (plan.job.folder / OUTCOME_FILE).is_file():
+        return  # interrupted after teaching, before it was registered
+    if plan.job.spec.scaling.num_workers == 0:
+        teach_here(plan.job, plan.data)
+    else:
+        with embedded_ray(plan.job.spec, address):
+            teach_on_ray(plan.job, plan.data)
+    check_outcome(plan.job.folder)
+
+
+@contextmanager
+def embedded_ray(spec: UpdateSpec, address: str | None) -> Iterator[None]:
+    """A Ray to run on: the one at an address, the one already attached, or one of this process."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if address is None else "token")
+    cpus = max(1, round(spec.scaling.num_workers * spec.scaling.cpus_per_worker + 1))
+    local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False}
+    ray.init(
+        address=address,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        **(local if address is None else {}),
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _following(
+    folder: Path, on_event: EventHandler, tracker: Tracker, plan: Plan
+) -> Iterator[None]:
+    """Follow the run's events in a thread: to the caller and to the tracker."""
+    reader = EventReader(folder)
+    reader.skip_to_end()
+    ended = threading.Event()
+    track = _EventTracking(tracker, plan)
+
+    def follow() -> None:
+        while True:
+            last = ended.wait(POLL_SECONDS)
+            for event in reader.read():
+                on_event(event)
+                track(event)
+            if last:
+                return
+
+    thread = threading.Thread(target=follow, name="ratchet-events", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class _EventTracking:
+    """Hands events to the tracker."""
+
+    def __init__(self, tracker: Tracker, plan: Plan) -> None:
+        self.tracker = tracker
+        self.plan = plan
+        self.measure = main_measure(plan.job.spec.scenario)
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        if event["kind"] == "stage_started":
+            for name in event["tasks"]:
+                self.tracker.task_started(name, self._sizes(name))
+        elif event["kind"] == "step":
+            values = {"loss": event["loss"], "rows_per_second": event["rows_per_second"]}
+            self.tracker.log_step(event["task"], event["step"], values)
+        elif event["kind"] == "stage_done":
+            self._stage_done(event)
+
+    def _stage_done(self, event: Mapping[str, Any]) -> None:
+        accuracies = {task: own[self.measure] for task, own in event["scores"].items()}
+        self.tracker.log_accuracies(event["stage"] + 1, accuracies)
+        for name in event["tasks"]:
+            seconds, rest = split_costs(event["costs"][name])
+            self.tracker.log_phases(name, seconds, int(rest["peak_memory_bytes"]))
+            self.tracker.task_finished(name, event["scores"][name])
+
+    def _sizes(self, name: str) -> dict[str, Any]:
+        task = next(task for task in self.plan.job.new if task.name == name)
+        return {
+            "num_labels": len(task.class_ids),
+            "num_train": num_train(self.plan, task.id),
+            "num_validation": self.plan.data.held_out[task.id].num_validation,
+        }
+
+
+def num_train(plan: Plan, task_id: int) -> int:
+    """Training rows of a task of this update."""
+    task = plan.job.tasks[task_id]
+    rows = plan.data.train.get(task.stage)
+    return 0 if rows is None else len(rows)
+
+
+def split_costs(costs: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds by phase, and every other cost."""
+    ending = "_seconds"
+    seconds = {k.removesuffix(ending): v for k, v in costs.items() if k.endswith(ending)}
+    return seconds, {k: v for k, v in costs.items() if not k.endswith(ending)}
+
+
+def _finish(
+    plan: Plan,
+    registry: Registry,
+    tracker: Tracker,
+    spec_yaml: str,
+    prepared: float,
+    started: float,
+) -> dict[str, Any]:
+    """Judge, write the version, register it, report."""
+    job = plan.job
+    outcome = json.loads((job.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
+    history = _history(plan, outcome)
+    parent_stages = job.new[0].stage
+    verdict = judge(history, parent_stages, job.spec.gate)
+    number = registry.next_number(job.spec.lineage)
+    result = _result(plan, history, verdict, number, outcome)
+    result["seconds"] = _seconds(outcome, prepared, time.perf_counter() - started)
+    target = registry.path(job.spec.lineage, number)
+    result["report"] = str(target / "report.html")
+    _write_version(plan, outcome, history, result, verdict, number, spec_yaml)
+    (job.folder / DRAFT_FOLDER).rename(target)
+    registry.register(job.spec.lineage, number, result["metrics"], tracker.key)
+    if verdict.promoted:
+        registry.promote(job.spec.lineage, number)
+    tracker.log_matrix(result["accuracy_matrix"], history.tasks)
+    tracker.log_phases(None, result["seconds"], None)
+    for name in ("report.html", "manifest.json"):
+        tracker.log_file(target / name)
+    tracker.finish(result["metrics"])
+    return result
+
+
+def _history(plan: Plan, outcome: Mapping[str, Any]) -> History:
+    job = plan.job
+    rows, baseline = list(outcome["scores"]), dict(outcome["baseline"])
+    if job.parent is not None:
+        before = History.from_dict(read_matrix(job.parent))
+        rows = [*before.rows, *rows]
+        baseline = dict(before.baseline)
+    return History(
+        tuple(task.name for task in job.tasks),
+        tuple(task.stage for task in job.tasks),
+        tuple(rows),
+        baseline,
+    )
+
+
+def _result(
+    plan: Plan, history: History, verdict: Verdict, number: int, outcome: Mapping[str, Any]
+) -> dict[str, Any]:
+    spec = plan.job.spec
+    measure = main_measure(spec.scenario)
+    metrics: dict[str, Any] = history.metrics(measure)
+    result: dict[str, Any] = {
+        "lineage": spec.lineage,
+        "version": number,
+        "promoted": verdict.promoted,
+        "tasks": list(history.tasks),
+        "accuracy_matrix": rounded(history.matrix(measure)),
+        "metrics": metrics,
+        "gate": verdict.as_dict(),
+        "precision": outcome["precision"],
+        "warnings": list(plan.warnings),
+    }
+    if measure != "test_own":
+        result["with_task_id"] = {
+            "accuracy_matrix": rounded(history.matrix("test_own")),
+            "metrics": history.metrics("test_own"),
+        }
+    return result
+
+
+def _seconds(outcome: Mapping[str, Any], prepared: float, total: float) -> dict[str, float]:
+    seconds = {"total": total, "prepare": prepared}
+    for costs in outcome["costs"].values():
+        for phase, spent in split_costs(costs)[0].items():
+            seconds[phase] = seconds.get(phase, 0.0) + spent
+    return {phase: round(spent, 3) for phase, spent in seconds.items()}
+
+
+def _write_version(
+    plan: Plan,
+    outcome: Mapping[str, Any],
+    history: History,
+    result: Mapping[str, Any],
+    verdict: Verdict,
+    number: int,
+    spec_yaml: str,
+) -> None:
+    """Add to the draft what the driver knows; the manifest last."""
+    from pipelines.report_input import report_of
+
+    job, folder = plan.job, plan.job.folder / DRAFT_FOLDER
+    for task_id, texts in plan.texts.items():
+        write_held_out(folder, task_id, texts)
+    write_matrix(folder, history.as_dict())
+    (folder / "spec.yaml").write_text(spec_yaml, encoding="utf-8")
+    manifest = Manifest(
+        lineage=job.spec.lineage,
+        version=number,
+        parent=None if job.parent is None else int(job.parent.name),
+        created=time.time(),
+        base_model={
+            "name": job.spec.model.name,
+            "pooling": job.spec.model.pooling,
+            "sha256": outcome["base_sha256"],
+        },
+        scenario=job.spec.scenario,
+        methods=[method.model_dump(mode="json") for method in job.spec.methods],
+        labels=list(job.labels),
+        tasks=[vars(task) | {"class_ids": list(task.class_ids)} for task in job.tasks],
+        metrics=dict(result["metrics"]),
+        routing={
+            "threshold": outcome["threshold"],
+            "accept_fraction": job.spec.routing.accept_fraction,
+            "max_length": job.spec.training.max_length,
+        },
+        libraries=_library_versions(),
+    )
+    report_of(plan, outcome, history, result, verdict, manifest, spec_yaml, folder)
+    write_manifest(folder, manifest)
+
+
+def _library_versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in LIBRARIES}

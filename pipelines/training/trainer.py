@@ -1,0 +1,162 @@
+"""Starts the worker group of an update: inside this process, or as Ray Train workers.
+
+One group for the whole update, because starting a group costs many seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.data.prepared import HeldOut, PreparedData, load_rows, save_rows
+from pipelines.data.tokens import TokenizedRows
+from pipelines.errors import RatchetError
+from pipelines.training.checkpoint import FolderCheckpoints
+from pipelines.training.job import UpdateJob
+from pipelines.training.precision import own_cpus, set_threads
+from pipelines.training.stream import StreamTeacher
+from pipelines.training.workers import SingleWorker, current_workers
+
+DATA_FOLDER = "data"
+DRAFT_FOLDER = "draft"
+CHECKPOINTS_FOLDER = "checkpoints"
+
+RAY_TRAIN_SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # report() blocks for this long
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+WORKER_SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def teach_here(job: UpdateJob, data: PreparedData) -> None:
+    """Teach inside this process, with all of its CPUs."""
+    set_threads(own_cpus())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    store = FolderCheckpoints(job.folder / CHECKPOINTS_FOLDER)
+    teacher = StreamTeacher(job, data, SingleWorker(), device, store)
+    teacher.run()
+    teacher.write(job.folder / DRAFT_FOLDER)
+
+
+def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
+    """Teach on a group of Ray Train workers; a worker that dies is replaced, up to `max_failures` times.
+
+    Ray must be initialized. The same job, started again after its driver died, goes on from its last
+    checkpoint.
+
+    Raises:
+        RatchetError: The error that a worker raised, or what Ray says of the group.
+    """
+    os.environ.update({k: v for k, v in RAY_TRAIN_SETTINGS.items() if k not in os.environ})
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    save_data(data, job.folder / DATA_FOLDER)
+    scaling = job.spec.scaling
+    resources = {"CPU": scaling.cpus_per_worker}
+    if scaling.gpus_per_worker:
+        resources["GPU"] = scaling.gpus_per_worker
+    trainer = TorchTrainer(
+        _teach_as_worker,
+        train_loop_config=job.to_json(),
+        scaling_config=ScalingConfig(
+            num_workers=scaling.num_workers,
+            use_gpu=scaling.gpus_per_worker > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=str(job.folder / CHECKPOINTS_FOLDER),
+            failure_config=FailureConfig(max_failures=scaling.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            worker_runtime_env={"env_vars": WORKER_SETTINGS},
+        ),
+    )
+    trainer.fit()
+
+
+def save_data(data: PreparedData, folder: Path) -> None:
+    """Write prepared data where every worker can read it; rows that stream lie on disk already."""
+    for stage, rows in data.train.items():
+        save_rows(_in_memory(rows), folder / f"train_{stage:03d}")
+    sizes = {}
+    for task_id, held in data.held_out.items():
+        save_rows(held.rows, folder / f"held_out_{task_id:03d}")
+        sizes[task_id] = held.num_validation
+    index = {"train": sorted(data.train), "held_out": sizes}
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def load_data(folder: Path) -> PreparedData:
+    """The data that `save_data` wrote."""
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    return PreparedData(
+        train={stage: load_rows(folder / f"train_{stage:03d}") for stage in index["train"]},
+        held_out={
+            int(task_id): HeldOut(load_rows(folder / f"held_out_{int(task_id):03d}"), size)
+            for task_id, size in index["held_out"].items()
+        },
+    )
+
+
+def _in_memory(rows: Any) -> TokenizedRows:
+    assert isinstance(rows, TokenizedRows)
+    return rows
+
+
+def _teach_as_worker(raw: dict[str, Any]) -> None:
+    """What each Ray Train worker runs."""
+    import logging
+
+    import ray.train.torch
+
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    job = UpdateJob.from_json(raw)
+    set_threads(job.spec.scaling.cpus_per_worker)
+    device = ray.train.torch.get_device()
+    data = load_data(job.folder / DATA_FOLDER)
+    teacher = StreamTeacher(job, data, current_workers(), device, RayCheckpoints())
+    teacher.run()
+    teacher.write(job.folder / DRAFT_FOLDER)
+
+
+class RayCheckpoints:
+    """Checkpoints through Ray Train: every rank reports its files under one name."""
+
+    def save(self, name: str, write: Callable[[Path], None]) -> None:
+        """Report a checkpoint and wait until it is stored."""
+        import ray.train
+
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder))
+            ray.train.report(
+                {},
+                checkpoint=ray.train.Checkpoint.from_directory(folder),
+                checkpoint_dir_name=name,
+            )
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint that every rank stored, as a local folder."""
+        import ray.train
+
+        checkpoint = ray.train.get_checkpoint()
+        return None if checkpoint is None else Path(checkpoint.to_directory())
+
+
+def check_outcome(folder: Path) -> None:
+    """Check that the workers wrote what they know.
+
+    Raises:
+        RatchetError: They ended without it.
+    """
+    if not (folder / "outcome.json").is_file():
+        raise RatchetError(f"the workers ended without a result; see {folder}")
