@@ -22,9 +22,12 @@ BATCHES_PER_WINDOW = 50
 class BatchRows(Protocol):
     """Tokenized rows that batches can be made of, in memory or not."""
 
-    texts: Sequence[str]
-
     def __len__(self) -> int: ...
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The text of each row; on disk it is looked up, cheaply for recent batches."""
+        ...
 
     @property
     def targets(self) -> Tensor:

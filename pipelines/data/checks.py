@@ -29,16 +29,21 @@ def check_tasks(
 ) -> None:
     """Every check of sound rows; `cut_by_classes`: tasks of one label were asked for."""
     whole = [task for task in tasks if _check_rows_exist(task, findings)]
+    hashes = {
+        (task.name, split): text_hashes(rows.texts)
+        for task in whole
+        for split, rows in task.splits().items()
+    }
     for task in whole:
         _check_number_of_labels(task, findings, allow_single=cut_by_classes)
         _check_unknown_labels(task, findings)
-        _check_repeats(task, findings)
+        _check_repeats(task, hashes[task.name, "train"], findings)
     _check_names(tasks, taught_labels, findings)
     if scenario == "class_incremental":
         _check_shared_labels(whole, taught_labels, findings)
     if scenario == "domain_incremental":
         _check_same_labels(whole, taught_labels, findings)
-    _check_leaks(whole, findings)
+    _check_leaks(whole, hashes, findings)
 
 
 def text_hashes(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -87,9 +92,8 @@ def _check_unknown_labels(task: TaskRows, findings: Findings) -> None:
             )
 
 
-def _check_repeats(task: TaskRows, findings: Findings) -> None:
+def _check_repeats(task: TaskRows, hashes: NDArray[np.int64], findings: Findings) -> None:
     """Texts that stand more than once in train, with the same label and with another."""
-    hashes = text_hashes(task.train.texts)
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     earlier = first[inverse]
     repeated = np.flatnonzero(earlier != np.arange(len(hashes))).tolist()
@@ -170,26 +174,27 @@ def _listed(labels: Sequence[str]) -> str:
     return f"{noun} {shown}" + (", …" if len(labels) > 3 else "")
 
 
-def _check_leaks(tasks: Sequence[TaskRows], findings: Findings) -> None:
+def _check_leaks(
+    tasks: Sequence[TaskRows],
+    hashes: Mapping[tuple[str, str], NDArray[np.int64]],
+    findings: Findings,
+) -> None:
     """Rows that are measured on and also taught in this update, or that choose and also report."""
-    splits = {
-        name: [t for t in tasks if name in t.splits()] for name in ("train", "validation", "test")
-    }
-    hashes = {
-        name: [text_hashes(task.splits()[name].texts) for task in having]
-        for name, having in splits.items()
-    }
     for source, target in combinations(("train", "validation", "test"), 2):
-        index = _TextIndex([t.splits()[source] for t in splits[source]], hashes[source])
-        for task, own in zip(splits[target], hashes[target], strict=True):
-            rows = task.splits()[target]
-            found = list(index.found(own))
+        index = _TextIndex(
+            [task.splits()[source] for task in tasks if source in task.splits()],
+            [hashes[task.name, source] for task in tasks if source in task.splits()],
+        )
+        for task in tasks:
+            own = hashes.get((task.name, target))
+            found = [] if own is None else list(index.found(own))
             if found:
                 row, origin = found[0]
+                rows = task.splits()[target]
                 findings.warn(
                     rows.origins[row],
-                    f"{len(found)} of {len(own)} {target} rows of task {task.name!r} also stand in "
-                    f"{source}; this one at {origin}",
+                    f"{len(found)} of {len(rows)} {target} rows of task {task.name!r} also stand "
+                    f"in {source}; this one at {origin}",
                     f"Remove them from {source}",
                 )
 

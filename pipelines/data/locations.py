@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import fsspec
 from fsspec.spec import AbstractFileSystem
 
-from pipelines.data.readers import READERS, format_suffix
+from pipelines.data.readers import PLAIN_SUFFIXES, READERS, format_suffix
 from pipelines.errors import Problem
 
 ALLOWED_SCHEMES = ("file", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs")
@@ -24,7 +24,7 @@ class Location:
         uri: The URI as it was given.
         filesystem: The file system they lie on.
         files: Paths on it, sorted; of a saved Hugging Face data set, its folder alone.
-        is_saved_dataset: Whether it is a folder written by `Dataset.save_to_disk`.
+        is_saved_dataset: Whether it is a folder written by `save_to_disk`.
     """
 
     uri: str
@@ -32,16 +32,24 @@ class Location:
     files: tuple[str, ...]
     is_saved_dataset: bool = False
 
-    def num_bytes(self) -> int:
-        """Bytes of the files as they are stored."""
-        paths = self.filesystem.find(self.files[0]) if self.is_saved_dataset else self.files
-        return sum(int(self.filesystem.size(path) or 0) for path in paths)
+    def estimated_text_bytes(self) -> int:
+        """Bytes of the rows once unpacked, roughly: packed files are taken five times."""
+        if self.is_saved_dataset:
+            return sum(self._size(path) for path in self.filesystem.find(self.files[0]))
+        return sum(self._size(path) * (5 if _is_packed(path) else 1) for path in self.files)
+
+    def _size(self, path: str) -> int:
+        return int(self.filesystem.size(path) or 0)
 
     def shown(self, path: str) -> str:
         """A file's name for messages, with its scheme unless it is local."""
         protocol = self.filesystem.protocol
         scheme = protocol if isinstance(protocol, str) else protocol[0]
         return path if scheme in ("file", "local") else self.filesystem.unstrip_protocol(path)
+
+
+def _is_packed(path: str) -> bool:
+    return not path.lower().endswith(PLAIN_SUFFIXES)
 
 
 def locate(uri: str) -> Location | Problem:

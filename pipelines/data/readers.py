@@ -170,6 +170,8 @@ READERS: dict[str, Reader] = {
     ".parquet": read_parquet,
     ".pq": read_parquet,
 }
+PLAIN_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+"""Of files that take about as many bytes in memory as on disk."""
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 

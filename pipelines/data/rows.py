@@ -67,6 +67,42 @@ class TakenTexts(Sequence[str]):
         return (self.texts[position] for position in positions)
 
 
+class JoinedTexts(Sequence[str]):
+    """The texts of several sequences one after the other, without a copy of them."""
+
+    def __init__(self, parts: Sequence[Sequence[str]]) -> None:
+        self.parts = tuple(parts)
+        self.ends = np.cumsum([len(part) for part in self.parts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if self.parts else 0
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> TakenTexts: ...
+    def __getitem__(self, index: int | slice) -> str | TakenTexts:
+        if isinstance(index, slice):
+            return TakenTexts(self, np.arange(len(self))[index])
+        row = index + len(self) if index < 0 else index
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        part = int(np.searchsorted(self.ends, row, side="right"))
+        first = int(self.ends[part]) - len(self.parts[part])
+        return self.parts[part][row - first]
+
+    def __iter__(self) -> Iterator[str]:
+        for part in self.parts:
+            yield from part
+
+
+def join_texts(parts: Sequence[Sequence[str]]) -> Sequence[str]:
+    """The texts of several splits: a list where all of them are lists, else looked up lazily."""
+    if all(isinstance(part, list) for part in parts):
+        return [text for part in parts for text in part]
+    return JoinedTexts(parts)
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows of one split, column by column.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipelines.data.rows import Origins, Rows
 from pipelines.data.saved_dataset import read_saved_dataset
 from pipelines.errors import Problem
 
-__all__ = ["Rows", "read_location", "read_rows"]
+__all__ = ["Rows", "read_rows", "read_rows_into"]
 
 MAX_PROBLEMS_PER_FILE = 10
 """Broken rows that are reported one by one; of the others only the number is."""
@@ -34,12 +35,25 @@ def read_rows(
         columns: Names of the columns that hold text and label.
         group_column: The column that cuts a stream into tasks, if any.
     """
+    return read_rows_into(list, uri, columns, group_column)
+
+
+def read_rows_into(
+    keep_texts: Callable[[Iterator[str]], Sequence[str]],
+    uri: str,
+    columns: ColumnsSpec,
+    group_column: str | None = None,
+) -> tuple[Rows, list[Problem]]:
+    """As `read_rows`, with the texts where `keep_texts` puts them while they are read."""
     location = locate(uri)
-    if isinstance(location, Problem):
-        return _collected([]), [location]
-    problems: list[Problem] = []
-    values = list(read_location(location, columns, group_column, problems))
-    return _collected(values, group_column), problems
+    problems = [location] if isinstance(location, Problem) else []
+    read = _Columns(group_column is not None)
+    texts = keep_texts(
+        iter(())
+        if isinstance(location, Problem)
+        else map(read.add, read_location(location, columns, group_column, problems))
+    )
+    return read.rows(texts), problems
 
 
 def read_location(
@@ -99,7 +113,14 @@ def _sound(record: Any, wanted: list[str]) -> tuple[str, str, str | None] | Brok
         names[position] = str(name)
         if not names[position].strip():
             return Broken(f"empty label or task (column {wanted[position + 1]!r})")
+    if any(_is_broken_unicode(string) for string in (text, *names)):
+        return Broken("half a character (an unpaired surrogate)", hint="Save the row as UTF-8")
     return text, names[0], names[1] if len(names) > 1 else None
+
+
+def _is_broken_unicode(text: str) -> bool:
+    """Whether a text is none: the escapes of JSON can spell half of a surrogate pair."""
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _shown(value: Any) -> Any:
@@ -120,16 +141,27 @@ def _problem(where: str, broken: Broken) -> Problem:
     )
 
 
-def _collected(values: list[Value], group_column: str | None = None) -> Rows:
-    files = list(dict.fromkeys(value[0] for value in values))
-    number = {file: i for i, file in enumerate(files)}
-    return Rows(
-        texts=[value[2] for value in values],
-        labels=[value[3] for value in values],
-        groups=None if group_column is None else [value[4] or "" for value in values],
-        origins=Origins(
-            files,
-            np.fromiter((number[value[0]] for value in values), np.int32, len(values)),
-            np.fromiter((value[1] for value in values), np.int64, len(values)),
-        ),
-    )
+class _Columns:
+    """Gathers all of the rows but their texts."""
+
+    def __init__(self, has_groups: bool) -> None:
+        self.labels: list[str] = []
+        self.groups: list[str] | None = [] if has_groups else None
+        self.files: dict[str, int] = {}
+        self.file_ids = array("i")
+        self.lines = array("q")
+
+    def add(self, value: Value) -> str:
+        """Take in a row and give back its text."""
+        file, line, text, label, group = value
+        self.file_ids.append(self.files.setdefault(file, len(self.files)))
+        self.lines.append(line)
+        self.labels.append(label)
+        if self.groups is not None and group is not None:
+            self.groups.append(group)
+        return text
+
+    def rows(self, texts: Sequence[str]) -> Rows:
+        """The rows with these texts."""
+        file_ids, lines = np.array(self.file_ids, np.int32), np.array(self.lines, np.int64)
+        return Rows(texts, self.labels, self.groups, Origins(list(self.files), file_ids, lines))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipelines.config import StreamSpec, TaskSpec, UpdateSpec
 from pipelines.data.checks import check_tasks
 from pipelines.data.cutting import Draft, cut_stream, cut_validation
 from pipelines.data.findings import Findings
 from pipelines.data.rows import Rows, TaskRows
-from pipelines.data.sources import read_rows
+from pipelines.data.spill import Reader
 
 __all__ = ["Stream", "TaskRows", "load_stream"]
 
@@ -29,7 +30,9 @@ class Stream:
 
 
 def load_stream(
-    spec: UpdateSpec, taught_labels: Mapping[str, Sequence[str]] | None = None
+    spec: UpdateSpec,
+    taught_labels: Mapping[str, Sequence[str]] | None = None,
+    spill_folder: Path | None = None,
 ) -> Stream:
     """Read, cut and check the data of an update.
 
@@ -39,13 +42,16 @@ def load_stream(
     Args:
         spec: What is to be taught.
         taught_labels: The labels of each task that the lineage has learned already, by name.
+        spill_folder: Where texts go when all of them exceed `data.memory_budget_mb`; by default a
+            temporary folder that goes when the texts are no longer used.
 
     Raises:
         DataError: With every problem found, each with file and line.
     """
     taught = dict(taught_labels or {})
     findings = Findings(strict=spec.data.strict)
-    drafts = _drafts(spec, taught, findings)
+    reader = Reader(spec, spill_folder)
+    drafts = _drafts(spec, reader, taught, findings)
     cut = [draft for draft in drafts if draft.validation is None]
     seed, fraction = spec.training.seed, spec.data.validation_fraction
     tasks = tuple(cut_validation(draft, fraction, seed) for draft in drafts)
@@ -66,17 +72,19 @@ def _cut_notice(names: Sequence[str], fraction: float, seed: int) -> str:
     )
 
 
-def _drafts(spec: UpdateSpec, taught: Mapping[str, object], findings: Findings) -> list[Draft]:
+def _drafts(
+    spec: UpdateSpec, reader: Reader, taught: Mapping[str, object], findings: Findings
+) -> list[Draft]:
     """The tasks before validation is cut and checks are made, but for those that cannot be read."""
     if spec.stream is not None:
-        whole = _read_splits(spec, spec.stream, "stream", findings)
+        whole = _read_splits(reader, spec.stream, "stream", findings)
         return [] if whole is None else cut_stream(whole, spec.stream, taught, findings)
-    listed = [_read_splits(spec, task, task.name, findings) for task in spec.tasks or ()]
+    listed = [_read_splits(reader, task, task.name, findings) for task in spec.tasks or ()]
     return [draft for draft in listed if draft is not None]
 
 
 def _read_splits(
-    spec: UpdateSpec, section: TaskSpec | StreamSpec, name: str, findings: Findings
+    reader: Reader, section: TaskSpec | StreamSpec, name: str, findings: Findings
 ) -> Draft | None:
     group_column = section.by if isinstance(section, StreamSpec) else None
     read: dict[str, Rows | None] = {}
@@ -85,7 +93,7 @@ def _read_splits(
         if uri is None:
             read[split] = None
             continue
-        rows, problems = read_rows(uri, spec.columns, group_column)
+        rows, problems = reader.read(uri, group_column)
         findings.extend(problems)
         if problems and len(rows) == 0:
             name = (

@@ -167,6 +167,7 @@ def test_a_file_of_an_unknown_format_says_what_is_read(tmp_path):
         ("a.jsonl", b'{"text": "a", "label": ""}', 1, "empty label"),
         ("a.jsonl", b'{"text": "a", "label": 1.5}', 1, "string or an integer"),
         ("a.jsonl", b'{"text": "a", "label": true}', 1, "string or an integer"),
+        ("a.jsonl", b'{"text": "a \\ud83d", "label": "x"}', 1, "half a character"),
         ("a.csv", b"text,label\na,x\nb\n", 3, "it has 1 values"),
         ("a.csv", b"text,label\na,x\nb,\xe4\n", 3, "not UTF-8: byte 0xe4 at position 3"),
         ("a.csv", b'text,label\n"a\nb",x\n"c"d,x\n', 4, "not valid CSV"),

@@ -1,4 +1,8 @@
+import gc
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -271,6 +275,64 @@ def test_a_new_label_in_a_new_domain_is_suspicious(task):
     tasks = [task("a", labels=("x", "y")), task("b", labels=("x", "z"))]
     (warning,) = load_stream(spec(tasks=tasks, scenario="domain_incremental")).warnings
     assert "brings the label 'z' that no earlier task has" in warning
+
+
+def test_the_cut_is_the_same_in_every_process(tmp_path):
+    rows = [row for i in range(6) for row in many(f"label{i}", 20)]
+    train = write(tmp_path / "a.jsonl", *rows)
+    code = f"""
+from pipelines.config import UpdateSpec
+from pipelines.data.stream import load_stream
+spec = UpdateSpec(lineage="x", model={{"name": "m"}}, tasks=[{{"name": "a", "train": {train!r}}}])
+print(load_stream(spec).tasks[0].validation.texts)
+"""
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert b"label3 number" in outputs.pop()
+
+
+@pytest.mark.parametrize("folder", [None, "spilled"])
+def test_data_over_the_budget_are_spilled_and_give_the_same_stream(tmp_path, folder):
+    rows = [row for i in range(8) for row in many(f"label{i}", 20)] + [
+        ("label0 number 0", "label0")
+    ]
+    train = write(tmp_path / "a.jsonl", *rows)
+    stream = {"train": train, "classes_per_task": 4, "order": 1}
+    kept = load_stream(spec(stream=stream))
+    place = None if folder is None else tmp_path / folder
+    spilled = load_stream(spec(stream=stream, data={"memory_budget_mb": 0.001}), None, place)
+    assert spilled.warnings == kept.warnings
+    assert "1 duplicate rows" in kept.warnings[0]
+    for ours, theirs in zip(spilled.tasks, kept.tasks, strict=True):
+        assert not isinstance(ours.train.texts, list)
+        for split, rows_kept in theirs.splits().items():
+            rows_spilled = ours.splits()[split]
+            assert list(rows_spilled.texts) == rows_kept.texts
+            assert rows_spilled.labels == rows_kept.labels
+            assert list(rows_spilled.origins) == list(rows_kept.origins)
+    if place is not None:
+        assert [path.name for path in place.iterdir()] == ["source_0001"]
+
+
+def test_spilled_texts_leave_no_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    train = write(tmp_path / "a.jsonl", *many("a", 20), *many("b", 20))
+    update = spec(tasks=[{"name": "x", "train": train}], data={"memory_budget_mb": 0.001})
+    stream = load_stream(update)
+    assert len(list((tmp_path / "temporary").iterdir())) == 1
+    assert stream.tasks[0].train.texts[0].startswith("a number")
+    del stream
+    gc.collect()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.skipif(not CLINC.exists(), reason="the CLINC150 data is not beside the checkout")

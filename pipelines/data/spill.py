@@ -1,0 +1,58 @@
+"""Reading the splits of an update: texts in memory while all fit the budget, else on disk."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.config import UpdateSpec
+from pipelines.data.blocks import BlockTexts, Layout, write_texts
+from pipelines.data.locations import locate
+from pipelines.data.rows import Rows
+from pipelines.data.sources import read_rows, read_rows_into
+from pipelines.errors import Problem
+
+_BYTES_IN_MEMORY = 2
+"""Bytes that a stored byte of text takes once it is a row, roughly."""
+
+
+class Reader:
+    """Reads the splits of one update, all of them in memory or all of them spilled.
+
+    Args:
+        spec: Says where the data lie and how much of them may be in memory.
+        folder: Where texts over the budget go, or None for a temporary folder.
+    """
+
+    def __init__(self, spec: UpdateSpec, folder: Path | None = None) -> None:
+        self.columns = spec.columns
+        self.folder = folder
+        self.num_read = 0
+        self.spills = _estimated_bytes(spec) > spec.data.memory_budget_mb * 1e6
+
+    def read(self, uri: str, group_column: str | None) -> tuple[Rows, list[Problem]]:
+        """The rows of one split; see `read_rows`."""
+        self.num_read += 1
+        if not self.spills:
+            return read_rows(uri, self.columns, group_column)
+        return read_rows_into(self._spilled, uri, self.columns, group_column)
+
+    def _spilled(self, texts: Iterator[str]) -> BlockTexts:
+        if self.folder is not None:
+            folder = self.folder / f"source_{self.num_read:04d}"
+            shutil.rmtree(folder, ignore_errors=True)
+            return write_texts(texts, folder, Layout())
+        temporary = tempfile.mkdtemp(prefix="ratchet-texts-")
+        written = write_texts(texts, Path(temporary), Layout())
+        weakref.finalize(written, shutil.rmtree, temporary, ignore_errors=True)
+        return written
+
+
+def _estimated_bytes(spec: UpdateSpec) -> int:
+    sections = [*(spec.tasks or ()), *([spec.stream] if spec.stream else [])]
+    uris = [uri for s in sections for uri in (s.train, s.validation, s.test) if uri is not None]
+    locations = [found for found in map(locate, uris) if not isinstance(found, Problem)]
+    return _BYTES_IN_MEMORY * sum(location.estimated_text_bytes() for location in locations)
