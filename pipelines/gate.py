@@ -168,12 +168,11 @@ def _held(comparisons: tuple[TaskComparison, ...], rule: GateSpec) -> tuple[str,
         if falls[worst] > _ROUNDING
         else "none lost anything"
     )
-    count = (
-        "The one task with an earlier score"
-        if len(falls) == 1
-        else f"All {len(falls)} tasks with earlier scores"
+    who = "The task" if len(falls) == 1 else f"Each of the {len(falls)} tasks"
+    return (
+        f"{who} with an earlier score held: {change}; {_points(rule.max_forgetting)} are allowed.",
+        floor,
     )
-    return (f"{count} held: {change}; {_points(rule.max_forgetting)} are allowed.", floor)
 
 
 def _fall(comparison: TaskComparison, rule: GateSpec) -> float:

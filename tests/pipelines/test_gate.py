@@ -106,7 +106,7 @@ def test_what_held_is_said_with_numbers():
         {"a": score(0.91), "b": score(0.80)}, {"a": score(0.92), "b": score(0.70)}, RULE
     )
     assert verdict.reasons == (
-        "All 2 tasks with earlier scores held: the largest loss is 1.0 points on a; "
+        "Each of the 2 tasks with an earlier score held: the largest loss is 1.0 points on a; "
         "2.0 points are allowed.",
         "The lowest task, b, reaches 80.0% over its own labels; 50.0% is required.",
     )

@@ -1,0 +1,100 @@
+"""What a report is made of: plain JSON values, so that a page can be made again from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+Matrix = Sequence[Sequence[float | None]]
+
+
+class TaskReport(TypedDict):
+    """One task of the version.
+
+    Attributes:
+        name: Name of the task.
+        stage: The row of the accuracy matrix that came right after it was learned, from 0.
+        is_new: Whether this update taught it.
+        num_labels: Labels that it has.
+        num_train: Training rows; None where they are not known any more.
+        num_validation: Validation rows.
+        num_test: Test rows.
+        seconds: Seconds by phase, in order; empty for a task of an earlier update.
+        peak_memory_bytes: Peak resident memory of the largest worker while it was learned.
+        bytes_added: Bytes that the version grew by with it.
+        trainable_parameters: Parameters that were trained for it.
+    """
+
+    name: str
+    stage: int
+    is_new: bool
+    num_labels: int
+    num_train: int | None
+    num_validation: int | None
+    num_test: int | None
+    seconds: Mapping[str, float]
+    peak_memory_bytes: int | None
+    bytes_added: int | None
+    trainable_parameters: int | None
+
+
+class OutOfScope(TypedDict):
+    """How requests that belong to no task are rejected.
+
+    Attributes:
+        threshold: The score below which a request is rejected.
+        accept_fraction: Share of in-scope validation text that was to be accepted.
+        accepted: Share of in-scope test text that is accepted; None when not measured.
+        routed: Share of in-scope test text that finds its task; None when not measured.
+    """
+
+    threshold: float
+    accept_fraction: float
+    accepted: float | None
+    routed: float | None
+
+
+class ReportData(TypedDict):
+    """Everything that the page shows.
+
+    Attributes:
+        lineage: Name of the lineage.
+        version: Number of the version.
+        parent: The version that it grew from, or None for the first.
+        created: When it was made, ISO 8601.
+        base_model: Name of the base model.
+        scenario: `class_incremental`, `task_incremental` or `domain_incremental`.
+        promoted: Whether the version became champion.
+        verdict: `Verdict.as_dict()` of the gate.
+        tasks: Every task of the version, in the order of the matrix's columns.
+        accuracy_matrix: Test accuracies, [stages, tasks]; in the class-incremental scenario over
+            all labels. None where not evaluated.
+        accuracy_matrix_with_task_id: The same over each task's own labels, or None when the first
+            already is.
+        metrics: Metrics of METHODS.md by name, of `accuracy_matrix`.
+        metrics_with_task_id: The same of the other matrix, or None.
+        warnings: What was found wrong with the data, a sentence each.
+        spec_yaml: The settings as YAML.
+        methods: The stack in words, a method each.
+        seconds: Seconds by phase of the whole update.
+        out_of_scope: Calibration of rejection, or None when the version has none.
+    """
+
+    lineage: str
+    version: int
+    parent: int | None
+    created: str
+    base_model: str
+    scenario: str
+    promoted: bool
+    verdict: Mapping[str, Any]
+    tasks: Sequence[TaskReport]
+    accuracy_matrix: Matrix
+    accuracy_matrix_with_task_id: Matrix | None
+    metrics: Mapping[str, float | None]
+    metrics_with_task_id: Mapping[str, float | None] | None
+    warnings: Sequence[str]
+    spec_yaml: str
+    methods: Sequence[str]
+    seconds: Mapping[str, float]
+    out_of_scope: OutOfScope | None

@@ -1,0 +1,90 @@
+"""Numbers and outcomes in words, as the report says them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pipelines.report.data import ReportData
+
+NONE = "–"
+
+
+def headline(data: ReportData) -> str:
+    """One or two sentences: what was learned and what became of the rest."""
+    learned = f"Learned {_listed([task['name'] for task in data['tasks'] if task['is_new']])}."
+    held = [c for c in data["verdict"]["comparisons"] if c["before"] is not None]
+    lost = [c["task"] for c in held if not c["passed"]]
+    if lost:
+        return f"{learned} Lost ground on {_listed(lost)}."
+    if len(data["tasks"]) == 1:
+        return f"{learned} The first task of its lineage."
+    if not held:
+        return learned
+    return f"{learned} Kept everything it knew."
+
+
+def percent(value: float | None) -> str:
+    """0.934 as `93.4%`; a dash for None."""
+    return NONE if value is None else f"{value:.1%}"
+
+
+def points(value: float | None) -> str:
+    """A difference of accuracies as signed percentage points; a dash for None."""
+    if value is None:
+        return NONE
+    rounded = round(100 * value, 1)
+    return f"{'−' if rounded < 0 else '+' if rounded > 0 else '±'}{abs(rounded):.1f}"
+
+
+def loss(value: float) -> str:
+    """A loss of accuracy in percentage points; a gain is negative."""
+    rounded = round(100 * value, 1)
+    return f"{'−' if rounded < 0 else ''}{abs(rounded):.1f}"
+
+
+def count(value: int | None) -> str:
+    """A count with thin spaces between thousands, in millions from ten million on."""
+    if value is None:
+        return NONE
+    if value >= 10_000_000:
+        return f"{value / 1e6:.1f} M"
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def size(value: int | None) -> str:
+    """Bytes in decimal units."""
+    if value is None:
+        return NONE
+    scaled = float(value)
+    for unit in ("B", "kB", "MB", "GB"):
+        if scaled < 999.5:
+            digits = 0 if unit == "B" or scaled >= 99.5 else 1
+            return f"{scaled:.{digits}f} {unit}"
+        scaled /= 1000
+    return f"{scaled:.1f} TB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return NONE
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def day(created: str) -> str:
+    """An ISO 8601 time as a date and a time to the minute."""
+    return datetime.fromisoformat(created).strftime("%Y-%m-%d %H:%M")
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return "nothing new"
+    if len(names) > 3:
+        return f"{len(names)} tasks"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

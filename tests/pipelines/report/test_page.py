@@ -1,0 +1,176 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from pipelines.config import GateSpec
+from pipelines.evaluation.metrics import summarize
+from pipelines.gate import TaskScore, decide
+from pipelines.report.page import html, render
+
+VOID = {"meta", "path", "circle", "br", "link"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags nest, and collects the text of headings and cells."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open = []
+        self.texts = {}
+        self.attributes = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and data.strip():
+            self.texts.setdefault(self.open[-1], []).append(" ".join(data.split()))
+
+
+def section(page, title):
+    return next(part for part in page.split("<section") if f"<h2>{title}</h2>" in part)
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 5, 15])
+def test_the_page_nests_and_has_no_empty_values(report, num_tasks):
+    page = html(report(num_tasks))
+    outline = Outline(page)
+    assert not re.search(r"\b(None|nan|inf)\b", page.split("</style>")[1])
+    assert f"{num_tasks} task" in " ".join(outline.texts["span"])
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 15])
+def test_nothing_is_loaded_from_elsewhere(report, num_tasks):
+    outline = Outline(html(report(num_tasks)))
+    names = {name for _, name, _ in outline.attributes}
+    assert names.isdisjoint({"src", "href", "xlink:href", "onclick", "onload"})
+    tags = {tag for tag, _, _ in outline.attributes}
+    assert tags.isdisjoint({"script", "link", "img", "iframe"})
+    assert "url(" not in html(report(num_tasks))
+    assert "@import" not in html(report(num_tasks))
+
+
+def test_every_text_of_the_user_is_escaped(report):
+    hostile = "<script>alert('&')</script>"
+    data = report(3, lineage=hostile, warnings=[hostile], spec_yaml=hostile, methods=[hostile])
+    data["base_model"] = hostile
+    data["tasks"][0]["name"] = hostile
+    data["tasks"][0]["seconds"] = {hostile: 1.0}
+    data["seconds"] = {hostile: 1.0}
+    data["verdict"]["reasons"] = (hostile,)
+    data["verdict"]["comparisons"][0]["task"] = hostile
+    page = html(data)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;") >= 10
+    Outline(page)
+
+
+def test_the_file_is_written_where_asked(report, tmp_path):
+    path = render(report(2), tmp_path / "new")
+    assert path == tmp_path / "new" / "report.html"
+    assert path.read_text(encoding="utf-8") == html(report(2))
+    assert [item.name for item in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_heat_map_has_every_measured_number_and_frames_what_was_learned(report):
+    page = section(html(report(3, accuracy_matrix_with_task_id=None)), "What was kept")
+    cells = re.findall(r'<td class="(\w+) \w+"[^>]*>([\d.]+)</td>', page)
+    assert cells == [
+        ("learned", "96.0"),
+        ("after", "94.0"),
+        ("learned", "95.6"),
+        ("after", "92.0"),
+        ("after", "93.0"),
+        ("learned", "95.2"),
+    ]
+    assert page.count('class="empty"') == 3
+
+
+def test_with_and_without_the_task_id_are_two_titled_matrices(report):
+    page = section(html(report(3)), "What was kept")
+    assert page.index("The model finds the task itself") < page.index("The request names the task")
+    assert page.count('<table class="heat') == 2
+    alone = html(report(3, accuracy_matrix_with_task_id=None, metrics_with_task_id=None))
+    assert "The request names the task" not in alone
+    assert "task named" not in alone
+
+
+def test_a_refusal_says_why_and_how_many_more(report):
+    page = html(report(15, loss=0.03))
+    verdict = section(page, "The gate's verdict")
+    assert "✕ not promoted" in page
+    assert verdict.count("fell from") == 5
+    assert "And 9 more; the table has every task." in page
+
+
+def test_a_promotion_says_what_held(report):
+    page = html(report(3, loss=0.0))
+    assert "✓ promoted to champion" in page
+    assert "Each of the 3 tasks with an earlier score held" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "headline"),
+    [
+        ({"num_tasks": 1}, "Learned banking. The first task of its lineage."),
+        ({"num_tasks": 2, "loss": 0.0}, "Learned banking and travel. Kept everything it knew."),
+        (
+            {"num_tasks": 3, "loss": 0.0},
+            "Learned banking, travel and work. Kept everything it knew.",
+        ),
+        ({"num_tasks": 2, "loss": 0.1}, "Learned banking and travel. Lost ground on banking."),
+        ({"num_tasks": 15, "loss": 0.1}, "Learned 15 tasks. Lost ground on 14 tasks."),
+    ],
+)
+def test_the_headline_says_what_became_of_the_tasks(report, options, headline):
+    assert f"<h1>{headline}</h1>" in html(report(**options))
+
+
+def test_an_update_of_a_lineage_tells_new_tasks_from_old(report):
+    data = report(3, loss=0.0)
+    for task in data["tasks"][:2]:
+        task.update(is_new=False, seconds={}, peak_memory_bytes=None, num_train=None)
+    page = html(data)
+    assert "<h1>Learned work. Kept everything it knew.</h1>" in page
+    assert section(page, "Task by task").count('<i class="new">new</i>') == 1
+    assert re.findall(r'<th scope="row">(\w+)</th>', section(page, "What it cost")) == ["work"]
+
+
+def test_joint_training_has_one_row_and_no_curves(report):
+    matrix = [[0.9, 0.8, 0.7]]
+    verdict = decide(
+        {name: TaskScore(0.9, 0.9, 10) for name in ("banking", "travel", "work")}, None, GateSpec()
+    )
+    data = report(
+        3,
+        accuracy_matrix=matrix,
+        accuracy_matrix_with_task_id=None,
+        metrics=summarize(matrix),
+        metrics_with_task_id=None,
+        verdict=verdict.as_dict(),
+    )
+    for task in data["tasks"]:
+        task["stage"] = 0
+    page = html(data)
+    assert "Forgetting curves" not in page
+    assert "<i>1</i>3 tasks" in page
+    assert "nothing could be forgotten yet" in page
+
+
+def test_what_was_not_measured_is_a_dash(report):
+    data = report(2, out_of_scope=None)
+    data["tasks"][0].update(peak_memory_bytes=None, bytes_added=None)
+    page = html(data)
+    assert "Requests that belong to no task" not in page
+    assert section(page, "What it cost").count(">–</td>") == 2
