@@ -1,8 +1,8 @@
 """Classification heads over pooled features: blocks of classes, side by side.
 
-One block a task (layouts `per_task` and `growing`) or one for all tasks (`shared`). Because a growing head is
-made of blocks of fixed size, adding a task changes no existing tensor: importances, optimizer state and
-frozen rows of earlier tasks stay what they were.
+One block a task (layouts `per_task` and `growing`) or one for all tasks (`shared`). Because a
+growing head is made of blocks of fixed size, adding a task changes no existing tensor: importances,
+optimizer state and frozen rows of earlier tasks stay what they were.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Layout = Literal["per_task", "growing", "shared"]
 class CosineBlock(nn.Module):
     """Logits scale * cos(features, weight): no class wins by the length of its weight vector.
 
-    Source: Zheng 2023, arXiv:2312.07887; the scale is fixed, not learned, so that it cannot drift over tasks.
+    Source: Zheng 2023, arXiv:2312.07887; the scale is fixed, not learned, so that it cannot drift
+    over tasks.
     """
 
     def __init__(self, dim: int, num_classes: int, scale: float) -> None:
@@ -37,14 +38,42 @@ class CosineBlock(nn.Module):
         return self.scale * functional.linear(directions, functional.normalize(self.weight, dim=-1))
 
 
-class Heads(nn.Module):
+class ClassColumns(nn.Module):
+    """What all heads share: one column of scores a class, and which classes a task has.
+
+    Attributes:
+        task_classes: The class ids of each task, by task id.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.task_classes: dict[int, tuple[int, ...]] = {}
+
+    @property
+    def num_classes(self) -> int:
+        """Columns that there are now."""
+        raise NotImplementedError
+
+    def mask(self, class_ids: Iterable[int], device: torch.device) -> Tensor:
+        """Additive mask [classes]: 0 for the given classes, -inf for the others."""
+        mask = torch.full((self.num_classes,), -torch.inf)
+        mask[list(class_ids)] = 0.0
+        return mask.to(device)
+
+    def classes_of(self, task_ids: Sequence[int]) -> list[int]:
+        """Class ids of some tasks, ascending, each once."""
+        return sorted({index for task_id in task_ids for index in self.task_classes[task_id]})
+
+
+class Heads(ClassColumns):
     """All heads of a classifier.
 
     Args:
         dim: Width of the pooled features.
         layout: Which classes compete in the loss of a row; see `HeadsConfig`.
         cosine_scale: Scale of cosine blocks, or None for linear ones.
-        open_future: Whether classes of tasks not yet taught take part in the softmax (`preallocate`).
+        open_future: Whether classes of tasks not yet taught take part in the softmax
+            (`preallocate`).
     """
 
     def __init__(
@@ -60,7 +89,6 @@ class Heads(nn.Module):
         self.cosine_scale = cosine_scale
         self.open_future = open_future
         self.blocks = nn.ModuleDict()
-        self.task_classes: dict[int, tuple[int, ...]] = {}
         self._columns: dict[str, tuple[int, ...]] = {}
 
     @property
@@ -94,19 +122,9 @@ class Heads(nn.Module):
         logits = [block(features) for block in self.blocks.values()]
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=-1)
 
-    def mask(self, class_ids: Iterable[int], device: torch.device) -> Tensor:
-        """Additive mask [classes]: 0 for the given classes, -inf for the others."""
-        mask = torch.full((self.num_classes,), -torch.inf)
-        mask[list(class_ids)] = 0.0
-        return mask.to(device)
-
-    def classes_of(self, task_ids: Sequence[int]) -> list[int]:
-        """Class ids of some tasks, ascending, each once."""
-        return sorted({index for task_id in task_ids for index in self.task_classes[task_id]})
-
 
 def loss_mask(heads: Heads, seen_task_ids: Sequence[int], task_ids: Tensor) -> Tensor | None:
-    """Which classes compete in the loss of each row: an additive mask that broadcasts to [rows, classes].
+    """An additive mask of the classes that compete in each row's loss, or None for all.
 
     Args:
         heads: The heads that gave the logits.
@@ -114,7 +132,7 @@ def loss_mask(heads: Heads, seen_task_ids: Sequence[int], task_ids: Tensor) -> T
         task_ids: The task of each row, [rows].
 
     Returns:
-        None where every class competes; [1, classes] or [rows, classes] otherwise.
+        None where every class competes; [1, classes] or [rows, classes] otherwise, 0 or -inf.
     """
     if heads.layout == "shared" or heads.open_future:
         return None
