@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from pipelines.data.batching import BatchRows
+from pipelines.data.streamed import StreamedRows, is_streamed
 from pipelines.data.tokens import TokenizedRows
 
 
@@ -63,3 +64,8 @@ def load_rows(path: Path) -> TokenizedRows:
     tensors = load_file(path.with_suffix(".safetensors"))
     texts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     return TokenizedRows(**tensors, texts=texts)
+
+
+def open_rows(path: Path) -> BatchRows:
+    """Rows of either kind: those that `prepare_rows` left in the folder `path`, or saved rows."""
+    return StreamedRows(path) if is_streamed(path) else load_rows(path)

@@ -146,3 +146,8 @@ def fingerprint_of(folder: Path) -> str | None:
     """The fingerprint of the complete rows in a folder, or None where there are none."""
     path = folder / MANIFEST
     return json.loads(path.read_text(encoding="utf-8"))["fingerprint"] if path.exists() else None
+
+
+def is_streamed(folder: Path) -> bool:
+    """Whether complete streamed rows lie in a folder."""
+    return (folder / MANIFEST).is_file()

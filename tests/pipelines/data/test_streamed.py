@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from pipelines.data.batching import num_steps, ordered_batches, training_batches
 from pipelines.data.blocks import Layout
 from pipelines.data.prepare import prepare_rows, stream_rows
+from pipelines.data.prepared import open_rows
 from pipelines.data.streamed import StreamedRows
 from pipelines.data.tokens import TokenizedRows, tokenize
 
@@ -137,6 +138,7 @@ def test_only_the_folder_travels_between_processes(streamed):
     packed = pickle.dumps(streamed)
     assert len(packed) < 500
     assert steps_of(pickle.loads(packed)) == steps_of(streamed)
+    assert steps_of(open_rows(streamed.folder)) == steps_of(streamed)
 
 
 def test_a_batch_of_no_streamed_rows_has_one_column(streamed):
