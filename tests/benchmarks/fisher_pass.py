@@ -138,10 +138,11 @@ def vmapped(model: Encoder, batches: list[Batch], chunk: int = 4) -> None:
                 sums[name].add_(grads.square_().sum(0))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def seconds(work: Callable[[], object], clock: str) -> float:
+    now = time.perf_counter if clock == "wall" else time.process_time
+    start = now()
     work()
-    return time.perf_counter() - start
+    return now() - start
 
 
 def report(label: str, ratios: list[float]) -> None:
@@ -171,7 +172,7 @@ def measure(kind: str, threads: int, length: int, arguments: argparse.Namespace)
     for _ in range(arguments.repeats):
         for name, work in ways.items():
             factor = scale if name in ("vmap", "singles") else 1.0
-            times[name].append(seconds(work) * factor)
+            times[name].append(seconds(work, arguments.clock) * factor)
     examples = num_batches * arguments.rows
     batch_ms = statistics.median(times["plain"]) / num_batches * 1e3
     print(
@@ -195,8 +196,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 12])
     parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--batches", type=int, help="by default 4, or 256 tokens a row")
     parser.add_argument(
-        "--batches", type=int, help="by default as many as make 256 tokens a row, at least 4"
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: on a busy machine, one thread",
     )
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()

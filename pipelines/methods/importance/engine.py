@@ -228,7 +228,7 @@ def _disagreeing(
 
 
 def _attention() -> AbstractContextManager[object]:
-    """Plain attention in bf16 on a CPU: the fused kernel is 2 to 6 times slower to differentiate."""
+    """Plain attention in bf16 on a CPU: fused is 2 to 6 times slower to differentiate."""
     is_reduced = torch.is_autocast_enabled("cpu")
     return sdpa_kernel(SDPBackend.MATH) if is_reduced else nullcontext()
 
