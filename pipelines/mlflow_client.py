@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,8 +47,7 @@ def mlflow_client(tracking_uri: str) -> Iterator[MlflowClient]:
     Raises:
         TrackingError: When the store cannot be reached, or fails inside the block.
     """
-    with _settings(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's own, about its own use of its dependencies
+    with _settings():
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from requests import RequestException

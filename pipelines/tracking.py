@@ -152,6 +152,10 @@ class Tracker:
         write_heatmap(matrix, tasks, picture)
         self.log_file(picture)
 
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tag the update's run, for what is known only later (its version, the verdict)."""
+        self._add(self.key, "tags", tags=dict(tags))
+
     def log_file(self, path: Path, folder: str = "") -> None:
         """Log a file as an artifact, below `folder` in the run's artifacts.
 

@@ -76,7 +76,7 @@ class ReportData(TypedDict):
         warnings: What was found wrong with the data, a sentence each.
         spec_yaml: The settings as YAML.
         methods: The stack in words, a method each.
-        seconds: Seconds by phase of the whole update.
+        seconds: Seconds by phase of the whole update; their sum is shown as its time.
         out_of_scope: Calibration of rejection, or None when the version has none.
     """
 

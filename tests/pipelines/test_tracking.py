@@ -44,6 +44,7 @@ def track_update(folder, uri):
         tracker.log_matrix(MATRIX, ["banking", "travel"])
         (folder / "manifest.json").write_text("{}")
         tracker.log_file(folder / "manifest.json", "version")
+        tracker.set_tags({"ratchet.version": "1"})
         tracker.finish({"average_accuracy": 0.875, "forward_transfer": None})
     return tracker
 
@@ -111,6 +112,12 @@ def test_an_update_is_tracked_whole(tmp_path, capfd):
     assert not tracker.away
     assert (tmp_path / "mlartifacts").is_dir()
     assert capfd.readouterr().out == ""
+
+
+def test_what_is_known_later_becomes_a_tag(tmp_path):
+    uri = default_tracking_uri(tmp_path)
+    track_update(tmp_path / "run", uri)
+    assert contents(uri)["intents-1"][0].data.tags["ratchet.version"] == "1"
 
 
 def test_the_matrix_is_a_table_that_mlflow_reads(tmp_path, monkeypatch):
