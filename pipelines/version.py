@@ -80,9 +80,12 @@ def write_weights(folder: Path, model: Classifier) -> None:
     for name, config in model.backbone.peft_config.items():
         own = folder / ADAPTERS_FOLDER / name
         own.mkdir(parents=True)
-        tensors = get_peft_model_state_dict(model.backbone, adapter_name=name)
+        tensors = get_peft_model_state_dict(
+            model.backbone, adapter_name=name, save_embedding_layers=False
+        )
         save_file(_plain(tensors), own / "adapter_model.safetensors", metadata={"format": "pt"})
-        saved = config.to_dict() | {"inference_mode": True}
+        # The name that the spec gave, not the folder where it lies on this machine.
+        saved = config.to_dict() | {"inference_mode": True, "base_model_name_or_path": model.name}
         text = json.dumps(saved, indent=2, sort_keys=True, default=_json_default)
         (own / "adapter_config.json").write_text(text, encoding="utf-8")
 

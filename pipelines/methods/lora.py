@@ -34,22 +34,21 @@ class Lora(Method):
         if isinstance(model.backbone, PreTrainedModel):
             model.keep_base()
             model.backbone = get_peft_model(
-                model.backbone, self._peft_config(model), adapter_name=name
+                model.backbone, self._peft_config(), adapter_name=name
             )
         elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
-            model.backbone.add_adapter(name, self._peft_config(model))
+            model.backbone.add_adapter(name, self._peft_config())
 
     def activate(self, model: Classifier, task_id: int) -> None:
         """Let the adapter of a task answer, and train where training is on."""
         assert isinstance(model.backbone, PeftModel), "expand() made it"
         model.backbone.set_adapter(self.adapter_name(task_id))
 
-    def _peft_config(self, model: Classifier) -> PeftLoraConfig:
+    def _peft_config(self) -> PeftLoraConfig:
         return PeftLoraConfig(
             task_type=TaskType.FEATURE_EXTRACTION,
             r=self.config.rank,
             lora_alpha=self.config.alpha,  # pyright: ignore[reportArgumentType] - any number works
             lora_dropout=self.config.dropout,
             target_modules="all-linear",
-            base_model_name_or_path=model.name,
         )

@@ -118,6 +118,7 @@ class StreamTeacher:
         Every rank must call it: the methods' states are gathered from all of them, the first rank writes.
         """
         everyone = self.workers.gather(self.stack.state_dicts())
+        threshold = self.calibrate()
         if self.workers.rank == 0:
             shutil.rmtree(folder, ignore_errors=True)
             merged = {
@@ -131,7 +132,7 @@ class StreamTeacher:
                 "scores": self.scores,
                 "costs": self.costs,
                 "baseline": self.baseline,
-                "threshold": self.calibrate(),
+                "threshold": threshold,
                 "precision": self.precision,
                 "base_sha256": base_hash(self.model),
                 "total_parameters": sum(p.numel() for p in self.model.parameters()),
@@ -140,7 +141,10 @@ class StreamTeacher:
         self.workers.gather(None)  # nobody leaves before the first rank has written
 
     def calibrate(self) -> float:
-        """The in-scope score that `accept_fraction` of all tasks' validation rows reach."""
+        """The in-scope score that `accept_fraction` of all tasks' validation rows reach.
+
+        Every rank must call it.
+        """
         router = self.router.fit(route_tasks(self.job.tasks))
         rows = [
             self.evaluator.base_features(task.id)[self.data.held_out[task.id].validation]

@@ -14,18 +14,22 @@ from typing import Any
 
 import torch
 
+from pipelines import errors
+from pipelines.atomic_file import write_atomically
 from pipelines.data.prepared import HeldOut, PreparedData, load_rows, save_rows
 from pipelines.data.tokens import TokenizedRows
 from pipelines.errors import RatchetError
+from pipelines.quiet import quiet_libraries
 from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.job import UpdateJob
 from pipelines.training.precision import own_cpus, set_threads
-from pipelines.training.stream import StreamTeacher
+from pipelines.training.stream import OUTCOME_FILE, StreamTeacher
 from pipelines.training.workers import SingleWorker, current_workers
 
 DATA_FOLDER = "data"
 DRAFT_FOLDER = "draft"
 CHECKPOINTS_FOLDER = "checkpoints"
+FAILURE_FILE = "failure.json"
 
 RAY_TRAIN_SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # report() blocks for this long
@@ -57,9 +61,16 @@ def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
         RatchetError: The error that a worker raised, or what Ray says of the group.
     """
     os.environ.update({k: v for k, v in RAY_TRAIN_SETTINGS.items() if k not in os.environ})
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import (
+        CheckpointConfig,
+        FailureConfig,
+        RunConfig,
+        ScalingConfig,
+        TrainingFailedError,
+    )
     from ray.train.torch import TorchTrainer
 
+    (job.folder / FAILURE_FILE).unlink(missing_ok=True)
     save_data(data, job.folder / DATA_FOLDER)
     scaling = job.spec.scaling
     resources = {"CPU": scaling.cpus_per_worker}
@@ -81,7 +92,10 @@ def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
             worker_runtime_env={"env_vars": WORKER_SETTINGS},
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise RatchetError(f"the worker group failed: {error}") from error
 
 
 def save_data(data: PreparedData, folder: Path) -> None:
@@ -115,14 +129,20 @@ def _in_memory(rows: Any) -> TokenizedRows:
 
 def _teach_as_worker(raw: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
-    import logging
-
     import ray.train.torch
 
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    quiet_libraries()
     job = UpdateJob.from_json(raw)
     set_threads(job.spec.scaling.cpus_per_worker)
-    device = ray.train.torch.get_device()
+    try:
+        _teach_in_group(job, ray.train.torch.get_device())
+    except RatchetError as error:
+        # Starting the group again would meet the same error: say it instead of raising it.
+        failure = {"type": type(error).__name__, "message": str(error)}
+        write_atomically(job.folder / FAILURE_FILE, json.dumps(failure))
+
+
+def _teach_in_group(job: UpdateJob, device: torch.device) -> None:
     data = load_data(job.folder / DATA_FOLDER)
     teacher = StreamTeacher(job, data, current_workers(), device, RayCheckpoints())
     teacher.run()
@@ -156,7 +176,11 @@ def check_outcome(folder: Path) -> None:
     """Check that the workers wrote what they know.
 
     Raises:
-        RatchetError: They ended without it.
+        RatchetError: What a worker said that it met, or that they ended without a result.
     """
-    if not (folder / "outcome.json").is_file():
+    failure = folder / FAILURE_FILE
+    if failure.is_file():
+        found = json.loads(failure.read_text(encoding="utf-8"))
+        raise getattr(errors, found["type"], RatchetError)(found["message"])
+    if not (folder / OUTCOME_FILE).is_file():
         raise RatchetError(f"the workers ended without a result; see {folder}")
