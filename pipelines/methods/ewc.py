@@ -57,11 +57,11 @@ class Ewc(Method):
             importance, parameters, decay=self.config.decay, per_task=self.config.per_task
         )
 
-    def _log_likelihood(self, ctx: TaskContext):  # noqa: ANN202 - a closure of the engine's type
+    def _log_likelihood(self, ctx: TaskContext):
         known = [task.id for task in (*ctx.seen, *ctx.tasks)]
 
         def log_likelihood(batch: Batch, output: Output) -> Tensor:
-            """log p(y | x) of each row, [rows]."""
+            """Log p(y | x) of each row, [rows]."""
             mask = loss_mask(ctx.model.head, known, batch.task_ids)
             masked = output if mask is None else replace(output, logits=output.logits + mask)
             log_probabilities = masked.logits.log_softmax(dim=-1)
@@ -82,7 +82,7 @@ class Ewc(Method):
         self.penalty.load_state_dict(state.tensors)
 
 
-def _limited(ctx: TaskContext, max_examples: int | None):  # noqa: ANN202 - an iterator of batches
+def _limited(ctx: TaskContext, max_examples: int | None):
     """This worker's batches; with a limit, an even share of it, spread over all lengths."""
     if max_examples is None:
         yield from ctx.batches()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from pipelines.method_config import ReplayConfig
 from pipelines.methods.base import MemoryRow, Method, MethodState
 from pipelines.methods.memory import Memory
