@@ -38,7 +38,8 @@ def project(features: Tensor, projection: Tensor) -> Tensor:
 class RidgeSums:
     """The sums that determine a ridge regression onto one-hot classes.
 
-    They are float64: in float32 the order of the rows shows in the weights.
+    They are float64: with sums in float32, or only written as such, the order of the rows moves
+    the weights by 3e-4 and 4e-5 of the largest (CLINC150, width 5000); so by 2e-8.
 
     Attributes:
         gram: Sum of h h^T, [width, width]; only the upper triangle counts, the rest is not kept up.
@@ -102,7 +103,8 @@ class RidgeSums:
         scale = float(self.gram.diagonal().mean())
         if scale <= 0:
             raise ModelError("a ridge regression needs rows with features above zero; add some")
-        gram = self.gram.triu() + self.gram.triu(1).T
+        gram = self.gram.triu()
+        gram += self.gram.triu(1).T
         diagonal = self.gram.diagonal()
         for ridge in ridges:
             gram.diagonal().copy_(diagonal + ridge * scale)
