@@ -5,107 +5,80 @@ Each problem names the path of the field, its value, what is allowed and the nea
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Hashable, Iterable, Mapping
+import glob
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import TypeAdapter, ValidationError
 
-from pipelines import config
-from pipelines.config import UpdateSpec
+from pipelines.config import UpdateSpec, absolute_uri
 from pipelines.errors import Problem, SpecError
-from pipelines.method_config import METHOD_CONFIGS, AnyMethodConfig, MethodConfig, stack_problems
+from pipelines.method_config import AnyMethodConfig, Scenario, stack_problems
+from pipelines.presets import preset_names, read_preset
+from pipelines.spec_changes import Change, apply_changes, parse_changes
+from pipelines.spec_problems import problem_of, unknown
+from pipelines.yaml_file import read_yaml
 
-PRESETS_FOLDER = Path(__file__).parent.parent / "configs" / "presets"
-
-
-class _Loader(yaml.SafeLoader):
-    """`yaml.SafeLoader` that refuses a key given twice instead of keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in keys:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
-            keys.add(key)
-        return super().construct_mapping(node, deep)
+SPLITS = ("train", "validation", "test")
+MERGED_SECTIONS = ("training", "gate")
+START_HINT = "Start from `ratchet schema --example`"
 
 
-def load_spec(path: str | Path) -> UpdateSpec:
+def load_spec(path: str | Path, changes: Sequence[str] = ()) -> UpdateSpec:
     """Read a spec file; relative paths in it are taken from the file's folder.
+
+    Args:
+        path: The YAML file.
+        changes: Fields to change, each as `field=value`; see `pipelines.spec_changes`.
 
     Raises:
         SpecError: With every problem found: unreadable file, broken YAML, unknown or wrong fields,
             methods that do not compose, local data files that do not exist.
     """
     path = Path(path)
-    spec = parse_spec(_read_yaml(path), folder=path.resolve().parent)
-    return spec
+    raw = read_yaml(path)
+    if raw is None:
+        raise SpecError([Problem(str(path), "the spec is empty", hint=START_HINT)])
+    return parse_spec(raw, path.resolve().parent, parse_changes(changes))
 
 
-def parse_spec(raw: Any, folder: Path) -> UpdateSpec:
+def parse_spec(raw: Any, folder: Path, changes: Sequence[Change] = ()) -> UpdateSpec:
     """Validate a mapping as a spec; see `load_spec`."""
     if not isinstance(raw, Mapping):
-        raise SpecError(
-            [Problem("", "a spec is a mapping of fields", raw, "Start from `ratchet schema`")]
-        )
-    raw, problems = _with_preset(dict(raw))
+        raise SpecError([Problem("", "a spec is a mapping of fields", raw, START_HINT)])
+    odd = [key for key in raw if not isinstance(key, str)]
+    if odd:
+        raise SpecError([Problem(str(key), "a field's name is text", key) for key in odd])
+    own = [change for change in changes if not change.reaches_into_methods]
+    merged, problems = _with_preset(apply_changes(dict(raw), own))
+    merged = apply_changes(merged, [change for change in changes if change not in own])
     spec: UpdateSpec | None = None
     try:
-        spec = UpdateSpec.model_validate(raw)
+        spec = UpdateSpec.model_validate(merged)
     except ValidationError as error:
-        problems += [_problem(detail, raw) for detail in error.errors(include_url=False)]
-    problems += _cross_checks(raw)
-    problems += _missing_files(raw, folder)
+        problems += [problem_of(detail, merged) for detail in error.errors(include_url=False)]
+    problems += _cross_checks(merged)
+    problems += _missing_files(merged, folder)
     if problems or spec is None:
         raise SpecError(problems)
     return spec.with_paths_under(folder)
 
 
-def preset_names() -> list[str]:
-    """Names of the presets that ship with Ratchet."""
-    return sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
-
-
-def read_preset(name: str) -> dict[str, Any]:
-    """The fields that a preset sets: `methods`, and by choice `training` and `joint`."""
-    return _read_yaml(PRESETS_FOLDER / f"{name}.yaml")
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
-        raise SpecError([Problem(str(path), f"the spec cannot be read: {reason}")]) from error
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        reason = getattr(error, "problem", None) or "broken"
-        raise SpecError([Problem(where, f"not valid YAML: {reason}")]) from error
-
-
 def _with_preset(raw: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """A raw spec with its preset's fields under its own."""
     name = raw.get("preset")
     if name is None:
         return raw, []
     if name not in preset_names():
-        return raw, [_unknown("preset", name, preset_names(), "preset")]
+        return raw, [unknown("preset", name, preset_names(), "preset")]
     if raw.get("methods"):
         return raw, [
             Problem("methods", "give either `preset` or `methods`, not both", hint="Remove one")
         ]
     preset = read_preset(name)
     merged = {**preset, **{key: value for key, value in raw.items() if key != "methods"}}
-    for section in ("training", "gate"):
+    for section in MERGED_SECTIONS:
         given, default = raw.get(section), preset.get(section)
         if isinstance(given, Mapping) and isinstance(default, Mapping):
             merged[section] = {**default, **given}
@@ -119,107 +92,52 @@ def _cross_checks(raw: Mapping[str, Any]) -> list[Problem]:
         problems.append(
             Problem("tasks", "give exactly one of `tasks` (a list) or `stream` (one data set, cut)")
         )
-    tasks = raw.get("tasks")
-    if isinstance(tasks, list):
-        names = [task.get("name") for task in tasks if isinstance(task, Mapping)]
-        problems += [
-            Problem(f"tasks[{i}].name", "two tasks have the same name", name)
-            for i, name in enumerate(names)
-            if name is not None and name in names[:i]
-        ]
-    methods = raw.get("methods", ())
+    problems += _repeated_names(raw.get("tasks"))
     try:
-        parsed = TypeAdapter(tuple[AnyMethodConfig, ...]).validate_python(methods)
+        methods = TypeAdapter(tuple[AnyMethodConfig, ...]).validate_python(raw.get("methods", ()))
     except ValidationError:
         return problems
     scenario = raw.get("scenario", "class_incremental")
-    if scenario in ("class_incremental", "task_incremental", "domain_incremental"):
-        problems += stack_problems(parsed, scenario)
+    if scenario in get_args(Scenario):
+        problems += stack_problems(methods, scenario)
     return problems
+
+
+def _repeated_names(tasks: Any) -> list[Problem]:
+    if not isinstance(tasks, list):
+        return []
+    names = [task.get("name") if isinstance(task, Mapping) else None for task in tasks]
+    return [
+        Problem(f"tasks[{i}].name", "two tasks have the same name", name)
+        for i, name in enumerate(names)
+        if isinstance(name, str) and name in names[:i]
+    ]
 
 
 def _missing_files(raw: Mapping[str, Any], folder: Path) -> list[Problem]:
-    sections: list[tuple[str, Any]] = [("stream", raw.get("stream"))]
-    if isinstance(raw.get("tasks"), list):
-        sections += [(f"tasks[{i}]", task) for i, task in enumerate(raw["tasks"])]
-    problems = []
-    for where, section in sections:
-        if not isinstance(section, Mapping):
-            continue
-        for split in ("train", "validation", "test"):
-            value = section.get(split)
-            if isinstance(value, str) and value and not _exists(value, folder):
-                problems.append(Problem(f"{where}.{split}", "no such file or folder", value))
-    return problems
+    return [
+        Problem(f"{where}.{split}", "no such file or folder", value)
+        for where, section in _data_sections(raw)
+        for split in SPLITS
+        if isinstance(value := section.get(split), str) and value and not _exists(value, folder)
+    ]
+
+
+def _data_sections(raw: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    tasks = raw.get("tasks")
+    if isinstance(raw.get("stream"), Mapping):
+        yield "stream", raw["stream"]
+    for index, task in enumerate(tasks if isinstance(tasks, list) else []):
+        if isinstance(task, Mapping):
+            yield f"tasks[{index}]", task
 
 
 def _exists(value: str, folder: Path) -> bool:
+    """Whether a path names something, as itself or as a pattern."""
     if "://" in value:
         return True  # looked up when it is read
-    path = Path(config.absolute_uri(value, folder))
-    if any(sign in value for sign in "*?["):
-        return any(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    return path.exists()
-
-
-def _problem(detail: ErrorDetails, raw: Mapping[str, Any]) -> Problem:
-    """One pydantic error in Ratchet's words, with the nearest valid name where a name is wrong."""
-    location = [part for part in detail["loc"] if part not in METHOD_CONFIGS]
-    where = _path(location)
-    value = detail.get("input")
-    match detail["type"]:
-        case "extra_forbidden":
-            fields = list(_model_at(location[:-1], raw).model_fields)
-            return _unknown(where, str(location[-1]), fields, "field")
-        case "missing":
-            return Problem(where, "this field is required")
-        case "union_tag_invalid":
-            kind = value.get("type") if isinstance(value, Mapping) else value
-            return _unknown(f"{where}.type", kind, list(METHOD_CONFIGS), "method")
-        case "union_tag_not_found":
-            return Problem(
-                f"{where}.type",
-                f"a method needs a type, one of: {', '.join(METHOD_CONFIGS)}",
-                value,
-            )
-        case "literal_error":
-            allowed = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            return _unknown(where, value, allowed, "value")
-        case _:
-            message = detail["msg"].removeprefix("Value error, ")
-            return Problem(where, message[0].lower() + message[1:], value)
-
-
-def _unknown(where: str, value: Any, allowed: Iterable[str], noun: str) -> Problem:
-    allowed = list(allowed)
-    near = difflib.get_close_matches(str(value), allowed, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else ""
-    return Problem(where, f"unknown {noun}; allowed: {', '.join(allowed)}", value, hint)
-
-
-def _path(location: Iterable[int | str]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _model_at(location: list[int | str], raw: Any) -> type[BaseModel]:
-    """The config class that validates the section at `location`."""
-    if not location:
-        return UpdateSpec
-    if location[0] == "methods" and len(location) > 1 and isinstance(location[1], int):
-        return METHOD_CONFIGS.get(raw["methods"][location[1]].get("type"), MethodConfig)
-    sections: dict[str, type[BaseModel]] = {
-        "model": config.ModelSpec,
-        "tasks": config.TaskSpec,
-        "stream": config.StreamSpec,
-        "columns": config.ColumnsSpec,
-        "data": config.DataSpec,
-        "training": config.TrainingSpec,
-        "scaling": config.ScalingSpec,
-        "gate": config.GateSpec,
-        "routing": config.RoutingSpec,
-        "tune": config.TuneSpec,
-    }
-    return sections.get(str(location[0]), UpdateSpec)
+    try:
+        path = absolute_uri(value, folder)
+        return Path(path).exists() or any(True for _ in glob.iglob(path, recursive=True))
+    except (OSError, ValueError):  # a name too long, or with a null in it
+        return False

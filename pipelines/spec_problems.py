@@ -1,0 +1,123 @@
+"""What pydantic says of a spec, in our words: field, value, what is allowed, the nearest name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from pipelines import config
+from pipelines.config import UpdateSpec
+from pipelines.errors import Problem
+from pipelines.method_config import METHOD_CONFIGS, MethodConfig
+
+SECTIONS: Mapping[str, type[BaseModel]] = MappingProxyType(
+    {
+        "model": config.ModelSpec,
+        "tasks": config.TaskSpec,
+        "stream": config.StreamSpec,
+        "columns": config.ColumnsSpec,
+        "data": config.DataSpec,
+        "training": config.TrainingSpec,
+        "scaling": config.ScalingSpec,
+        "gate": config.GateSpec,
+        "routing": config.RoutingSpec,
+        "tune": config.TuneSpec,
+    }
+)
+QUOTE_HINT = "Put it in quotes if it is meant as text"
+NAME_RULE = "1 to 64 letters, digits, `_`, `.` or `-`, the first a letter or digit"
+
+_LIST = "should be a list"
+_MESSAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "tuple_type": _LIST,
+        "list_type": _LIST,
+        "model_type": "should be a mapping of fields",
+        "model_attributes_type": "should be a mapping of fields",
+        "dict_type": "should be a mapping",
+        "string_pattern_mismatch": f"a name is {NAME_RULE}",
+        "finite_number": "should be a finite number",
+        "recursion_loop": "contains itself",
+        "int_parsing_size": "is too large",
+    }
+)
+
+
+def problem_of(detail: ErrorDetails, raw: Mapping[str, Any]) -> Problem:
+    """One pydantic error as a problem.
+
+    Args:
+        detail: What pydantic says.
+        raw: The spec that it was said of.
+    """
+    location = _without_tag(detail["loc"])
+    where, value = path_of(location), detail.get("input")
+    match detail["type"]:
+        case "extra_forbidden":
+            section = _model_at(location[:-1], raw)
+            return unknown(where, str(location[-1]), section.model_fields, "field")
+        case "missing":
+            return Problem(where, "this field is required")
+        case "union_tag_invalid":
+            kind = value.get("type") if isinstance(value, Mapping) else value
+            return unknown(f"{where}.type", kind, METHOD_CONFIGS, "method")
+        case "union_tag_not_found":
+            allowed = ", ".join(METHOD_CONFIGS)
+            return Problem(f"{where}.type", f"a method needs a type, one of: {allowed}", value)
+        case "literal_error":
+            expected = str(detail.get("ctx", {}).get("expected", ""))
+            allowed = expected.replace("'", "").replace(" or ", ", ").split(", ")
+            return unknown(where, value, allowed, "value")
+        case _:
+            return _plain_problem(detail, where, value)
+
+
+def _plain_problem(detail: ErrorDetails, where: str, value: Any) -> Problem:
+    kind = detail["type"]
+    if kind == "too_short":
+        return Problem(where, "needs at least one item", value)
+    message = _MESSAGES.get(kind, detail["msg"].removeprefix("Value error, "))
+    hint = ""
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        hint = QUOTE_HINT
+    if value is None:
+        message += ", and nothing is given"
+        hint = "Give a value, or remove the field"
+    return Problem(where, message[0].lower() + message[1:], value, hint)
+
+
+def unknown(where: str, value: Any, allowed: Iterable[str], noun: str) -> Problem:
+    """A name that does not exist, with the nearest that does."""
+    names = list(allowed)
+    near = difflib.get_close_matches(str(value)[:100], names, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else ""
+    return Problem(where, f"unknown {noun}; allowed: {', '.join(names)}", value, hint)
+
+
+def path_of(location: Iterable[int | str]) -> str:
+    """The path of a field: `methods[1].strength`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _without_tag(location: Sequence[int | str]) -> list[int | str]:
+    """A location without the method type that pydantic puts after a method's position."""
+    parts = list(location)
+    is_tagged = len(parts) > 2 and parts[0] == "methods" and parts[2] in METHOD_CONFIGS
+    return parts[:2] + parts[3:] if is_tagged else parts
+
+
+def _model_at(location: Sequence[int | str], raw: Mapping[str, Any]) -> type[BaseModel]:
+    """The config class that validates the section at `location`."""
+    if not location:
+        return UpdateSpec
+    if location[0] == "methods" and len(location) > 1 and isinstance(location[1], int):
+        return METHOD_CONFIGS.get(raw["methods"][location[1]].get("type"), MethodConfig)
+    return SECTIONS.get(str(location[0]), UpdateSpec)

@@ -1,0 +1,62 @@
+"""The verbs that teach: `run` and `plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.spec_file import load_spec
+from service.cli.failures import REFUSED
+from service.cli.session import Session
+from service.console_lines import ProgressLines
+from service.result_view import show_result
+
+SpecArgument = Annotated[Path, typer.Argument(help="The spec of the update, a YAML file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Change a field of the spec, say `training.seed=1` or `methods.ewc.strength=10`; "
+        "may be repeated.",
+    ),
+]
+LineageOption = Annotated[
+    str | None, typer.Option("--lineage", help="Another lineage than the spec's.")
+]
+
+
+def run(
+    session: Session,
+    spec: SpecArgument,
+    address: Annotated[
+        str | None, typer.Option("--address", help="The Ray cluster to run on.")
+    ] = None,
+    changes: SetOption = None,
+    lineage: LineageOption = None,
+) -> None:
+    """Teach a lineage the tasks of SPEC, measure, judge, and register a version.
+
+    Interrupted, the same command goes on from the last checkpoint.
+    """
+    update = load_spec(spec, changed(changes, lineage))
+    from pipelines.quiet import quiet_libraries
+    from pipelines.run import Home, run_update
+
+    quiet_libraries()
+    home = Home.at(session.home, session.tracking_uri)
+    with ProgressLines(session.err) as lines:
+        result = run_update(update, home, lines, spec.resolve().parent, address)
+    if session.as_json:
+        session.emit(result)
+    else:
+        show_result(result, session.out)
+    if not result["promoted"]:
+        raise typer.Exit(REFUSED)
+
+
+def changed(changes: list[str] | None, lineage: str | None) -> list[str]:
+    """Every change to a spec that the options ask for, as `field=value`."""
+    return [*(changes or []), *([] if lineage is None else [f"lineage={lineage}"])]
