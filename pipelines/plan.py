@@ -11,7 +11,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.config import UpdateSpec
-from pipelines.data.prepared import HeldOut, PreparedData
+from pipelines.data.batching import BatchRows
+from pipelines.data.prepare import prepare_rows
+from pipelines.data.prepared import DATA_FOLDER, HeldOut, PreparedData
+from pipelines.data.rows import JoinedTexts
 from pipelines.data.stream import Stream, TaskRows, load_stream
 from pipelines.data.tokens import TokenizedRows, tokenize
 from pipelines.errors import Problem, SpecError
@@ -111,7 +114,7 @@ def make_plan(
     taught = {
         task.name: [lineage.labels[index] for index in task.class_ids] for task in lineage.tasks
     }
-    stream = load_stream(spec, taught)
+    stream = load_stream(spec, taught, folder / DATA_FOLDER / "texts")
     tasks, labels = number_tasks(spec, lineage, stream)
     job = UpdateJob(
         spec=spec,
@@ -156,15 +159,29 @@ def class_ids_of(job: UpdateJob, task: Task, labels: Sequence[str]) -> list[int]
 
 def _training_rows(
     job: UpdateJob, stream: Stream, tokenizer: PreTrainedTokenizerBase
-) -> dict[int, TokenizedRows]:
-    parts: dict[int, list[TokenizedRows]] = {}
+) -> dict[int, BatchRows]:
+    """Rows of each stage: in memory, or streamed from disk where they exceed the budget."""
+    parts: dict[int, list[tuple[Task, TaskRows]]] = {}
     for task, rows in zip(job.new, stream.tasks, strict=True):
-        tokens = _tokenized(job, task, rows.train.texts, rows.train.labels, tokenizer)
-        parts.setdefault(task.stage, []).append(tokens)
-    return {
-        stage: rows[0] if len(rows) == 1 else TokenizedRows.concatenate(rows)
-        for stage, rows in parts.items()
-    }
+        parts.setdefault(task.stage, []).append((task, rows))
+    train: dict[int, BatchRows] = {}
+    for stage, members in parts.items():
+        texts = [rows.train.texts for _, rows in members]
+        train[stage] = prepare_rows(
+            texts[0] if len(texts) == 1 else JoinedTexts(texts),
+            [i for task, rows in members for i in class_ids_of(job, task, rows.train.labels)],
+            [task.id for task, rows in members for _ in range(len(rows.train.labels))],
+            tokenizer,
+            job.spec.training.max_length,
+            memory_budget_mb=job.spec.data.memory_budget_mb,
+            folder=train_path(job.folder, stage),
+        )
+    return train
+
+
+def train_path(folder: Path, stage: int) -> Path:
+    """Where the training rows of a stage lie in a run's folder."""
+    return folder / DATA_FOLDER / f"train_{stage:03d}"
 
 
 def _tokenized(
@@ -218,11 +235,18 @@ def _held_out(
 def run_digest(spec: UpdateSpec, lineage: Lineage) -> str:
     """A name for the run of a spec from a version: the same run, started again, resumes."""
     start = "base" if lineage.manifest is None else f"version {lineage.manifest.version}"
-    settings = replace_scaling(spec).model_dump(mode="json")
+    settings = _without_gate(spec).model_dump(mode="json")
     text = json.dumps([start, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def replace_scaling(spec: UpdateSpec) -> UpdateSpec:
+def _without_gate(spec: UpdateSpec) -> UpdateSpec:
     """The spec without what may change between an interruption and going on."""
     return spec.model_copy(update={"gate": type(spec.gate)(), "tune": None})
+
+
+def num_train(plan: Plan, task_id: int) -> int:
+    """Training rows of a task of this update; 0 for a task of an earlier one."""
+    task = plan.job.tasks[task_id]
+    rows = plan.data.train.get(task.stage)
+    return 0 if rows is None else int((rows.task_ids == task_id).sum())

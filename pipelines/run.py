@@ -17,13 +17,17 @@ from typing import Any
 import yaml
 from transformers import AutoTokenizer
 
+from pipelines.atomic_file import write_atomically
 from pipelines.config import UpdateSpec, spec_as_dict
+from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
 from pipelines.manifest import Manifest, write_manifest
 from pipelines.models.source import model_location
-from pipelines.outcome import History, judge, main_measure, rounded
-from pipelines.plan import Plan, make_plan, open_lineage, run_digest
+from pipelines.outcome import History, judge, main_measure, rounded, split_costs
+from pipelines.plan import Plan, make_plan, num_train, open_lineage, run_digest
 from pipelines.registry import Registry
+from pipelines.report.page import render
+from pipelines.report_input import report_data
 from pipelines.tracking import Tracker
 from pipelines.training.events import EventReader
 from pipelines.training.stream import OUTCOME_FILE
@@ -33,6 +37,7 @@ from pipelines.version import read_matrix, write_held_out, write_matrix
 _log = logging.getLogger(__name__)
 
 DONE_FILE = "done.json"
+CLAIM_FILE = "number.txt"
 POLL_SECONDS = 0.2
 LIBRARIES = ("torch", "transformers", "peft", "ray")
 
@@ -105,6 +110,7 @@ def run_update(
         folder = home.run_folder(spec.lineage, run_digest(spec, lineage))
         tokenizer = AutoTokenizer.from_pretrained(model_location(spec.model.name))
         plan = make_plan(spec, lineage, tokenizer, folder)
+        on_event(_planned(plan))
         for warning in plan.warnings:
             on_event({"kind": "warning", "message": warning})
         prepared = time.perf_counter() - started
@@ -119,6 +125,23 @@ def run_update(
     for leftover in ("checkpoints", "data"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
     return result
+
+
+def _planned(plan: Plan) -> dict[str, Any]:
+    """The event that says what will be taught: rows, epochs and steps of each stage."""
+    job, stages = plan.job, []
+    training = job.spec.training
+    for stage in job.stages:
+        rows = len(plan.data.train[stage[0].stage])
+        size = {
+            "tasks": [task.name for task in stage],
+            "num_rows": rows,
+            "num_epochs": training.num_epochs,
+            "num_steps": num_steps(rows, training.batch_size) * training.num_epochs,
+        }
+        stages.append(size)
+    parent = None if job.parent is None else int(job.parent.name)
+    return {"kind": "planned", "folder": str(job.folder), "parent": parent, "stages": stages}
 
 
 def _teach(plan: Plan, address: str | None) -> None:
@@ -218,20 +241,6 @@ class _EventTracking:
         }
 
 
-def num_train(plan: Plan, task_id: int) -> int:
-    """Training rows of a task of this update."""
-    task = plan.job.tasks[task_id]
-    rows = plan.data.train.get(task.stage)
-    return 0 if rows is None else len(rows)
-
-
-def split_costs(costs: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds by phase, and every other cost."""
-    ending = "_seconds"
-    seconds = {k.removesuffix(ending): v for k, v in costs.items() if k.endswith(ending)}
-    return seconds, {k: v for k, v in costs.items() if not k.endswith(ending)}
-
-
 def _finish(
     plan: Plan,
     registry: Registry,
@@ -240,28 +249,44 @@ def _finish(
     prepared: float,
     started: float,
 ) -> dict[str, Any]:
-    """Judge, write the version, register it, report."""
+    """Judge, write the version, register it, report. Interrupted, it ends the same the next time."""
     job = plan.job
     outcome = json.loads((job.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
     history = _history(plan, outcome)
-    parent_stages = job.new[0].stage
-    verdict = judge(history, parent_stages, job.spec.gate)
-    number = registry.next_number(job.spec.lineage)
+    verdict = judge(history, job.new[0].stage, job.spec.gate)
+    number = _claimed_number(job.folder, registry, job.spec.lineage)
+    target = registry.path(job.spec.lineage, number)
     result = _result(plan, history, verdict, number, outcome)
     result["seconds"] = _seconds(outcome, prepared, time.perf_counter() - started)
-    target = registry.path(job.spec.lineage, number)
     result["report"] = str(target / "report.html")
-    _write_version(plan, outcome, history, result, verdict, number, spec_yaml)
-    (job.folder / DRAFT_FOLDER).rename(target)
+    if number not in registry.versions(job.spec.lineage):
+        _write_version(plan, outcome, history, result, number, spec_yaml)
+        (job.folder / DRAFT_FOLDER).rename(target)
     registry.register(job.spec.lineage, number, result["metrics"], tracker.key)
     if verdict.promoted:
         registry.promote(job.spec.lineage, number)
+    _track_result(tracker, result, history, target)
+    return result
+
+
+def _claimed_number(folder: Path, registry: Registry, lineage: str) -> int:
+    """The version number of this run: the one that it claimed before an interruption, or the next."""
+    claim = folder / CLAIM_FILE
+    if not claim.is_file():
+        write_atomically(claim, str(registry.next_number(lineage)))
+    return int(claim.read_text(encoding="utf-8"))
+
+
+def _track_result(
+    tracker: Tracker, result: Mapping[str, Any], history: History, target: Path
+) -> None:
     tracker.log_matrix(result["accuracy_matrix"], history.tasks)
     tracker.log_phases(None, result["seconds"], None)
-    for name in ("report.html", "manifest.json"):
-        tracker.log_file(target / name)
+    tracker.log_file(target / "report.html")
+    tracker.log_file(target / "manifest.json", "version")
+    name = f"{result['lineage']}@{result['version']}"
+    tracker.set_tags({"ratchet.version": name, "mlflow.runName": name})
     tracker.finish(result["metrics"])
-    return result
 
 
 def _history(plan: Plan, outcome: Mapping[str, Any]) -> History:
@@ -317,13 +342,10 @@ def _write_version(
     outcome: Mapping[str, Any],
     history: History,
     result: Mapping[str, Any],
-    verdict: Verdict,
     number: int,
     spec_yaml: str,
 ) -> None:
     """Add to the draft what the driver knows; the manifest last."""
-    from pipelines.report_input import report_of
-
     job, folder = plan.job, plan.job.folder / DRAFT_FOLDER
     for task_id, texts in plan.texts.items():
         write_held_out(folder, task_id, texts)
@@ -351,7 +373,7 @@ def _write_version(
         },
         libraries=_library_versions(),
     )
-    report_of(plan, outcome, history, result, verdict, manifest, spec_yaml, folder)
+    render(report_data(plan, outcome, result, manifest, spec_yaml), folder)
     write_manifest(folder, manifest)
 
 

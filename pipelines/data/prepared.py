@@ -12,6 +12,8 @@ from pipelines.data.batching import BatchRows
 from pipelines.data.streamed import StreamedRows, is_streamed
 from pipelines.data.tokens import TokenizedRows
 
+DATA_FOLDER = "data"
+
 
 @dataclass(frozen=True)
 class HeldOut:

@@ -160,6 +160,7 @@ class StreamTeacher:
             read_weights(self.job.parent, self.model)
             self.router = read_router(self.job.parent)
             self._load_states(read_states(self.job.parent))
+        torch.manual_seed(derive_seed(self.training.seed, "foresee", self.job.num_past))
         self.stack.foresee(self.model, self.job.new)
         if saved is not None:
             self._restore(saved)
@@ -191,6 +192,8 @@ class StreamTeacher:
         """Teach one stage, from its start or from a checkpoint inside it."""
         if saved is None:
             self._expand(stage)
+            if self.router.num_rows == 0:  # methods may choose which layers the base gives
+                self.router = RouterStatistics.empty(self.model.base_width)
             seed = derive_seed(self.training.seed, "stage", stage[0].stage, self.workers.rank)
             torch.manual_seed(seed)
             self.generator.manual_seed(seed)

@@ -16,7 +16,14 @@ import torch
 
 from pipelines import errors
 from pipelines.atomic_file import write_atomically
-from pipelines.data.prepared import HeldOut, PreparedData, load_rows, save_rows
+from pipelines.data.prepared import (
+    DATA_FOLDER,
+    HeldOut,
+    PreparedData,
+    load_rows,
+    open_rows,
+    save_rows,
+)
 from pipelines.data.tokens import TokenizedRows
 from pipelines.errors import RatchetError
 from pipelines.quiet import quiet_libraries
@@ -26,7 +33,6 @@ from pipelines.training.precision import own_cpus, set_threads
 from pipelines.training.stream import OUTCOME_FILE, StreamTeacher
 from pipelines.training.workers import SingleWorker, current_workers
 
-DATA_FOLDER = "data"
 DRAFT_FOLDER = "draft"
 CHECKPOINTS_FOLDER = "checkpoints"
 FAILURE_FILE = "failure.json"
@@ -101,7 +107,8 @@ def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
 def save_data(data: PreparedData, folder: Path) -> None:
     """Write prepared data where every worker can read it; rows that stream lie on disk already."""
     for stage, rows in data.train.items():
-        save_rows(_in_memory(rows), folder / f"train_{stage:03d}")
+        if isinstance(rows, TokenizedRows):  # others were written there when they were prepared
+            save_rows(rows, folder / f"train_{stage:03d}")
     sizes = {}
     for task_id, held in data.held_out.items():
         save_rows(held.rows, folder / f"held_out_{task_id:03d}")
@@ -114,17 +121,12 @@ def load_data(folder: Path) -> PreparedData:
     """The data that `save_data` wrote."""
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return PreparedData(
-        train={stage: load_rows(folder / f"train_{stage:03d}") for stage in index["train"]},
+        train={stage: open_rows(folder / f"train_{stage:03d}") for stage in index["train"]},
         held_out={
             int(task_id): HeldOut(load_rows(folder / f"held_out_{int(task_id):03d}"), size)
             for task_id, size in index["held_out"].items()
         },
     )
-
-
-def _in_memory(rows: Any) -> TokenizedRows:
-    assert isinstance(rows, TokenizedRows)
-    return rows
 
 
 def _teach_as_worker(raw: dict[str, Any]) -> None:
