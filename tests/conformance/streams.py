@@ -1,0 +1,112 @@
+"""Streams taught without a driver: a plan, the teacher that a worker runs, and what it knows after."""
+
+import torch
+from transformers import AutoTokenizer
+
+from pipelines.method_config import METHOD_CONFIGS, stack_problems
+from pipelines.plan import make_plan, open_lineage
+from pipelines.training.checkpoint import FolderCheckpoints
+from pipelines.training.stream import StreamTeacher
+from pipelines.training.workers import SingleWorker
+from tests.tiny import tiny_spec
+
+SETTINGS = {
+    "heads": {"cosine": True, "freeze_old_heads": True, "preallocate": True},
+    "freeze": {"num_blocks": 1},
+    "lora": {"rank": 2, "dropout": 0.1},
+    "analytic": {"width": 64},
+    "ewc": {"strength": 10.0},
+    "lwf": {},
+    "replay": {"capacity": 10, "fraction": 0.3},
+}
+"""One vivid setting a method; a method without one fails the test of the registry."""
+
+VARIANTS = [
+    [],
+    [{"type": "freeze", "warmup_epochs": 1}],
+    [{"type": "lora", "rank": 2, "per_task": True}],
+    [{"type": "ewc", "decay": 0.5, "labels": "observed"}],
+    [{"type": "ewc", "per_task": True, "max_examples": 8}],
+    [{"type": "replay", "capacity": 10, "selection": "class_balanced", "every_steps": 2}],
+    [{"type": "replay", "capacity": 10, "selection": "herding"}],
+    [{"type": "heads", "layout": "per_task"}, {"type": "lwf"}],
+]
+
+
+def legal_stacks():
+    """Every method alone, every legal ordered pair, and the variants that change what is saved."""
+    singles = [[{"type": kind, **SETTINGS[kind]}] for kind in METHOD_CONFIGS]
+    pairs = [[*one, *other] for one in singles for other in singles]
+    return [s for s in [*singles, *pairs, *VARIANTS] if not problems_of(s)]
+
+
+def problems_of(stack, scenario="class_incremental"):
+    configs = [METHOD_CONFIGS[method["type"]].model_validate(method) for method in stack]
+    return stack_problems(configs, scenario)
+
+
+def name_of(stack):
+    """A stack's name in the test report."""
+    return "+".join("_".join(str(v) for v in method.values()) for method in stack) or "finetune"
+
+
+def plan_of(model, folder, methods, tasks=("banking", "home"), parent=None, **sections):
+    """A planned update over tiny tasks; two epochs of two steps a task."""
+    training = {"num_epochs": 2, "batch_size": 16, **sections.pop("training", {})}
+    spec = tiny_spec(model, folder / "rows", "tiny", tasks, methods, training=training, **sections)
+    run = folder / "run"
+    run.mkdir(parents=True, exist_ok=True)
+    return make_plan(spec, open_lineage(parent), AutoTokenizer.from_pretrained(model), run)
+
+
+def teacher_of(plan, store=None, workers=None):
+    """A fresh teacher, as a worker makes it when it starts."""
+    store = store or FolderCheckpoints(plan.job.folder / "checkpoints")
+    device = torch.device("cpu")
+    return StreamTeacher(plan.job, plan.data, workers or SingleWorker(), device, store)
+
+
+def taught(plan, **options):
+    """A teacher that has taught its whole stream."""
+    teacher = teacher_of(plan, **options)
+    teacher.run()
+    return teacher
+
+
+class Interruption(Exception):
+    """What stands for a killed process."""
+
+
+class InterruptingCheckpoints(FolderCheckpoints):
+    """Checkpoints whose `number`-th save is the last thing that happens."""
+
+    def __init__(self, folder, number):
+        super().__init__(folder)
+        self.left = number
+
+    def save(self, name, write):
+        super().save(name, write)
+        self.left -= 1
+        if self.left == 0:
+            raise Interruption(name)
+
+
+def knowledge(teacher):
+    """Everything that a teacher has learned and measured, as one flat mapping of tensors and values."""
+    known = {f"model/{name}": tensor for name, tensor in teacher.model.learned_state().items()}
+    known |= {f"router/{name}": tensor for name, tensor in teacher.router.state_dict().items()}
+    for kind, state in teacher.stack.state_dicts().items():
+        known |= {f"{kind}/{name}": tensor for name, tensor in state.tensors.items()}
+        known[f"{kind}/values"] = state.values
+        known[f"{kind}/rows"] = state.rows
+    return known | {"scores": teacher.scores, "baseline": teacher.baseline}
+
+
+def differences(one, other):
+    """Names whose values are not equal bit for bit."""
+    assert one.keys() == other.keys(), sorted(one.keys() ^ other.keys())
+    return [name for name, value in one.items() if not _equal(value, other[name])]
+
+
+def _equal(one, other):
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
