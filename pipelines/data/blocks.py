@@ -63,7 +63,8 @@ def write_file(table: pa.Table, folder: Path, number: int, layout: Layout) -> No
     """Write one file of blocks; it is there whole or not at all."""
     path = file_path(folder, number)
     unfinished = path.with_suffix(".unfinished")
-    pq.write_table(table, unfinished, row_group_size=layout.rows_per_block)
+    # Dictionaries spare no space where hardly a text stands twice, and take memory to build.
+    pq.write_table(table, unfinished, row_group_size=layout.rows_per_block, use_dictionary=False)
     os.replace(unfinished, path)
 
 

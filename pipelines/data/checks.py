@@ -77,10 +77,11 @@ def _check_number_of_labels(task: TaskRows, findings: Findings, *, allow_single:
 
 
 def _check_unknown_labels(task: TaskRows, findings: Findings) -> None:
+    known = frozenset(task.labels)
     for split, rows in task.splits().items():
         unknown: dict[str, list[int]] = {}
         for row, label in enumerate(rows.labels):
-            if label not in task.labels:
+            if label not in known:
                 unknown.setdefault(label, []).append(row)
         for label, where in unknown.items():
             near = difflib.get_close_matches(label, task.labels, n=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -154,7 +156,8 @@ def _tokenize_on_disk(
     (folder / "tokens").mkdir()
     is_ours = not ray.is_initialized()
     if is_ours:
-        ray.init(include_dashboard=False, log_to_driver=False)
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # no other process talks to this one
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     try:
         num_files = layout.num_files(num_rows)
         files = ray.data.range(num_files, override_num_blocks=num_files)
@@ -166,7 +169,11 @@ def _tokenize_on_disk(
             tokenizer=tokenizer,
             max_length=max_length,
         )
-        files.map_batches(cast(Any, work), batch_size=1, num_cpus=1).materialize()
+        # Each task has one processor, so the tokenizer must not take them all.
+        environment = {"env_vars": {"TOKENIZERS_PARALLELISM": "false"}}
+        files.map_batches(
+            cast(Any, work), batch_size=1, num_cpus=1, runtime_env=environment
+        ).materialize()
     finally:
         if is_ours:
             ray.shutdown()

@@ -15,6 +15,9 @@ from pipelines.data.rows import Rows
 from pipelines.data.sources import read_rows, read_rows_into
 from pipelines.errors import Problem
 
+_LAYOUT = Layout(rows_per_block=256, blocks_per_file=32)
+"""Small blocks: while data are checked and cut, texts are read from the first to the last."""
+
 _BYTES_IN_MEMORY = 2
 """Bytes that a stored byte of text takes once it is a row, roughly."""
 
@@ -44,9 +47,9 @@ class Reader:
         if self.folder is not None:
             folder = self.folder / f"source_{self.num_read:04d}"
             shutil.rmtree(folder, ignore_errors=True)
-            return write_texts(texts, folder, Layout())
+            return write_texts(texts, folder, _LAYOUT)
         temporary = tempfile.mkdtemp(prefix="ratchet-texts-")
-        written = write_texts(texts, Path(temporary), Layout())
+        written = write_texts(texts, Path(temporary), _LAYOUT)
         weakref.finalize(written, shutil.rmtree, temporary, ignore_errors=True)
         return written
 
