@@ -47,11 +47,13 @@ def route_classes(tasks: Sequence[Task], targets: Tensor, task_ids: Tensor) -> T
         targets: Class ids, [rows].
         task_ids: The task of each row, [rows].
     """
-    offset, shifts = 0, []
-    for task in tasks:
-        shifts.append(offset - task.class_ids[0])
+    num_classes = 1 + max(index for task in tasks for index in task.class_ids)
+    table = torch.full((len(tasks), num_classes), -1)
+    offset = 0
+    for place, task in enumerate(tasks):
+        table[place, list(task.class_ids)] = torch.arange(offset, offset + len(task.class_ids))
         offset += len(task.class_ids)
-    return targets + torch.tensor(shifts, device=targets.device)[task_ids]
+    return table.to(targets.device)[task_ids, targets]
 
 
 @dataclass(frozen=True)

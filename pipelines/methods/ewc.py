@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from pipelines.method_config import EwcConfig
 from pipelines.methods.base import Method, MethodState
 from pipelines.methods.importance import squared_gradients
+from pipelines.methods.importance.rows import rows_of
 from pipelines.methods.penalty import QuadraticPenalty
 from pipelines.models.heads import loss_mask
 from pipelines.types import Batch, Output, TaskContext
@@ -82,22 +84,18 @@ class Ewc(Method):
         self.penalty.load_state_dict(state.tensors)
 
 
-def _limited(ctx: TaskContext, max_examples: int | None):
-    """This worker's batches; with a limit, an even share of it, spread over all lengths."""
+def _limited(ctx: TaskContext, max_examples: int | None) -> Iterator[Batch]:
+    """This worker's batches; with a limit, its share of it, evenly spread over all lengths."""
     if max_examples is None:
         yield from ctx.batches()
         return
-    share = -(-max_examples // ctx.workers.world_size)
-    batches = list(ctx.batches())
-    total = sum(len(batch) for batch in batches)
-    step = max(1, total // max(1, share))
-    for batch in batches:
-        keep = slice(None, None, step)
-        yield Batch(
-            inputs={key: value[keep] for key, value in batch.inputs.items()},
-            targets=batch.targets[keep],
-            weights=batch.weights[keep],
-            task_ids=batch.task_ids[keep],
-            rows=batch.rows[keep],
-            parts={"new": slice(0, len(batch.targets[keep]))},
-        )
+    rank, world_size = ctx.workers.rank, ctx.workers.world_size
+    total = sum(len(batch) for batch in ctx.batches())
+    share = min(total, max_examples // world_size + (rank < max_examples % world_size))
+    wanted = {place * total // share for place in range(share)}
+    passed = 0
+    for batch in ctx.batches():
+        kept = [item for item in range(len(batch)) if passed + item in wanted]
+        passed += len(batch)
+        if kept:
+            yield rows_of(batch, kept)

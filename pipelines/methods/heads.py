@@ -40,6 +40,7 @@ class HeadsMethod(Method):
             scale = self.config.cosine_scale if self.config.cosine else None
             model.heads = Heads(model.dim, self.layout, scale, self.config.preallocate)
         model.head.add(task)
+        model.heads.to(model.device)
 
     def begin_epoch(self, ctx: TaskContext) -> None:
         """Open the blocks that may train: all, or with `freeze_old_heads` only those not yet taught."""

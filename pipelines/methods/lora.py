@@ -33,9 +33,7 @@ class Lora(Method):
         name = self.adapter_name(task.id)
         if isinstance(model.backbone, PreTrainedModel):
             model.keep_base()
-            model.backbone = get_peft_model(
-                model.backbone, self._peft_config(), adapter_name=name
-            )
+            model.backbone = get_peft_model(model.backbone, self._peft_config(), adapter_name=name)
         elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
             model.backbone.add_adapter(name, self._peft_config())
 

@@ -11,6 +11,9 @@ from pipelines.methods.base import MemoryRow
 from pipelines.methods.selection import class_quotas, herding, reservoir
 from pipelines.types import Batch, TaskContext
 
+Group = tuple[int, int]
+"""A task id and a class id."""
+
 
 class Memory:
     """A bounded list of past rows.
@@ -37,6 +40,18 @@ class Memory:
         self.rows = list(rows)
         self.num_seen = num_seen
         self._tokens = None
+
+    def resize(self, capacity: int, generator: torch.Generator) -> None:
+        """Change the capacity; where rows must go, a reservoir gives up any, others their last.
+
+        A reservoir's first slots are no fair sample: the rows that filled it stand in order.
+        """
+        surplus = len(self.rows) - capacity
+        if surplus > 0 and self.selection == "reservoir":
+            kept = torch.randperm(len(self.rows), generator=generator)[:capacity]
+            self.rows = [self.rows[index] for index in sorted(kept.tolist())]
+            self._tokens = None
+        self.capacity = capacity
 
     def draw(self, count: int, generator: torch.Generator) -> list[int]:
         """Different rows, all equally likely."""
@@ -90,7 +105,6 @@ class Memory:
                 self.rows[slot] = row
             else:
                 self.rows.append(row)
-        del self.rows[self.capacity :]
 
     def _offer_by_class(
         self,
@@ -102,25 +116,32 @@ class Memory:
     ) -> None:
         quotas = self._shrink(ctx)
         features = _features(ctx, batches) if self.selection == "herding" else None
-        for class_id in sorted(set(targets.tolist())):
-            members = (targets == class_id).nonzero()[:, 0]
+        groups = list(zip(task_ids.tolist(), targets.tolist(), strict=True))
+        for group in sorted(set(groups)):
+            members = torch.tensor([item for item, own in enumerate(groups) if own == group])
             if features is None:
                 order = torch.randperm(len(members), generator=ctx.generator)
             else:
-                order = herding(features[members], min(len(members), quotas[class_id]))
-            chosen = members[order[: quotas[class_id]]].tolist()
+                order = herding(features[members], min(len(members), quotas[group]))
+            chosen = members[order[: quotas[group]]].tolist()
             self.rows += _remembered(ctx, chosen, index, targets, task_ids)
 
-    def _shrink(self, ctx: TaskContext) -> dict[int, int]:
-        """Cut each old class to its new quota, keeping its first (best) rows; returns the quotas."""
+    def _shrink(self, ctx: TaskContext) -> dict[Group, int]:
+        """Cut each old group to its new quota, keeping its first (best) rows; returns the quotas.
+
+        A group is a class of a task: where tasks share their classes, no task takes another's room.
+        """
         head = ctx.model.head
-        known = {index for t in (*ctx.seen, *ctx.tasks) for index in head.task_classes[t.id]}
-        quotas = class_quotas(self.capacity, sorted(known))
+        known = [(t.id, c) for t in (*ctx.seen, *ctx.tasks) for c in head.task_classes[t.id]]
+        quotas = dict(
+            zip(known, class_quotas(self.capacity, range(len(known))).values(), strict=True)
+        )
         kept: list[MemoryRow] = []
         counts = dict.fromkeys(quotas, 0)
         for row in self.rows:
-            if counts[row.class_id] < quotas[row.class_id]:
-                counts[row.class_id] += 1
+            group = (row.task_id, row.class_id)
+            if counts[group] < quotas[group]:
+                counts[group] += 1
                 kept.append(row)
         self.rows = kept
         return quotas

@@ -80,7 +80,7 @@ class StageLoop:
         """Decide what trains at a position and make the optimizer for it."""
         self.ctx.epoch = position.epoch
         self.ctx.step = position.epoch * self.steps_per_epoch + position.step_in_epoch
-        self.stack.begin_epoch(self.ctx)
+        self._begin_epoch()
         self.optimizer = StageOptimizer(self.model.trainable(), self.training, self.num_steps)
 
     def run(self, position: Position, after_step: Callable[[Position, Progress], None]) -> None:
@@ -97,7 +97,7 @@ class StageLoop:
         for epoch in range(position.epoch, self.training.num_epochs):
             self.ctx.epoch = epoch
             if epoch > position.epoch:
-                self.stack.begin_epoch(self.ctx)
+                self._begin_epoch()
             first = position.step_in_epoch if epoch == position.epoch else 0
             for step, batch in enumerate(self._epoch(epoch, first), start=first):
                 started = time.perf_counter()
@@ -152,13 +152,19 @@ class StageLoop:
             return output
         return replace(output, logits=output.logits + mask, unmasked=output.logits)
 
-    def _known_features(self, batch: Batch) -> Tensor | None:
+    def _begin_epoch(self) -> None:
+        """Let the methods change what trains; once nothing below the heads does, make the table.
+
+        Between steps, because all ranks make it together and a rank's share of a step may be empty.
+        """
+        self.stack.begin_epoch(self.ctx)
         if not self.model.features_are_fixed:
             self._table = None
-            return None
-        if self._table is None:
+        elif self._table is None:
             self._table = FeatureTable(self._all_features(), self._appended_features)
-        return self._table.features(batch)
+
+    def _known_features(self, batch: Batch) -> Tensor | None:
+        return None if self._table is None else self._table.features(batch)
 
     def _all_features(self) -> Tensor:
         return feature_table(

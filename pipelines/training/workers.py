@@ -76,20 +76,26 @@ def average_gradients(
     """Replace each gradient by the mean over all rows of the step, in place.
 
     Each rank holds the gradient of its own rows' mean. Ranks may hold different numbers of rows, or none, so
-    the mean is weighted by them: sum_r n_r g_r / sum_r n_r, in one message.
+    the mean is weighted by them: sum_r n_r g_r / sum_r n_r, in one message. A parameter that has a gradient on
+    no rank (frozen since the stage began, or unused) keeps none, so that the optimizer leaves it alone.
 
     Args:
         workers: The worker group.
         parameters: The parameters that train, in the same order on every rank.
         rows: Rows (weighted) behind this rank's gradient.
     """
-    if workers.world_size == 1:
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    if workers.world_size == 1 or not parameters:
         return
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    count = torch.tensor([rows], dtype=gradients[0].dtype, device=gradients[0].device)
+    has_one = [float(parameter.grad is not None) for parameter in parameters]
+    gradients = [
+        torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for parameter in parameters
+    ]
+    counts = torch.tensor([rows, *has_one], dtype=gradients[0].dtype, device=gradients[0].device)
     torch._foreach_mul_(gradients, rows)
-    workers.sum([*gradients, count])
-    torch._foreach_div_(gradients, count.item())
+    workers.sum([*gradients, counts])
+    total, *holders = counts.tolist()
+    torch._foreach_div_(gradients, total)
+    for parameter, gradient, held in zip(parameters, gradients, holders, strict=True):
+        parameter.grad = gradient if held else None
