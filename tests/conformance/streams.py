@@ -1,4 +1,4 @@
-"""Streams taught without a driver: a plan, the teacher that a worker runs, and what it knows after."""
+"""Streams taught without a driver: a plan, the teacher a worker runs, and what it knows after."""
 
 import torch
 from transformers import AutoTokenizer
@@ -60,10 +60,10 @@ def plan_of(model, folder, methods, tasks=("banking", "home"), parent=None, **se
 
 
 def teacher_of(plan, store=None, workers=None):
-    """A fresh teacher, as a worker makes it when it starts."""
-    store = store or FolderCheckpoints(plan.job.folder / "checkpoints")
-    device = torch.device("cpu")
-    return StreamTeacher(plan.job, plan.data, workers or SingleWorker(), device, store)
+    """A fresh teacher, as a worker makes it when it starts; each rank has a folder of its own."""
+    workers = workers or SingleWorker()
+    store = store or FolderCheckpoints(plan.job.folder / f"checkpoints_of_{workers.rank}")
+    return StreamTeacher(plan.job, plan.data, workers, torch.device("cpu"), store)
 
 
 def taught(plan, **options):
@@ -92,7 +92,7 @@ class InterruptingCheckpoints(FolderCheckpoints):
 
 
 def knowledge(teacher):
-    """Everything that a teacher has learned and measured, as one flat mapping of tensors and values."""
+    """Everything that a teacher has learned and measured, as one flat mapping."""
     known = {f"model/{name}": tensor for name, tensor in teacher.model.learned_state().items()}
     known |= {f"router/{name}": tensor for name, tensor in teacher.router.state_dict().items()}
     for kind, state in teacher.stack.state_dicts().items():
