@@ -108,3 +108,28 @@ def _show_next(result: Mapping[str, Any], console: Console) -> None:
             "ratchet methods   (what else holds old tasks)",
         ]
     console.print("[bold]Next[/]    " + escape("\n        ".join(steps)))
+
+
+def show_scores(found: Mapping[str, Any], console: Console) -> None:
+    """Print what `evaluate_version` measured."""
+    title = f"{found['lineage']}@{found['version']}, accuracy in percent"
+    table = Table(title=escape(title), title_justify="left", title_style="bold", show_edge=False)
+    table.add_column("task", no_wrap=True)
+    for split in ("validation", "test"):
+        for header in (f"{split}, no task id", "with task id", "rows"):
+            table.add_column(header, justify="right")
+    for task, splits in found["scores"].items():
+        table.add_row(escape(task), *_split_cells(splits))
+    table.add_section()
+    table.add_row("average", *_split_cells(found["average"]))
+    console.print(table)
+
+
+def _split_cells(splits: Mapping[str, Any]) -> list[Text]:
+    cells = []
+    for split in ("validation", "test"):
+        own = splits.get(split, {})
+        for measure in ("without_task_id", "with_task_id"):
+            cells.append(_cell(own.get(measure), wide=True))
+        cells.append(Text(str(own.get("num_rows", ""))))
+    return cells

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import updates, versions
+from service.cli import catalogue, health, serving, tracked, updates, versions
 from service.cli.session import verb
 
 PROCESS_SETTINGS = {
@@ -19,9 +19,17 @@ PROCESS_SETTINGS = {
 }
 VERBS = (
     ("Teach", updates.run),
+    ("Teach", updates.plan),
     ("Look", versions.versions),
+    ("Look", versions.evaluate),
+    ("Serve", serving.predict),
+    ("Serve", serving.serve),
     ("Serve", versions.promote),
     ("Serve", versions.rollback),
+    ("Learn more", catalogue.methods),
+    ("Learn more", catalogue.schema),
+    ("Learn more", health.doctor),
+    ("Learn more", tracked.track),
 )
 
 

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from pipelines.registry import Registry
 from pipelines.spec_file import load_spec
 from service.cli.failures import REFUSED
 from service.cli.session import Session
 from service.console_lines import ProgressLines
+from service.plan_view import show_plan
 from service.result_view import show_result
 
 SpecArgument = Annotated[Path, typer.Argument(help="The spec of the update, a YAML file.")]
@@ -55,6 +57,26 @@ def run(
         show_result(result, session.out)
     if not result["promoted"]:
         raise typer.Exit(REFUSED)
+
+
+def plan(
+    session: Session,
+    spec: SpecArgument,
+    changes: SetOption = None,
+    lineage: LineageOption = None,
+) -> None:
+    """Say what `run SPEC` would do, without doing it: steps, parameters, bytes, time."""
+    update = load_spec(spec, changed(changes, lineage))
+    from pipelines.describe import describe_update
+    from pipelines.quiet import quiet_libraries
+
+    quiet_libraries()
+    with session.err.status("reading the data, trying a few steps …"):
+        planned = describe_update(update, Registry(session.home))
+    if session.as_json:
+        session.emit(planned)
+    else:
+        show_plan(planned, session.out)
 
 
 def changed(changes: list[str] | None, lineage: str | None) -> list[str]:

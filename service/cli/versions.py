@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,9 @@ from rich.table import Table
 from pipelines.manifest import read_manifest
 from pipelines.mlflow_client import default_tracking_uri
 from pipelines.registry import Registry
+from pipelines.spec_file import load_spec
 from service.cli.session import Session
+from service.result_view import show_scores
 
 LineageArgument = Annotated[str, typer.Argument(help="Name of the lineage.")]
 
@@ -62,6 +65,28 @@ def rollback(session: Session, lineage: LineageArgument) -> None:
         registry.resolve(lineage)
     before = registry.champion(lineage)
     _say_champion(session, lineage, registry.rollback(lineage), before)
+
+
+def evaluate(
+    session: Session,
+    reference: Annotated[str, typer.Argument(metavar="LINEAGE[@VERSION]")],
+    spec: Annotated[Path, typer.Argument(help="The spec that names the tasks and their data.")],
+) -> None:
+    """Measure a version on the tasks of SPEC, matched by name, without training."""
+    folder = Registry(session.home).resolve(reference)
+    data = load_spec(spec)
+    from pipelines.evaluate import evaluate_version
+    from pipelines.quiet import quiet_libraries
+
+    quiet_libraries()
+    with session.err.status("measuring …"):
+        found = evaluate_version(data, folder)
+    for warning in found["warnings"]:
+        session.err.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    if session.as_json:
+        session.emit(found)
+    else:
+        show_scores(found, session.out)
 
 
 def registry_of(session: Session) -> Registry:

@@ -1,0 +1,39 @@
+"""The verb `doctor`."""
+
+from __future__ import annotations
+
+import typer
+from rich.markup import escape
+
+from pipelines.mlflow_client import default_tracking_uri
+from service.cli.failures import FAILED
+from service.cli.session import Session
+
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def doctor(session: Session) -> None:
+    """Look at this machine: libraries, processor, memory, disk, stores, models, ports."""
+    from pipelines.quiet import quiet_libraries
+    from service.doctor import examine
+
+    quiet_libraries()
+    findings = []
+    for finding in examine(
+        session.home, session.tracking_uri or default_tracking_uri(session.home)
+    ):
+        findings.append(finding)
+        if session.as_json:
+            continue
+        colour = COLOURS[finding.status]
+        line = (
+            f"[{colour}]{finding.status:<4}[/] {escape(finding.name):<14} {escape(finding.found)}"
+        )
+        session.out.print(line, soft_wrap=True)
+        if finding.advice:
+            session.out.print(f"{'':19} → {escape(finding.advice)}", soft_wrap=True)
+    healthy = all(finding.status != "fail" for finding in findings)
+    if session.as_json:
+        session.emit({"healthy": healthy, "findings": [each.as_dict() for each in findings]})
+    if not healthy:
+        raise typer.Exit(FAILED)

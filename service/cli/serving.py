@@ -1,0 +1,80 @@
+"""The verbs that answer requests: `predict` and `serve`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from service.cli.session import Session
+
+
+def predict(
+    session: Session,
+    reference: Annotated[str, typer.Argument(metavar="LINEAGE[@VERSION]")],
+    texts: Annotated[list[str], typer.Argument(help="What to classify; - reads lines from stdin.")],
+    task: Annotated[
+        str, typer.Option("--task", help="The task of every text; auto infers each one's.")
+    ] = "auto",
+) -> None:
+    """Classify texts here, without a server."""
+    wanted = [line for text in texts for line in _lines(text)]
+    from pipelines.quiet import quiet_libraries
+    from service.predict import predict as classify
+
+    quiet_libraries()
+    answers = classify(session.home, reference, wanted, task)
+    if session.as_json:
+        session.emit(answers)
+        return
+    table = Table(show_edge=False)
+    for header in ("text", "label", "probability", "task", "score"):
+        table.add_column(header, justify="right" if header in ("probability", "score") else "left")
+    for text, answer in zip(wanted, answers, strict=True):
+        table.add_row(escape(text), *_cells(answer))
+    session.out.print(table)
+
+
+def serve(
+    session: Session,
+    lineages: Annotated[list[str], typer.Argument(help="The lineages whose champions answer.")],
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65535, help="The port to listen at.")
+    ] = 8000,
+    replicas: Annotated[
+        int, typer.Option("--replicas", min=1, help="Copies of the model that share the load.")
+    ] = 1,
+) -> None:
+    """Serve the champions of LINEAGES over HTTP until Ctrl-C; a promotion goes live by itself."""
+    from pipelines.quiet import quiet_libraries
+    from pipelines.registry import Registry
+
+    registry = Registry(session.home)
+    for lineage in lineages:
+        registry.resolve(lineage)  # before Ray is started for nothing
+    quiet_libraries()
+    from service.app import serve_lineages
+
+    session.err.print(f"Starting at http://{escape(host)}:{port} … Ctrl-C ends it.")
+    try:
+        serve_lineages(session.home, lineages, host, port, replicas)
+    except KeyboardInterrupt:
+        session.err.print("Stopped.")  # the way to end it, so no failure
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip("\n") for line in sys.stdin] if text == "-" else [text]
+
+
+def _cells(answer: dict[str, Any]) -> list[str]:
+    route = answer["route"]
+    score = "·" if route["score"] is None else f"{route['score']:.2f}"
+    if answer["label"] is None:
+        return ["[dim]none: out of scope[/]", "·", escape(route["task"] or "·"), score]
+    best = max(answer["probs"], default=None)
+    share = "·" if best is None else f"{best:.1%}"
+    return [escape(answer["label"]), share, escape(f"{route['task']}@{route['version']}"), score]
