@@ -24,7 +24,7 @@ class MethodConfig(BaseModel):
     `owns_structure` marks methods that add modules to the model or decide which parameters train.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     family: ClassVar[Family]
     summary: ClassVar[str]

@@ -68,8 +68,8 @@ def parse_spec(raw: Any, folder: Path, changes: Sequence[Change] = ()) -> Update
 def _with_preset(raw: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     """A raw spec with its preset's fields under its own."""
     name = raw.get("preset")
-    if name is None:
-        return raw, []
+    if not isinstance(name, str):
+        return raw, []  # none is given, or the validation says that it is no name
     if name not in preset_names():
         return raw, [unknown("preset", name, preset_names(), "preset")]
     if raw.get("methods"):

@@ -43,6 +43,7 @@ _MESSAGES: Mapping[str, str] = MappingProxyType(
         "string_pattern_mismatch": f"a name is {NAME_RULE}",
         "finite_number": "should be a finite number",
         "recursion_loop": "contains itself",
+        "invalid_key": "a field's name is text",
         "int_parsing_size": "is too large",
     }
 )

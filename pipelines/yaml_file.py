@@ -63,7 +63,8 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "broken"
+        parts = [getattr(error, name, None) for name in ("context", "problem", "reason")]
+        reason = ", ".join(part for part in parts if part) or "broken"
         raise SpecError([Problem(place, f"not valid YAML: {reason}")]) from error
     except (ValueError, OverflowError) as error:  # a date such as 2026-02-31, say
         hint = "Put text that looks like a date or number in quotes"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -21,6 +23,16 @@ METRIC_WORDS = {
     "forward_transfer": "forward transfer (before learning, minus untrained)",
 }
 NAMED_COLUMNS = 8
+NARROW_COLUMN = 4
+LABEL_WIDTH = 20
+HEADED: Mapping[str, Any] = MappingProxyType(
+    {
+        "title_justify": "left",
+        "title_style": "bold",
+        "show_edge": False,
+        "box": box.SIMPLE_HEAD,
+    }
+)
 
 
 def show_result(result: Mapping[str, Any], console: Console) -> None:
@@ -28,8 +40,10 @@ def show_result(result: Mapping[str, Any], console: Console) -> None:
     tasks = result["tasks"]
     with_id = result.get("with_task_id")
     console.print()
-    caption = "no task id given" if with_id else "the task id given"
-    console.print(matrix_table(result["accuracy_matrix"], tasks, f"Accuracy on test, {caption}"))
+    title = f"Accuracy on test, {'no task id given' if with_id else 'the task id given'}"
+    fits = LABEL_WIDTH + NARROW_COLUMN * len(tasks) <= console.width
+    table = matrix_table if fits else outline_table
+    console.print(table(result["accuracy_matrix"], tasks, title))
     console.print(_metrics_table(result["metrics"], with_id and with_id["metrics"]))
     _show_verdict(result, console)
     console.print(f"[bold]Report[/]  {escape(result['report'])}", soft_wrap=True)
@@ -48,8 +62,9 @@ def matrix_table(
         title: What the figures are.
     """
     by_name = len(tasks) <= NAMED_COLUMNS
-    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
-    table.add_column("after learning", no_wrap=True)
+    padding = (0, 1) if by_name else (0, 0)
+    table = Table(title=title, padding=padding, **HEADED)
+    table.add_column("after learning", no_wrap=True, max_width=LABEL_WIDTH)
     for place, task in enumerate(tasks):
         header = escape(task) if by_name else str(place + 1)
         table.add_column(header, justify="right", no_wrap=not by_name)
@@ -58,6 +73,22 @@ def matrix_table(
         name = tasks[stage] if taught_alone else f"stage {stage + 1}"
         label = Text(f"{stage + 1} {name}", overflow="ellipsis")
         table.add_row(label, *(_cell(value, by_name) for value in row))
+    return table
+
+
+def outline_table(
+    matrix: Sequence[Sequence[float | None]], tasks: Sequence[str], title: str
+) -> Table:
+    """Of a matrix too wide to show: each task when it was learned, at its best, and at the end."""
+    table = Table(title=f"{title} (the whole matrix is in the report)", **HEADED)
+    table.add_column("task", no_wrap=True)
+    for header in ("just learned", "best", "at the end"):
+        table.add_column(header, justify="right")
+    for place, task in enumerate(tasks):
+        column = [row[place] for row in matrix if row[place] is not None]
+        best = max((value for value in column if value is not None), default=None)
+        ends = (column[0], best, column[-1]) if column else (None, None, None)
+        table.add_row(escape(task), *(_cell(value, True) for value in ends))
     return table
 
 
@@ -73,7 +104,7 @@ def _cell(value: float | None, wide: bool) -> Text:
 
 
 def _metrics_table(metrics: Mapping[str, Any], with_id: Mapping[str, Any] | None) -> Table:
-    table = Table(title="\nMetrics", title_justify="left", title_style="bold", show_edge=False)
+    table = Table(title="\nMetrics, in percent", **HEADED)
     table.add_column("")
     table.add_column("no task id" if with_id else "with task id", justify="right")
     if with_id:
@@ -113,7 +144,7 @@ def _show_next(result: Mapping[str, Any], console: Console) -> None:
 def show_scores(found: Mapping[str, Any], console: Console) -> None:
     """Print what `evaluate_version` measured."""
     title = f"{found['lineage']}@{found['version']}, accuracy in percent"
-    table = Table(title=escape(title), title_justify="left", title_style="bold", show_edge=False)
+    table = Table(title=escape(title), **HEADED)
     table.add_column("task", no_wrap=True)
     for split in ("validation", "test"):
         for header in (f"{split}, no task id", "with task id", "rows"):
