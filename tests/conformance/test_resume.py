@@ -1,4 +1,4 @@
-"""An interrupted stream goes on as if nothing had happened: weights, memory, metrics, bit for bit."""
+"""An interrupted stream goes on as if it had not been: weights, memory, metrics, bit for bit."""
 
 import pytest
 
