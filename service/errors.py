@@ -3,6 +3,8 @@
 ServiceError              500
 ├── InvalidRequestError   400   the body, a field, or a `model` that names several things
 ├── UnknownModelError     404   no such task, version or lineage here
+├── NoSuchPathError       404   no such path
+├── NotAllowedError       405   a path that does not answer this method
 ├── TooLargeError         413   more bytes than one request may have
 ├── OutOfScopeError       422   a strict request with text that belongs to no task
 ├── OverloadedError       429   no place in the queue, or no free place for another version
@@ -65,6 +67,14 @@ class NoSuchPathError(ServiceError, LookupError):
     status = 404
     title = "Not found"
     code = "not_found"
+
+
+class NotAllowedError(ServiceError, LookupError):
+    """A method that a path does not answer."""
+
+    status = 405
+    title = "Method not allowed"
+    code = "method_not_allowed"
 
 
 class TooLargeError(ServiceError, ValueError):

@@ -62,7 +62,7 @@ def resolve(model: str, lineages: Sequence[LineageView]) -> Target:
     name, _, wanted = model.partition("@")
     owner, slash, task = name.rpartition("/")
     if slash:
-        chosen = [view for view in lineages if view.name == owner]
+        chosen = [view for view in lineages if view.name == owner and task]
         task = "" if task == AUTO else task
     elif name == AUTO:
         chosen, task = list(lineages), ""

@@ -84,7 +84,9 @@ class ServedLineage:
         self._residents: dict[int, _Resident] = {}
         self._manifests: dict[int, Manifest] = {}
         self._champion: int | None = None
+        self._challenger: int | None = None
         self._serving = self._first_version()
+        self.look_again()
 
     @property
     def serving(self) -> int:
@@ -102,25 +104,25 @@ class ServedLineage:
             return {number: held.num_leases for number, held in sorted(self._residents.items())}
 
     def view(self) -> LineageView:
-        """What can be named, for the router."""
-        manifests = self.manifests()
-        try:
-            challenger = self.registry.challenger(self.name)
-        except VersionError:
-            challenger = None
-        tasks = {number: manifest.task_names for number, manifest in manifests.items()}
-        return LineageView(self.name, self._serving, challenger, tasks)
+        """What can be named, as the disk was when it was last looked at."""
+        tasks = {number: manifest.task_names for number, manifest in self._manifests.items()}
+        return LineageView(self.name, self._serving, self._challenger, tasks)
 
-    def manifests(self) -> dict[int, Manifest]:
-        """The manifest of every version that can be named, by number; each is read once."""
-        known = self._manifests
+    @property
+    def manifest(self) -> Manifest:
+        """What the serving version says of itself."""
+        return self._manifests[self._serving]
+
+    def look_again(self) -> None:
+        """Read which versions there are; the manifest of each is read once."""
+        found = dict(self._manifests)
         for number in self.registry.versions(self.name):
-            if number not in known:
+            if number not in found:
                 try:
-                    known[number] = read_manifest(self.registry.path(self.name, number))
+                    found[number] = read_manifest(self.registry.path(self.name, number))
                 except RatchetError as error:
                     _log.warning("%s@%d cannot be named: %s", self.name, number, error)
-        return dict(known)
+        self._manifests = found  # replaced, not changed: others may be reading it
 
     @contextmanager
     def lease(self, number: int | None = None) -> Iterator[ServedVersion]:
@@ -189,6 +191,8 @@ class ServedLineage:
             _log.warning("%s: %s", self.name, error)
             return
         wanted = self._champion = aliases.champion
+        self._challenger = aliases.challenger
+        self.look_again()
         if wanted is None or wanted == self._serving:
             return
         refusal = self.refused.get(wanted)
@@ -211,7 +215,7 @@ class ServedLineage:
         if self.name not in self.registry.lineages():
             self.registry.resolve(self.name)  # says what there is instead
         aliases = self.registry.aliases(self.name)
-        self._champion = aliases.champion
+        self._champion, self._challenger = aliases.champion, aliases.challenger
         if aliases.champion is None:
             raise NotFoundError(
                 f"{self.name} has no champion to serve; promote one of its versions: "
@@ -235,6 +239,7 @@ class ServedLineage:
             version.close()
             raise
         self.refused.pop(number, None)
+        self._manifests = {**self._manifests, number: version.manifest}
         return version
 
     def _swap(self, number: int) -> None:
