@@ -47,7 +47,8 @@ def test_the_loss_is_the_divergence_from_the_model_as_it_was(
     with torch.no_grad():
         old = model(batch.inputs).logits.numpy()
         noise = torch.Generator().manual_seed(1)
-        for parameter in model.parameters():
+        teacher.stack.begin_epoch(ctx)
+        for parameter in model.trainable().values():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=noise))
         output = model(batch.inputs)
         found = float(lwf.loss(ctx, batch, output))
