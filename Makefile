@@ -1,0 +1,47 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer and make:
+#   make quickstart   runs the main job: teach, prove, serve
+#   make test         lints, type-checks and tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HOME_FOLDER := .ratchet/quickstart
+
+export OMP_WAIT_POLICY ?= PASSIVE
+export RAY_AUTH_MODE ?= disabled
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: quickstart test lint types unit slow clean
+
+quickstart: $(VENV)/quickstart.installed
+	$(BIN)/python configs/quickstart/demo.py --home $(HOME_FOLDER)
+
+test: lint types unit slow
+
+lint: $(VENV)/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/dev.installed
+	$(BIN)/pyright
+
+unit: $(VENV)/dev.installed
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --cov --cov-report=
+
+slow: $(VENV)/dev.installed
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term:skip-covered
+
+$(VENV)/quickstart.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.11")'
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[quickstart]'
+	touch $@
+
+$(VENV)/dev.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.11")'
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[quickstart,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .ratchet build *.egg-info .pytest_cache .ruff_cache .coverage
