@@ -59,15 +59,17 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Hash every file below a folder and write the manifest: from then on the folder is a version."""
-    files = {
-        path.relative_to(folder).as_posix(): file_hash(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST_FILE
-    }
+    files = {name: file_hash(folder / name) for name in sorted(_files_below(folder))}
     complete = Manifest(**{**asdict(manifest), "files": files})
     text = json.dumps(asdict(complete), indent=2, ensure_ascii=False)
     write_atomically(folder / MANIFEST_FILE, text)
     return complete
+
+
+def _files_below(folder: Path) -> set[str]:
+    """Every file of a version by relative path, but for the manifest itself."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return names - {MANIFEST_FILE}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -92,16 +94,31 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path} has format {number}, and this release reads up to {FORMAT}; upgrade ratchet"
         )
     try:
-        return Manifest(**raw)
+        manifest = Manifest(**raw)
     except TypeError as error:
         raise VersionError(f"{path} is not a manifest of format {number}: {error}") from error
+    wrong = _wrongly_typed(manifest)
+    if number < 1 or wrong:
+        what = f"{wrong} has a value of another type" if wrong else f"there is no format {number}"
+        raise VersionError(f"{path} is not a manifest: {what}; restore it from a copy")
+    return manifest
+
+
+def _wrongly_typed(manifest: Manifest) -> str | None:
+    """The first field that cannot be used as it is."""
+    kinds = {"base_model": dict, "methods": list, "labels": list, "tasks": list, "files": dict}
+    for name, kind in kinds.items():
+        if not isinstance(getattr(manifest, name), kind):
+            return name
+    return None if all(isinstance(h, str) for h in manifest.files.values()) else "files"
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
     """Check every file of a version against its hash.
 
     Raises:
-        VersionError: A path that leaves the folder, a missing file, or a file that was changed.
+        VersionError: A path that leaves the folder, a file that is missing, was changed or is not
+            in the manifest.
     """
     root = folder.resolve()
     for name, expected in manifest.files.items():
@@ -113,6 +130,10 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
                 f"{folder}: the file {name} was changed after it was written "
                 "(its SHA-256 differs); restore it from a copy"
             )
+    for name in sorted(_files_below(root) - manifest.files.keys()):
+        raise VersionError(
+            f"{folder}: the file {name} is not in the manifest, so nothing vouches for it; remove it"
+        )
 
 
 def inside(root: Path, name: str) -> Path:
@@ -122,8 +143,9 @@ def inside(root: Path, name: str) -> Path:
         VersionError: The name is absolute, climbs out, or a link leads out of the folder.
     """
     pure = PurePosixPath(name)
-    path = (root / name).resolve()
-    if pure.is_absolute() or ".." in pure.parts or not path.is_relative_to(root):
+    strange = pure.is_absolute() or ".." in pure.parts or "\0" in name
+    path = root if strange else (root / name).resolve()
+    if strange or not path.is_relative_to(root):
         raise VersionError(f"{root}: the manifest names {name!r}, which lies outside the version")
     return path
 

@@ -1,4 +1,4 @@
-"""Past tasks answer bit for bit as before where a method promises it, and plain fine-tuning forgets."""
+"""Past tasks answer bit for bit as before where a method promises it; fine-tuning forgets."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def after_each_stage(plan, look):
 
 
 def outputs_of_first(teacher, seen):
-    """Features and own logits of the first task's held-out rows, as an evaluation would see them."""
+    """Features and own logits of the first task's held-out rows, as an evaluation sees them."""
     teacher.stack.activate(teacher.model, 0)
     rows = teacher.data.held_out[0].rows
     was_training = teacher.model.training
