@@ -22,7 +22,7 @@ from pipelines.data.tokens import TokenizedRows, tokenize
 from pipelines.plan import Plan
 from pipelines.training.checkpoint import Checkpoint, FolderCheckpoints, read_checkpoint, under
 from pipelines.training.job import UpdateJob
-from pipelines.training.precision import Precision, own_cpus, set_threads
+from pipelines.training.precision import own_cpus, set_threads
 from pipelines.training.stream import StreamTeacher
 from pipelines.training.workers import SingleWorker
 from pipelines.types import Task
@@ -94,7 +94,7 @@ class Miniature:
     load_seconds: float
     calibrate_seconds: float
     seconds: float
-    precision: Precision
+    precision: str
     trains: bool
     looks_again: bool
     num_threads: int
@@ -195,7 +195,8 @@ def _spread(places: Tensor, count: int) -> Tensor:
 def _taken(
     rows: BatchRows, places: Tensor, tokenizer: PreTrainedTokenizerBase, length: int
 ) -> TokenizedRows:
-    texts = [rows.texts[place] for place in places.tolist()]
+    index: list[int] = places.tolist()
+    texts = [rows.texts[place] for place in index]
     return tokenize(texts, rows.targets[places], rows.task_ids[places], tokenizer, length)
 
 

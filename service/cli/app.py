@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -17,7 +18,7 @@ PROCESS_SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
-VERBS = (
+VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("Teach", updates.run),
     ("Teach", updates.plan),
     ("Look", versions.versions),

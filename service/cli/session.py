@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, NoReturn, ParamSpec
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,10 +18,9 @@ from rich.markup import escape
 from pipelines.errors import RatchetError
 from service.cli.failures import CANCELLED, as_json_error, exit_code
 
-P = ParamSpec("P")
-
 DEFAULT_HOME = Path(".ratchet")
 PIPE_WIDTH = 120
+CANCELLED_WORDS = "Cancelled. An update goes on from the last checkpoint when it is run again."
 
 HomeOption = Annotated[
     Path, typer.Option("--home", envvar="RATCHET_HOME", help="The folder that keeps all state.")
@@ -88,7 +87,7 @@ class Session:
     def fail(self, error: RatchetError) -> NoReturn:
         """Say what is wrong and end with the exit code that stands for it."""
         if self.debug:
-            self.err.print(escape("".join(traceback.format_exception(error))), soft_wrap=True)
+            self.err.print(escape(traceback.format_exc()), soft_wrap=True)
         if self.as_json:
             sys.stderr.write(json.dumps(as_json_error(error), ensure_ascii=False) + "\n")
         else:
@@ -96,8 +95,12 @@ class Session:
         raise typer.Exit(exit_code(error))
 
 
-def verb(function: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
-    """A command from a function of a session: with the options and the endings of every verb."""
+def verb(function: Callable[..., None]) -> Callable[..., None]:
+    """A command from a function of a session: with the options and the endings of every verb.
+
+    Args:
+        function: Takes a `Session`, and after it what the verb itself needs.
+    """
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
     def command(
@@ -105,11 +108,15 @@ def verb(function: Callable[Concatenate[Session, P], None]) -> Callable[..., Non
     ) -> None:
         session = Session.start(home, tracking_uri, as_json, debug)
         try:
-            function(session, **values)  # type: ignore[call-arg]
+            function(session, **values)
         except RatchetError as error:
             session.fail(error)
+        except BrokenPipeError:
+            raise  # the reader of stdout is gone: nobody is left to be told
+        except OSError as error:  # a disk that is full, a folder that may not be written
+            session.fail(RatchetError(str(error)))
         except KeyboardInterrupt:
-            session.err.print("Cancelled. What was finished is kept.")
+            session.err.print(CANCELLED_WORDS)
             raise typer.Exit(CANCELLED) from None
 
     command.__name__ = function.__name__

@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 
@@ -145,3 +146,28 @@ def test_debug_shows_where_an_error_arose(tmp_path):
     done = call("run", tmp_path / "missing.yaml", "--debug")
     assert done.exit_code == 2
     assert "Traceback" in done.stderr
+
+
+def test_an_interrupt_ends_with_5_and_says_that_the_run_can_go_on(tiny_model, tmp_path):
+    spec = write_spec(tmp_path, tiny_model, training={"num_epochs": 100_000})
+    script = "from service.cli import main; main()"
+    command = [sys.executable, "-c", script, "run", str(spec), "--home", str(tmp_path / "home")]
+    seen = ""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            seen += line
+            if "starting" in line:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 5
+    assert "Cancelled" in seen
+    assert "goes on from the last checkpoint" in seen
+    assert "Traceback" not in seen
+
+
+def test_a_home_that_cannot_be_made_is_a_plain_error(tiny_model, tmp_path):
+    (tmp_path / "file").touch()
+    done = call("run", write_spec(tmp_path, tiny_model), "--home", tmp_path / "file" / "home")
+    assert done.exit_code == 1
+    assert "Not a directory" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -9,8 +9,6 @@ from pipelines.spec_file import parse_spec
 from service.cli.app import VERBS
 from tests.service.test_cli_run import call, taught, write_spec  # noqa: F401
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.mark.parametrize("function", [function for _, function in VERBS])
 def test_every_verb_has_help_and_the_shared_options(function):
