@@ -1,6 +1,7 @@
 """The spec of an update: YAML in, every problem at once, frozen models out.
 
-Nothing here imports torch or ray. Paths in a spec are relative to the spec's file; `load_spec` makes them absolute.
+Nothing here imports torch or ray. Paths in a spec are relative to the spec's file; `load_spec`
+makes them absolute.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class ColumnsSpec(_Section):
 class DataSpec(_Section):
     """How data is read, checked and kept.
 
-    `max_held_out_rows` bounds the validation rows, and the test rows, of a task that a version carries.
+    `max_held_out_rows` bounds the validation rows, and the test rows, of a task that a version
+    carries.
     """
 
     strict: bool = False
@@ -89,7 +91,7 @@ class DataSpec(_Section):
 
 
 class TrainingSpec(_Section):
-    """How one task is learned. `batch_size` counts the rows of an optimizer step over all workers."""
+    """How a task is learned. `batch_size` is the rows of an optimizer step over all workers."""
 
     num_epochs: PositiveInt = 3
     learning_rate: PositiveFloat = 5e-5
@@ -125,7 +127,10 @@ class GateSpec(_Section):
 
 
 class RoutingSpec(_Section):
-    """How `auto` requests find their task. `accept_fraction` is the share of in-scope text that must be accepted."""
+    """How `auto` requests find their task.
+
+    `accept_fraction` is the share of in-scope validation text that must be accepted.
+    """
 
     accept_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
@@ -181,7 +186,7 @@ def _absolute(section: SplitPaths, folder: Path) -> SplitPaths:
 
 
 def absolute_uri(path: str, folder: Path) -> str:
-    """`path` below `folder` when it is a relative local path; URIs with a scheme stay as they are."""
+    """`path` below `folder` when it is a relative local path; URIs with a scheme stay."""
     if "://" in path:
         return path
     return str((folder / path).resolve()) if not Path(path).is_absolute() else path

@@ -2,17 +2,17 @@
 
     RatchetError
     ├── SpecError         (ValueError)        a spec that cannot be run; carries every problem found
-    ├── DataError         (ValueError)        data that cannot be learned from; carries every problem found
+    ├── DataError         (ValueError)        data that cannot be learned from, problem by problem
     ├── MethodError       (ValueError)        a method that cannot do what was asked of it
     ├── ModelError        (ValueError)        a model that cannot be loaded or does not fit
-    ├── VersionError      (ValueError)        a version on disk that is broken or not readable by this release
+    ├── VersionError      (ValueError)        a version on disk that is broken or too new
     ├── NotFoundError     (LookupError)       a lineage, version, task or file that does not exist
     ├── BusyError         (RuntimeError)      a lineage that another update is changing
     ├── DivergedError     (ArithmeticError)   a loss or gradient that is not finite
     └── TrackingError     (ConnectionError)   the tracking server cannot be reached
 
-Every message says which field, its value, what is allowed and what to do. Every error survives pickling,
-because errors cross process borders in a cluster.
+Every message says which field, its value, what is allowed and what to do. Every error survives
+pickling, because errors cross process borders in a cluster.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One frozen config class a method, and the union of them on `type`.
 
-The defaults are the vetted settings of each method. Nothing here imports torch, so that the command line
-and the service can validate a spec without loading it. `stack_problems` says which methods compose.
+The defaults are the vetted settings of each method. Nothing here imports torch, so that the command
+line and the service can validate a spec without loading it. `stack_problems` says which methods
+compose.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ class MethodConfig(BaseModel):
 class HeadsConfig(MethodConfig):
     """Classification heads: one block of rows a task, side by side, over the pooled features.
 
-    `layout: auto` is `per_task` (a loss over the task's own classes) where the scenario gives the task id or
-    the parameters of a task are isolated, `growing` (a loss over every class seen) in the class-incremental
-    scenario, and `shared` (one block for all tasks) in the domain-incremental one.
+    `layout: auto` is `per_task` (a loss over the task's own classes) where the scenario gives the
+    task id or the parameters of a task are isolated, `growing` (a loss over every class seen) in
+    the class-incremental scenario, and `shared` (one block for all tasks) in the domain-incremental
+    one.
     """
 
     family: ClassVar[Family] = "head"
@@ -61,8 +63,8 @@ class HeadsConfig(MethodConfig):
 class FreezeConfig(MethodConfig):
     """Partial fine-tuning: only the last `num_blocks` blocks and the heads train.
 
-    With `warmup_epochs` the whole backbone trains for that many epochs of the lineage's first task and is
-    frozen from then on (`num_blocks` is then ignored).
+    With `warmup_epochs` the whole backbone trains for that many epochs of the lineage's first task
+    and is frozen from then on (`num_blocks` is then ignored).
     """
 
     family: ClassVar[Family] = "isolation"
@@ -78,7 +80,8 @@ class FreezeConfig(MethodConfig):
 class LoraConfig(MethodConfig):
     """Low-rank adapters W + (alpha / rank) B A in every linear layer of the backbone.
 
-    `per_task: true` trains one adapter a task and never touches it again; `false` trains one shared adapter on.
+    `per_task: true` trains one adapter a task and never touches it again; `false` trains one shared
+    adapter on.
     """
 
     family: ClassVar[Family] = "isolation"
@@ -96,8 +99,9 @@ class LoraConfig(MethodConfig):
 class AnalyticConfig(MethodConfig):
     """Ridge regression on a fixed random projection of frozen features, from summed statistics.
 
-    Exact, free of order and of forgetting, one pass over the data. `ridge` is chosen from `ridge_grid`
-    (relative to the mean diagonal of the Gram matrix) by accuracy on the validation rows of all tasks seen.
+    Exact, free of order and of forgetting, one pass over the data. `ridge` is chosen from
+    `ridge_grid` (relative to the mean diagonal of the Gram matrix) by accuracy on the validation
+    rows of all tasks seen.
     """
 
     family: ClassVar[Family] = "isolation"
@@ -125,7 +129,8 @@ class AnalyticConfig(MethodConfig):
 class EwcConfig(MethodConfig):
     """Elastic weight consolidation: strength / 2 * sum_i F_i (theta_i - anchor_i)^2.
 
-    `decay` 1 keeps one summed anchor over tasks, below 1 is online EWC; `per_task` keeps one anchor a task.
+    `decay` 1 keeps one summed anchor over tasks, below 1 is online EWC; `per_task` keeps one anchor
+    a task.
     """
 
     family: ClassVar[Family] = "regularization"
@@ -143,7 +148,7 @@ class EwcConfig(MethodConfig):
 
 
 class LwfConfig(MethodConfig):
-    """Learning without forgetting: T^2 KL(teacher || student) on the new inputs over the classes seen before."""
+    """Learning without forgetting: T^2 KL(teacher || student) on new inputs, over old classes."""
 
     family: ClassVar[Family] = "regularization"
     summary: ClassVar[str] = "keeps the old model's answers on the new inputs"
@@ -157,8 +162,8 @@ class LwfConfig(MethodConfig):
 class ReplayConfig(MethodConfig):
     """A bounded memory of past examples, mixed into each batch (one forward for both).
 
-    `fraction` is the share of a mixed batch that comes from memory; with `every_steps` k a batch is mixed only
-    every k-th step (periodic rehearsal). Capacity 0 or fraction 0 is plain fine-tuning.
+    `fraction` is the share of a mixed batch that comes from memory; with `every_steps` k a batch is
+    mixed only every k-th step (periodic rehearsal). Capacity 0 or fraction 0 is plain fine-tuning.
     """
 
     family: ClassVar[Family] = "replay"
@@ -285,7 +290,8 @@ def _nothing_to_protect(methods: Sequence[MethodConfig]) -> list[Problem]:
             problems.append(
                 Problem(
                     f"methods[{i}]",
-                    f"{method.type} has nothing to protect: analytic trains nothing by gradient and forgets nothing",
+                    f"{method.type} has nothing to protect: analytic trains nothing by gradient "
+                    "and forgets nothing",
                     method.type,
                     f"Remove {method.type} or analytic",
                 )
@@ -294,7 +300,8 @@ def _nothing_to_protect(methods: Sequence[MethodConfig]) -> list[Problem]:
             problems.append(
                 Problem(
                     f"methods[{i}]",
-                    f"{method.type} has nothing to protect: only a fresh adapter trains, old ones are frozen",
+                    f"{method.type} has nothing to protect: only a fresh adapter trains, "
+                    "old ones are frozen",
                     method.type,
                     f"Remove {method.type}, or set per_task: false on lora",
                 )
@@ -310,9 +317,19 @@ def _head_problems(methods: Sequence[MethodConfig], scenario: Scenario) -> list[
         problems.append(
             Problem(
                 "methods.heads.layout",
-                f"shared needs every task to have the same labels, which {scenario} does not promise",
+                f"shared needs every task to have the same labels, which {scenario} "
+                "does not promise",
                 "shared",
                 "Use growing or per_task, or scenario: domain_incremental",
+            )
+        )
+    if isolates_tasks(methods) and layout != "per_task":
+        problems.append(
+            Problem(
+                "methods.heads.layout",
+                "an adapter a task needs a head a task: which adapter answers is the task id",
+                layout,
+                "Use per_task or auto, or set per_task: false on lora",
             )
         )
     if heads is not None and any(m.type == "analytic" for m in methods):

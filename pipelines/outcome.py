@@ -67,7 +67,7 @@ class History:
 
 
 def main_measure(scenario: str) -> str:
-    """The measure that is reported first: without the task id, except where the scenario gives it."""
+    """The measure reported first: without the task id, except where the scenario gives it."""
     return "test_own" if scenario == "task_incremental" else "test_all"
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -17,12 +18,13 @@ from pipelines.data.prepared import DATA_FOLDER, HeldOut, PreparedData
 from pipelines.data.rows import JoinedTexts
 from pipelines.data.stream import Stream, TaskRows, load_stream
 from pipelines.data.tokens import TokenizedRows, tokenize
-from pipelines.errors import Problem, SpecError
-from pipelines.manifest import Manifest, read_manifest
-from pipelines.method_config import head_layout
+from pipelines.errors import DataError, Problem, SpecError
+from pipelines.manifest import Manifest, read_manifest, verify_files
+from pipelines.method_config import MethodConfig, head_layout, isolates_tasks
+from pipelines.models.source import model_location, weights_hash
 from pipelines.training.job import UpdateJob
 from pipelines.types import Task
-from pipelines.version import HeldOutTexts, held_out_of, read_held_out, tasks_of
+from pipelines.version import HeldOutTexts, configs_of, held_out_of, read_held_out, tasks_of
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,17 @@ class Plan:
 
 
 def open_lineage(parent: Path | None) -> Lineage:
-    """The start of an update: a version's folder, or None for the base model."""
-    return Lineage(parent, None if parent is None else read_manifest(parent))
+    """The start of an update: a version's folder, every file of it checked, or None for the base.
+
+    Raises:
+        NotFoundError: The folder holds no version.
+        VersionError: The version is broken.
+    """
+    if parent is None:
+        return Lineage(None, None)
+    manifest = read_manifest(parent)
+    verify_files(parent, manifest)
+    return Lineage(parent, manifest)
 
 
 def check_continues(spec: UpdateSpec, lineage: Lineage) -> None:
@@ -80,25 +91,42 @@ def check_continues(spec: UpdateSpec, lineage: Lineage) -> None:
         return
     manifest, problems = lineage.manifest, []
     held = f"the lineage {spec.lineage!r} is at version {manifest.version} and keeps"
-    if spec.model.name != manifest.base_model["name"]:
-        expected = manifest.base_model["name"]
-        problems.append(Problem("model.name", f"{held} {expected!r}", spec.model.name))
+    for field in ("name", "pooling"):
+        given, expected = getattr(spec.model, field), manifest.base_model[field]
+        if given != expected:
+            problems.append(Problem(f"model.{field}", f"{held} {expected!r}", given))
+    if (
+        not problems
+        and weights_hash(model_location(spec.model.name)) != (manifest.base_model["sha256"])
+    ):
+        message = f"{held} the base weights it was grown from, and those found here differ"
+        hint = "Install the base model of that version, or start another lineage"
+        problems.append(Problem("model.name", message, spec.model.name, hint))
     if spec.scenario != manifest.scenario:
         problems.append(Problem("scenario", f"{held} {manifest.scenario}", spec.scenario))
-    mine = [m.model_dump(mode="json") for m in spec.methods if m.owns_structure]
-    kinds = {"lora", "freeze", "analytic", "heads"}
-    theirs = [m for m in manifest.methods if m["type"] in kinds]
+    mine = [method for method in spec.methods if method.owns_structure]
+    theirs = [method for method in configs_of(manifest) if method.owns_structure]
     if mine != theirs:
-        problems.append(
-            Problem(
-                "methods",
-                f"{held} the structure {json.dumps(theirs)}",
-                mine,
-                "Repeat it, or start another lineage",
-            )
-        )
+        message = f"{held} the structure {json.dumps(_plain(theirs))}"
+        hint = "Repeat it, or start another lineage"
+        problems.append(Problem("methods", message, _plain(mine), hint))
     if problems:
         raise SpecError(problems)
+
+
+def _plain(methods: Sequence[MethodConfig]) -> list[dict[str, Any]]:
+    return [method.model_dump(mode="json") for method in methods]
+
+
+def check_joint(spec: UpdateSpec) -> None:
+    """Check that tasks learned at once do not need parameters of their own.
+
+    Raises:
+        SpecError: `joint` with a stack that isolates tasks: all rows would train the last one's.
+    """
+    if spec.joint and isolates_tasks(spec.methods):
+        message = "tasks learned at once share their parameters, and this stack gives each its own"
+        raise SpecError([Problem("joint", message, True, "Set per_task: false on lora")])
 
 
 def make_plan(
@@ -110,6 +138,7 @@ def make_plan(
         DataError: With every problem found in the data.
         SpecError: The spec cannot go on from the lineage's version.
     """
+    check_joint(spec)
     check_continues(spec, lineage)
     taught = {
         task.name: [lineage.labels[index] for index in task.class_ids] for task in lineage.tasks
@@ -135,13 +164,15 @@ def number_tasks(
 ) -> tuple[tuple[Task, ...], tuple[str, ...]]:
     """Tasks and labels of the lineage with those of this update.
 
-    New classes are numbered on from the old ones. With one shared head every task has the same class ids.
+    New classes are numbered on from the old ones. With one shared head every task has the same
+    class ids.
     """
     tasks, labels = list(lineage.tasks), list(lineage.labels)
     shared = head_layout(spec.methods, spec.scenario) == "shared"
     first_stage = 1 + max((task.stage for task in tasks), default=-1)
     for place, rows in enumerate(stream.tasks):
         if shared and labels:
+            _check_shared_head(rows, labels)
             class_ids = tuple(sorted(labels.index(label) for label in rows.labels))
         else:
             class_ids = tuple(range(len(labels), len(labels) + len(rows.labels)))
@@ -149,6 +180,22 @@ def number_tasks(
         stage = first_stage if spec.joint else first_stage + place
         tasks.append(Task(len(tasks), rows.name, class_ids, stage))
     return tuple(tasks), tuple(labels)
+
+
+def _check_shared_head(rows: TaskRows, labels: Sequence[str]) -> None:
+    """Check that a head made for the first task's labels can answer for another task."""
+    new = [label for label in rows.labels if label not in labels]
+    if new:
+        raise DataError(
+            [
+                Problem(
+                    f"task {rows.name}",
+                    f"one head serves all tasks of this lineage, and it has the labels {labels}",
+                    new,
+                    "Correct the labels, or set methods.heads.layout to growing or per_task",
+                )
+            ]
+        )
 
 
 def class_ids_of(job: UpdateJob, task: Task, labels: Sequence[str]) -> list[int]:

@@ -86,7 +86,7 @@ def run_update(
     spec_folder: Path | None = None,
     address: str | None = None,
 ) -> dict[str, Any]:
-    """Teach, measure, judge and register; interrupted, the same call goes on from the last checkpoint.
+    """Teach, measure, judge and register; interrupted, the same call goes on from there.
 
     Args:
         spec: What to teach, with absolute paths.
@@ -249,7 +249,7 @@ def _finish(
     prepared: float,
     started: float,
 ) -> dict[str, Any]:
-    """Judge, write the version, register it, report. Interrupted, it ends the same the next time."""
+    """Judge, write the version, register it, report; interrupted, it ends the same next time."""
     job = plan.job
     outcome = json.loads((job.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
     history = _history(plan, outcome)
@@ -270,7 +270,7 @@ def _finish(
 
 
 def _claimed_number(folder: Path, registry: Registry, lineage: str) -> int:
-    """The version number of this run: the one that it claimed before an interruption, or the next."""
+    """The version number of this run: the one claimed before an interruption, or the next."""
     claim = folder / CLAIM_FILE
     if not claim.is_file():
         write_atomically(claim, str(registry.next_number(lineage)))

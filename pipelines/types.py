@@ -33,8 +33,8 @@ class Task:
 def route_tasks(tasks: Sequence[Task]) -> Tensor:
     """The task id of each class of the router, [route classes], int64.
 
-    The router numbers each (task, label) pair as a class of its own, task after task, also where tasks share
-    their class ids.
+    The router numbers each (task, label) pair as a class of its own, task after task, also where
+    tasks share their class ids.
     """
     return torch.tensor([task.id for task in tasks for _ in task.class_ids])
 
@@ -65,7 +65,8 @@ class Batch:
         targets: Class ids over the lineage's label list, [rows], int64.
         weights: Weight of each row in the task loss, [rows], float32.
         task_ids: The task of each row, [rows], int64.
-        rows: Index of each row in the split it came from, [rows], int64; -1 for rows that a method appended.
+        rows: Index of each row in the split it came from, [rows], int64; -1 for rows that a method
+            appended.
         parts: Named runs of rows; `new` is always there.
         extras: What methods attach to rows, each [rows, ...].
     """
@@ -82,7 +83,7 @@ class Batch:
         return int(self.targets.shape[0])
 
     def extended(self, name: str, other: Batch) -> Batch:
-        """This batch with the rows of another appended as the part `name`, padded to the longer of the two."""
+        """This batch with another's rows appended as the part `name`, padded to the longer."""
         inputs = {}
         for key, mine in self.inputs.items():
             width = max(mine.shape[1], other.inputs[key].shape[1])
@@ -121,8 +122,8 @@ class Output:
     """What one forward pass gives.
 
     Attributes:
-        logits: Over every class the heads know, [rows, classes], float32; classes that a row may not be
-            given are -inf.
+        logits: Over every class the heads know, [rows, classes], float32; classes that a row may
+            not be given are -inf.
         features: Pooled and handed to the heads, [rows, dim].
         unmasked: The logits before any class was closed, [rows, classes]; None where nothing was.
     """

@@ -1,7 +1,7 @@
 """The contents of a version on disk: weights, adapters, method states, memory, rows, router.
 
-Tensors lie in safetensors, rows in Parquet, the rest in JSON; nothing is pickled, and loading executes nothing
-that it loads. LoRA adapters lie in PEFT's own format.
+Tensors lie in safetensors, rows in Parquet, the rest in JSON; nothing is pickled, and loading
+executes nothing that it loads. LoRA adapters lie in PEFT's own format.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines.errors import VersionError
 from pipelines.manifest import Manifest, read_manifest, verify_files
-from pipelines.method_config import AnyMethodConfig
+from pipelines.method_config import AnyMethodConfig, MethodConfig
 from pipelines.methods.base import MemoryRow, MethodStack, MethodState
 from pipelines.methods.registry import build_stack
 from pipelines.models.classifier import Classifier, base_hash, load_classifier
@@ -103,7 +103,8 @@ def read_weights(folder: Path, model: Classifier) -> None:
         for name in model.backbone.peft_config:
             tensors = load_file(folder / ADAPTERS_FOLDER / name / "adapter_model.safetensors")
             result = set_peft_model_state_dict(model.backbone, tensors, adapter_name=name)
-            if result.unexpected_keys:
+            missing = [key for key in result.missing_keys if f".{name}." in key]
+            if result.unexpected_keys or missing:
                 raise VersionError(f"{folder}: the adapter {name} does not fit the base model")
         state |= {key: tensor for key, tensor in own.items() if ".lora_" in key}
     model.load_learned_state(state)
@@ -209,8 +210,22 @@ def load_version(folder: Path, verify: bool = True) -> LoadedVersion:
 
 def stack_of(manifest: Manifest) -> MethodStack:
     """The methods of a version, without their states."""
-    configs = TypeAdapter(tuple[AnyMethodConfig, ...]).validate_python(manifest.methods)
-    return build_stack(configs, manifest.scenario)  # type: ignore[arg-type]
+    return build_stack(configs_of(manifest), manifest.scenario)  # type: ignore[arg-type]
+
+
+def configs_of(manifest: Manifest) -> tuple[MethodConfig, ...]:
+    """The settings of a version's methods, in order.
+
+    Raises:
+        VersionError: A method that this release does not know, or not with these settings.
+    """
+    try:
+        return TypeAdapter(tuple[AnyMethodConfig, ...]).validate_python(manifest.methods)
+    except ValidationError as error:
+        raise VersionError(
+            f"version {manifest.version} of {manifest.lineage} has methods that this release does "
+            f"not know: {error}; use the release that wrote it"
+        ) from error
 
 
 def read_router(folder: Path) -> RouterStatistics:
@@ -219,7 +234,7 @@ def read_router(folder: Path) -> RouterStatistics:
 
 
 def read_matrix(folder: Path) -> dict[str, Any]:
-    """The accuracy matrices of a version: `test`, `validation`, each with and without the task id."""
+    """The measurements of a version's lineage, as `History.as_dict` wrote them."""
     return json.loads((folder / MATRIX_FILE).read_text(encoding="utf-8"))
 
 

@@ -45,8 +45,8 @@ class TaskScores:
 class Evaluator:
     """Evaluates tasks as the stream goes on.
 
-    Features of a task are kept with the fingerprint of the parameters that made them; while the fingerprint
-    stays the same, only the heads are applied again.
+    Features of a task are kept with the fingerprint of the parameters that made them; while the
+    fingerprint stays the same, only the heads are applied again.
 
     Args:
         model: The model.
@@ -88,7 +88,8 @@ class Evaluator:
         """Measure tasks.
 
         Args:
-            measured: The tasks to measure: those seen, and where one head serves all, later ones too.
+            measured: The tasks to measure: those seen, and where one head serves all, later ones
+                too.
             seen: All tasks taught so far.
             statistics: What the router knows, for models that need the task inferred.
         """
@@ -142,7 +143,7 @@ class Evaluator:
             return self.model.heads(features.to(self.model.device)).float().cpu()
 
     def _routed(self, task: Task, seen: Sequence[Task], logits: Tensor, router: Router) -> Tensor:
-        """Class ids after routing, [rows]: each row is answered by the task that the router names."""
+        """Class ids after routing, [rows]: the task that the router names answers each row."""
         routes = router.scores(self.base_features(task.id)).task_scores.argmax(dim=-1)
         answers = torch.full((len(routes),), NO_CLASS)
         for other in seen:

@@ -1,6 +1,7 @@
 """The one abstraction: a method against forgetting, and a stack of them.
 
-The training loop knows one object with these hooks and no method by name. Override only what the idea needs.
+The training loop knows one object with these hooks and no method by name. Override only what the
+idea needs.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Method:
         """Put back what `state_dict` gave."""
 
     def merge_states(self, states: Sequence[MethodState]) -> MethodState:
-        """One state for a version out of every worker's; by default they are equal, and the first stands."""
+        """One state for a version out of every worker's; by default all are equal."""
         return states[0]
 
     def shard_state(self, state: MethodState, rank: int, world_size: int) -> MethodState:
@@ -182,7 +183,8 @@ class MethodStack(Method):
         """
         if states.keys() != self.methods.keys():
             raise VersionError(
-                f"saved method states are for {sorted(states)}, and the stack has {sorted(self.methods)}"
+                f"saved method states are for {sorted(states)}, "
+                f"and the stack has {sorted(self.methods)}"
             )
         for name, method in self.methods.items():
             method.load_state_dict(states[name])

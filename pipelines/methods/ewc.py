@@ -20,13 +20,14 @@ from pipelines.types import Batch, Output, TaskContext
 class Ewc(Method):
     """strength / 2 * sum_i F_i (theta_i - anchor_i)^2, its gradient added in closed form.
 
-    F is the diagonal Fisher information: the mean over examples of the per-example squared gradient of
-    log p(y | x), in eval mode. `labels: sampled` draws y from the model (the true Fisher), `observed` takes the
-    data's labels (the empirical one).
+    F is the diagonal Fisher information: the mean over examples of the per-example squared gradient
+    of log p(y | x), in eval mode. `labels: sampled` draws y from the model (the true Fisher),
+    `observed` takes the data's labels (the empirical one).
 
-    Source: Kirkpatrick 2017, arXiv:1612.00796; `decay` < 1 is the online form of Schwarz 2018, arXiv:1805.06370.
-    Deviation: `per_task` keeps the sum of all tasks' springs as one spring (importances added, anchors averaged
-    by them): the same gradient, and neither state nor time grows with the tasks.
+    Source: Kirkpatrick 2017, arXiv:1612.00796; `decay` < 1 is the online form of Schwarz 2018,
+    arXiv:1805.06370. Deviation: `per_task` keeps the sum of all tasks' springs as one spring
+    (importances added, anchors averaged by them): the same gradient, and neither state nor time
+    grows with the tasks.
     """
 
     def __init__(self, config: EwcConfig) -> None:

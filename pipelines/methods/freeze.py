@@ -14,8 +14,8 @@ from pipelines.types import Task, TaskContext
 class Freeze(Method):
     """Decides which part of the backbone trains; see `FreezeConfig`.
 
-    Source: the warm-up is the one of Zheng 2023, arXiv:2312.07887: the backbone trains during the first epochs
-    of the first task of the lineage and never again.
+    Source: the warm-up is the one of Zheng 2023, arXiv:2312.07887: the backbone trains during the
+    first epochs of the first task of the lineage and never again.
     """
 
     def __init__(self, config: FreezeConfig) -> None:

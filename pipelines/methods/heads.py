@@ -16,7 +16,8 @@ from pipelines.types import Task, TaskContext
 class HeadsMethod(Method):
     """Adds the head block of each task; see `HeadsConfig`.
 
-    Source: the SEQ* study of Zheng 2023, arXiv:2312.07887, for cosine, frozen and preallocated heads.
+    Source: the SEQ* study of Zheng 2023, arXiv:2312.07887, for cosine, frozen and preallocated
+    heads.
 
     Args:
         config: The settings.
@@ -43,7 +44,7 @@ class HeadsMethod(Method):
         model.heads.to(model.device)
 
     def begin_epoch(self, ctx: TaskContext) -> None:
-        """Open the blocks that may train: all, or with `freeze_old_heads` only those not yet taught."""
+        """Open the blocks that may train: all, or with `freeze_old_heads` those not yet taught."""
         heads = ctx.model.heads
         assert isinstance(heads, Heads), "expand() made them"
         frozen: set[str] = set()

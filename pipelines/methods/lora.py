@@ -1,4 +1,4 @@
-"""Low-rank adapters: one shared, or one a task that later tasks never touch. The adapters are PEFT's."""
+"""Low-rank adapters (PEFT's): one shared, or one a task that later tasks never touch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ SHARED_ADAPTER = "shared"
 class Lora(Method):
     """W + (alpha / rank) B A in every linear layer of the backbone; see `LoraConfig`.
 
-    Source: Hu 2021, arXiv:2106.09685. Deviation: all linear layers, not only the attention's; B starts at zero,
-    so a new adapter starts as the base model itself, also in the middle of a lineage.
+    Source: Hu 2021, arXiv:2106.09685. Deviation: all linear layers, not only the attention's; B
+    starts at zero, so a new adapter starts as the base model itself, also in the middle of a
+    lineage.
     """
 
     def __init__(self, config: LoraConfig) -> None:

@@ -18,9 +18,10 @@ from pipelines.types import Batch, Output, TaskContext
 class Lwf(Method):
     """T^2 KL(teacher || student) on the rows of the new task, over the classes seen before.
 
-    Source: Li & Hoiem 2016, arXiv:1606.09282. The teacher is the model as the last task left it, in eval mode,
-    fed exactly the student's inputs. Deviations: KL instead of the cross-entropy with soft targets (the same
-    gradient), and with a head a task the mean over old tasks of one KL each, as the softmaxes are separate.
+    Source: Li & Hoiem 2016, arXiv:1606.09282. The teacher is the model as the last task left it, in
+    eval mode, fed exactly the student's inputs. Deviations: KL instead of the cross-entropy with
+    soft targets (the same gradient), and with a head a task the mean over old tasks of one KL each,
+    as the softmaxes are separate.
     """
 
     def __init__(self, config: LwfConfig) -> None:
@@ -33,7 +34,7 @@ class Lwf(Method):
         self._teacher = None if ctx.is_first else frozen_copy(ctx.model)
 
     def begin_epoch(self, ctx: TaskContext) -> None:
-        """After a restore in the middle of a task, make the teacher again from its saved weights."""
+        """After a restore inside a task, make the teacher again from its saved weights."""
         if self._saved and self._teacher is None:
             self._teacher = frozen_copy(ctx.model)
             self._teacher.load_learned_state(self._saved)

@@ -56,7 +56,7 @@ class Replay(Method):
             self.memory.offer(ctx)
 
     def state_dict(self) -> MethodState:
-        """This worker's remembered rows, how many were offered, and the part of a row still owed."""
+        """This worker's rows, how many were offered, and the part of a row still owed."""
         values = {"num_seen": self.memory.num_seen, "owed": self._owed}
         return MethodState(values=values, rows=list(self.memory.rows))
 

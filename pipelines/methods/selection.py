@@ -11,9 +11,10 @@ from torch import Tensor
 def reservoir(num_seen: int, num_offered: int, capacity: int, generator: torch.Generator) -> Tensor:
     """Where each offered row goes, [num_offered], int64: a slot, or -1 when it is passed over.
 
-    Vitter's Algorithm R: row n (counted from 1 over everything ever offered) takes a slot drawn uniformly from
-    [0, n) and is kept where the slot is below the capacity, so each row stays with probability capacity / n.
-    While there is room, rows take the free slots in order. Later rows overwrite earlier ones.
+    Vitter's Algorithm R: row n (counted from 1 over everything ever offered) takes a slot drawn
+    uniformly from [0, n) and is kept where the slot is below the capacity, so each row stays with
+    probability capacity / n. While there is room, rows take the free slots in order. Later rows
+    overwrite earlier ones.
 
     Args:
         num_seen: Rows offered before.
@@ -38,10 +39,10 @@ def class_quotas(capacity: int, class_ids: Sequence[int]) -> dict[int, int]:
 
 
 def herding(features: Tensor, count: int) -> Tensor:
-    """Indices of `count` rows, in the order in which their running mean stays nearest to the class mean.
+    """Indices of rows, in the order that keeps their running mean nearest to the class mean.
 
-    Source: Rebuffi 2017, arXiv:1611.07725, Algorithm 4: on L2-normalised features; the first k indices are the
-    best k, so a memory shrinks by cutting the tail.
+    Source: Rebuffi 2017, arXiv:1611.07725, Algorithm 4: on L2-normalised features; the first k
+    indices are the best k, so a memory shrinks by cutting the tail.
 
     Args:
         features: Rows of one class, [rows, dim].

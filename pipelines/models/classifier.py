@@ -1,7 +1,7 @@
 """The classifier that is taught: a pretrained encoder, pooled features, heads.
 
-Methods of parameter isolation change its structure (`backbone` may become a PEFT model, `heads` a ridge head);
-everything else sees only `forward`, `base_features` and the named parameters.
+Methods of parameter isolation change its structure (`backbone` may become a PEFT model, `heads` a
+ridge head); everything else sees only `forward`, `base_features` and the named parameters.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class Classifier(nn.Module):
     def base_features(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Pooled layers of the untouched base in eval mode, [rows, base_width], float32.
 
-        They choose the task of a request, and `analytic` learns from them. They never change in a lineage.
+        They choose the task of a request, and `analytic` learns from them. They never change in a
+        lineage.
         """
         base = self._base()
         was_training = base.training
@@ -163,7 +164,7 @@ class Classifier(nn.Module):
         )
 
     def learned_state(self) -> dict[str, Tensor]:
-        """Every tensor that differs from the base model: heads, adapters, and the backbone if it trains."""
+        """Every tensor that differs from the base: heads, adapters, the backbone if it trains."""
         state = {}
         for name, tensor in self.state_dict().items():
             is_base = name.startswith("backbone.") and ".lora_" not in name
@@ -185,7 +186,8 @@ class Classifier(nn.Module):
         for name, tensor in state.items():
             if own[name].shape != tensor.shape:
                 raise ModelError(
-                    f"{name} has shape {list(tensor.shape)}, and the model has {list(own[name].shape)}"
+                    f"{name} has shape {list(tensor.shape)}, "
+                    f"and the model has {list(own[name].shape)}"
                 )
             with torch.no_grad():
                 own[name].copy_(tensor)
@@ -193,7 +195,8 @@ class Classifier(nn.Module):
     def fingerprint(self, task_id: int | None = None) -> str:
         """SHA-256 of every tensor that shapes the features of a task (all tasks where None).
 
-        Adapters of other tasks are left out: equal fingerprints prove that features need no second look.
+        Adapters of other tasks are left out: equal fingerprints prove that features need no second
+        look.
         """
         digest = hashlib.sha256()
         adapter = None if task_id is None else f".task_{task_id:03d}."
@@ -220,7 +223,8 @@ def load_classifier(name: str, pooling: Literal["mean", "cls"] = "mean") -> Clas
         pooling: How token states become one vector.
 
     Raises:
-        ModelError: The model cannot be found, needs its own code, or is not an encoder with safetensors weights.
+        ModelError: The model cannot be found, needs its own code, or is not an encoder with
+            safetensors weights.
     """
     location = model_location(name)
     try:

@@ -25,7 +25,8 @@ def feature_table(
 ) -> Tensor:
     """Features of every row of a split, [num_rows, width], float32, equal on all ranks.
 
-    Each rank computes its shard in eval mode (what is frozen has no dropout); one sum makes the table whole.
+    Each rank computes its shard in eval mode (what is frozen has no dropout); one sum makes the
+    table whole.
 
     Args:
         model: Put into eval mode during the pass.

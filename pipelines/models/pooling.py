@@ -13,7 +13,7 @@ MAX_SPREAD_WIDTH = 3072
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: Literal["mean", "cls"]) -> Tensor:
-    """[rows, seq, dim] -> [rows, dim]: the mean over real tokens, or the first token, in float32."""
+    """[rows, seq, dim] -> [rows, dim]: the mean over real tokens, or the first, in float32."""
     if pooling == "cls":
         return hidden[:, 0].float()
     weights = attention_mask.to(hidden.dtype)[..., None]
@@ -27,7 +27,7 @@ def spread_features(
     layers: Sequence[int],
     pooling: Literal["mean", "cls"],
 ) -> Tensor:
-    """Pooled outputs of several layers, each L2-normalised, side by side: [rows, len(layers) * dim]."""
+    """Pooled outputs of several layers, each L2-normalised, side by side: [rows, width]."""
     return torch.cat(
         [
             functional.normalize(pool(hidden_states[layer], attention_mask, pooling), dim=-1)
@@ -38,7 +38,7 @@ def spread_features(
 
 
 def spread_layers(num_layers: int, dim: int) -> tuple[int, ...]:
-    """First, middle and last layer; the last alone where the three would be too wide for summed statistics."""
+    """First, middle and last layer; the last alone where three would be too wide."""
     if 3 * dim > MAX_SPREAD_WIDTH or num_layers < 2:
         return (num_layers,)
     return (0, num_layers // 2, num_layers)

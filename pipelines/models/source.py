@@ -20,11 +20,12 @@ WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 def model_location(name: str) -> str:
     """The folder (or Hub id) that `name` stands for.
 
-    Short names come from `MODEL_PACKAGES` and from installed packages that declare an entry point in the
-    group `ratchet.models` (a function that returns the model's folder).
+    Short names come from `MODEL_PACKAGES` and from installed packages that declare an entry point
+    in the group `ratchet.models` (a function that returns the model's folder).
 
     Raises:
-        ModelError: A short name whose package is not installed, or a folder without safetensors weights.
+        ModelError: A short name whose package is not installed, or a folder without safetensors
+            weights.
     """
     if name in MODEL_PACKAGES:
         return str(_package_folder(name))
@@ -65,7 +66,7 @@ def _unknown_name(name: str) -> str:
 
 
 def weights_hash(location: str) -> str:
-    """SHA-256 over the weight files of a local model folder, or of the id for a model on the Hub."""
+    """SHA-256 over the weight files of a local model folder, or of the id of a model on the Hub."""
     digest = hashlib.sha256()
     folder = Path(location)
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []

@@ -1,7 +1,8 @@
 """Checkpoints of a run: everything needed to go on as if nothing had happened.
 
-Weights and optimizer are the same on every rank and are written once; random state and the methods' state
-(a shard of the replay memory) are each rank's own. Tensors go to safetensors, the rest to JSON.
+Weights and optimizer are the same on every rank and are written once; random state and the methods'
+state (a shard of the replay memory) are each rank's own. Tensors go to safetensors, the rest to
+JSON.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class StageLoop:
                 progress = Progress(epoch, self.ctx.step, self.num_steps, loss, rate)
                 after_step(self._next(epoch, step), progress)
 
-    def run_pass(self, epoch_rows: int = PASS_ROWS) -> None:
+    def run_pass(self) -> None:
         """One pass without gradients, for methods that learn from statistics."""
         self.model.eval()
         for batch in self.ctx.batches():
@@ -213,7 +213,8 @@ class StageLoop:
     def _check(self, norm: Tensor) -> None:
         if not torch.isfinite(norm):
             raise DivergedError(
-                f"task {self.ctx.task.name!r}, step {self.ctx.step + 1}: the gradient is not finite "
+                f"task {self.ctx.task.name!r}, step {self.ctx.step + 1}: "
+                "the gradient is not finite "
                 f"({norm.item()}); lower training.learning_rate or the strength of a penalty"
             )
 

@@ -15,8 +15,8 @@ from pipelines.config import TrainingSpec
 class StageOptimizer:
     """AdamW with warm-up, fresh for every stage, over what trains in it.
 
-    Parameters that are frozen later in the stage keep no gradient, so AdamW leaves them alone: neither step
-    nor weight decay moves them. Biases and norms are not decayed.
+    Parameters that are frozen later in the stage keep no gradient, so AdamW leaves them alone:
+    neither step nor weight decay moves them. Biases and norms are not decayed.
 
     Args:
         parameters: Everything that may train in the stage, by name.

@@ -15,8 +15,8 @@ Precision = Literal["fp32", "bf16"]
 def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
     """The precision that `auto` stands for on this device.
 
-    bf16 where the processor multiplies it natively: there it was measured 2.1 times as fast in training and
-    2.9 times in inference; without native support it is slower than fp32.
+    bf16 where the processor multiplies it natively: there it was measured 2.1 times as fast in
+    training and 2.9 times in inference; without native support it is slower than fp32.
     """
     if wanted != "auto":
         return wanted

@@ -115,7 +115,8 @@ class StreamTeacher:
     def write(self, folder: Path) -> None:
         """Write what the workers know into the folder of a version to be.
 
-        Every rank must call it: the methods' states are gathered from all of them, the first rank writes.
+        Every rank must call it: the methods' states are gathered from all of them, the first rank
+        writes.
         """
         everyone = self.workers.gather(self.stack.state_dicts())
         threshold = self.calibrate()

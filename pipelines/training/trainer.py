@@ -58,10 +58,10 @@ def teach_here(job: UpdateJob, data: PreparedData) -> None:
 
 
 def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
-    """Teach on a group of Ray Train workers; a worker that dies is replaced, up to `max_failures` times.
+    """Teach on a group of Ray Train workers; up to `max_failures` dead ones are replaced.
 
-    Ray must be initialized. The same job, started again after its driver died, goes on from its last
-    checkpoint.
+    Ray must be initialized. The same job, started again after its driver died, goes on from its
+    last checkpoint.
 
     Raises:
         RatchetError: The error that a worker raised, or what Ray says of the group.

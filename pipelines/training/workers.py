@@ -34,7 +34,7 @@ class GroupWorkers:
         self.world_size = dist.get_world_size()
 
     def sum(self, tensors: list[Tensor]) -> None:
-        """Replace each tensor by its sum over the ranks, in place; one message a dtype and device."""
+        """Replace each tensor by its sum over the ranks, in place; one message a dtype."""
         groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         for tensor in tensors:
             groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
@@ -75,9 +75,10 @@ def average_gradients(
 ) -> None:
     """Replace each gradient by the mean over all rows of the step, in place.
 
-    Each rank holds the gradient of its own rows' mean. Ranks may hold different numbers of rows, or none, so
-    the mean is weighted by them: sum_r n_r g_r / sum_r n_r, in one message. A parameter that has a gradient on
-    no rank (frozen since the stage began, or unused) keeps none, so that the optimizer leaves it alone.
+    Each rank holds the gradient of its own rows' mean. Ranks may hold different numbers of rows, or
+    none, so the mean is weighted by them: sum_r n_r g_r / sum_r n_r, in one message. A parameter
+    that has a gradient on no rank (frozen since the stage began, or unused) keeps none, so that the
+    optimizer leaves it alone.
 
     Args:
         workers: The worker group.

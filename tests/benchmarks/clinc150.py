@@ -3,8 +3,8 @@
     python -m tests.benchmarks.clinc150 analytic --tasks 15 --seeds 0 1 2
     python -m tests.benchmarks.clinc150 lora_per_task --tasks domains --seeds 0 1 2
 
-Prints one JSON object a run and appends it to `--out`. The data lies in `../shared/data/clinc150` beside the
-checkout.
+Prints one JSON object a run and appends it to `--out`. The data lies in `../shared/data/clinc150`
+beside the checkout.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def spec_of(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     if arguments.order is not None:
         stream["order"] = arguments.order
     training: dict[str, Any] = {"seed": seed, "max_length": 48}
-    training |= {k: v for k, v in arguments.training.items()}
+    training |= arguments.training
     return {
         "lineage": "clinc150",
         "model": {"name": "minilm"},
@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         if event["kind"] == "stage_done":
             last = {task: own["test_all"] for task, own in event["scores"].items()}
             mean = sum(last.values()) / len(last)
-            print(f"  {event['tasks'][-1]}: {mean:.4f} {time.time() - started:.0f}s", file=sys.stderr)
+            spent = time.time() - started
+            print(f"  {event['tasks'][-1]}: {mean:.4f} {spent:.0f}s", file=sys.stderr)
 
     result = run_update(spec, Home(home, None), on_event=line)
     with_id = result.get("with_task_id", {}).get("metrics", {})
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="15", help="`domains`, or the number of tasks")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--order", help="order of the stream", default=None, type=json.loads)
-    parser.add_argument("--methods", help="methods as JSON, instead of the preset's", type=json.loads)
+    parser.add_argument("--methods", help="methods as JSON", type=json.loads)
     parser.add_argument("--training", help="training fields as JSON", type=json.loads, default={})
     parser.add_argument("--name", help="name of the row")
     parser.add_argument("--home", help="where the versions go (default: a new temporary folder)")
