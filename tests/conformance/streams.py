@@ -53,7 +53,9 @@ def name_of(stack):
 def plan_of(model, folder, methods, tasks=("banking", "home"), parent=None, **sections):
     """A planned update over tiny tasks; two epochs of two steps a task."""
     training = {"num_epochs": 2, "batch_size": 16, **sections.pop("training", {})}
+    held = {"data": sections.pop("data", {})}
     spec = tiny_spec(model, folder / "rows", "tiny", tasks, methods, training=training, **sections)
+    spec = spec.model_validate(spec.model_dump() | held)
     run = folder / "run"
     run.mkdir(parents=True, exist_ok=True)
     return make_plan(spec, open_lineage(parent), AutoTokenizer.from_pretrained(model), run)

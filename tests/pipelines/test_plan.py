@@ -1,0 +1,164 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from pipelines.errors import DataError, SpecError, VersionError
+from pipelines.plan import check_continues, open_lineage, run_digest
+from pipelines.run import Home
+from pipelines.types import route_classes, route_tasks
+from tests.conformance.streams import plan_of
+from tests.tiny import TASKS, teach, tiny_spec
+
+DOMAIN = {"scenario": "domain_incremental"}
+
+
+def test_classes_are_numbered_on_and_stages_follow_the_order(tiny_model, tmp_path):
+    job = plan_of(tiny_model, tmp_path, [], tuple(TASKS)).job
+    assert [task.class_ids for task in job.tasks] == [(0, 1), (2, 3), (4, 5)]
+    assert [task.stage for task in job.tasks] == [0, 1, 2]
+    assert [job.labels[index] for index in job.tasks[2].class_ids] == sorted(TASKS["kitchen"])
+    assert job.past == ()
+
+
+def test_joint_tasks_are_one_stage(tiny_model, tmp_path):
+    plan = plan_of(tiny_model, tmp_path, [], tuple(TASKS), joint=True)
+    assert [task.stage for task in plan.job.tasks] == [0, 0, 0]
+    assert set(plan.data.train) == {0}
+    assert len(plan.data.train[0]) == 72
+    assert plan.data.train[0].task_ids.unique().tolist() == [0, 1, 2]
+
+
+def test_joint_with_an_adapter_a_task_is_refused(tiny_model, tmp_path):
+    with pytest.raises(SpecError, match="joint: tasks learned at once share their parameters"):
+        plan_of(tiny_model, tmp_path, [{"type": "lora", "per_task": True}], joint=True)
+
+
+def test_domains_share_their_class_ids_where_one_head_serves_them(tiny_model, tmp_path):
+    tasks = {"films": ["positive", "negative"], "books": ["positive", "negative"]}
+    shared = plan_of(tiny_model, tmp_path / "one", [], tasks, **DOMAIN).job
+    assert [task.class_ids for task in shared.tasks] == [(0, 1), (0, 1)]
+    assert len(shared.labels) == 2
+    lora = [{"type": "lora", "per_task": True}]
+    apart = plan_of(tiny_model, tmp_path / "two", lora, tasks, **DOMAIN).job
+    assert [task.class_ids for task in apart.tasks] == [(0, 1), (2, 3)]
+    assert apart.labels[:2] == apart.labels[2:]
+
+
+def test_a_domain_with_a_new_label_is_an_error_where_one_head_serves_all(tiny_model, tmp_path):
+    tasks = {"films": ["positive", "negative"], "books": ["positive", "strange"]}
+    with pytest.raises(DataError, match=r"task books: one head serves all tasks.*\['strange'\]"):
+        plan_of(tiny_model, tmp_path, [], tasks, **DOMAIN)
+
+
+def test_a_domain_with_fewer_labels_keeps_its_place_in_the_router(tiny_model, tmp_path):
+    tasks = {"films": ["book", "film", "recipe"], "books": ["book", "recipe"]}
+    job = plan_of(tiny_model, tmp_path, [], tasks, **DOMAIN).job
+    assert [task.class_ids for task in job.tasks] == [(0, 1, 2), (0, 2)]
+    assert route_tasks(job.tasks).tolist() == [0, 0, 0, 1, 1]
+    targets, owners = torch.tensor([0, 1, 2, 0, 2]), torch.tensor([0, 0, 0, 1, 1])
+    assert route_classes(job.tasks, targets, owners).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_test_rows_are_held_out_and_never_trained_on(tiny_model, tmp_path):
+    plan = plan_of(tiny_model, tmp_path, [])
+    for task in plan.job.tasks:
+        trained = set(plan.data.train[task.stage].texts)
+        texts = plan.texts[task.id]
+        assert len(texts.validation) == len(texts.test) == 12
+        assert not trained & set(texts.validation)
+        assert not trained & set(texts.test)
+        held = plan.data.held_out[task.id]
+        assert list(held.rows.texts) == texts.validation + texts.test
+
+
+@pytest.mark.parametrize("limit", [1, 5, 12, 100])
+def test_held_out_rows_are_bounded(tiny_model, tmp_path, limit):
+    plan = plan_of(tiny_model, tmp_path, [], data={"max_held_out_rows": limit})
+    for texts in plan.texts.values():
+        assert 0 < len(texts.validation) <= limit
+        assert len(texts.validation) == len(texts.validation_labels)
+        assert 0 < len(texts.test) <= limit
+
+
+@pytest.fixture(scope="module")
+def first(tiny_model, tmp_path_factory):
+    """A lineage with one version, and its spec's folder."""
+    folder = tmp_path_factory.mktemp("first")
+    methods = [{"type": "heads", "cosine": True}]
+    spec = tiny_spec(tiny_model, folder / "rows", "tiny", ["banking"], methods)
+    teach(folder / "home", spec)
+    return folder, spec
+
+
+def version_of(first, target):
+    return shutil.copytree(Home(first[0] / "home", None).registry.path("tiny", 1), target)
+
+
+def test_the_same_structure_goes_on(first):
+    folder, spec = first
+    check_continues(spec, open_lineage(Home(folder / "home", None).registry.path("tiny", 1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"scenario": "task_incremental"}, "scenario"),
+        ({"methods": ()}, "methods"),
+        ({"methods": ({"type": "heads", "cosine": False},)}, "methods"),
+        ({"model": {"name": "minilm"}}, "model.name"),
+        ({"model": "cls"}, "model.pooling"),
+    ],
+    ids=str,
+)
+def test_what_a_lineage_keeps_cannot_change(first, tmp_path, change, where):
+    _, spec = first
+    if change.get("model") == "cls":
+        change = {"model": {"name": spec.model.name, "pooling": "cls"}}
+    other = type(spec).model_validate(spec.model_dump() | change)
+    with pytest.raises(SpecError) as caught:
+        check_continues(other, open_lineage(version_of(first, tmp_path / "1")))
+    assert [problem.where for problem in caught.value.problems] == [where]
+
+
+def test_methods_without_structure_may_change(first, tmp_path):
+    _, spec = first
+    more = {"methods": [*spec.model_dump()["methods"], {"type": "ewc"}, {"type": "replay"}]}
+    other = type(spec).model_validate(spec.model_dump() | more)
+    check_continues(other, open_lineage(version_of(first, tmp_path / "1")))
+
+
+def test_other_base_weights_under_the_same_name_are_refused(first, tmp_path):
+    _, spec = first
+    version = version_of(first, tmp_path / "1")
+    path = version / "manifest.json"
+    raw = json.loads(path.read_text())
+    raw["base_model"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(raw))
+    with pytest.raises(SpecError, match=r"model\.name: .* those found here differ"):
+        check_continues(spec, open_lineage(version))
+
+
+def test_a_broken_version_is_not_built_upon(first, tmp_path):
+    version = version_of(first, tmp_path / "1")
+    path = version / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(VersionError, match=r"weights\.safetensors was changed"):
+        open_lineage(version)
+
+
+def test_a_spec_names_its_run_by_what_is_taught_and_not_by_how_it_is_judged(first, tmp_path):
+    _, spec = first
+    start = open_lineage(None)
+    assert run_digest(spec, start) == run_digest(spec, start)
+    judged = type(spec).model_validate(spec.model_dump() | {"gate": {"min_accuracy": 0.9}})
+    assert run_digest(judged, start) == run_digest(spec, start)
+    seeded = type(spec).model_validate(
+        spec.model_dump() | {"training": spec.training.model_dump() | {"seed": 5}}
+    )
+    assert run_digest(seeded, start) != run_digest(spec, start)
+    later = open_lineage(version_of(first, tmp_path / "1"))
+    assert run_digest(spec, later) != run_digest(spec, start)
