@@ -102,14 +102,16 @@ class ProgressLines:
         rate = event["rows_per_second"]
         self._rate = rate if not self._rate else self._rate + SMOOTHING * (rate - self._rate)
         num_epochs = self._stages[self._stage]["num_epochs"] if self._stages else "?"
-        line = (
-            f"{self._place([event['task']])} · epoch {event['epoch'] + 1}/{num_epochs} · "
-            f"step {event['step']}/{event['num_steps']} · loss {event['loss']:.3f} · "
-            f"{self._rate:.0f} examples/s"
-        )
         left = self._steps.seconds_left(self.clock())
-        if left is not None:
-            line += f" · {duration(left)} left"
+        parts = [
+            self._place([event["task"]]),
+            *([] if left is None else [f"{duration(left)} left"]),
+            f"epoch {event['epoch'] + 1}/{num_epochs}",
+            f"step {event['step']}/{event['num_steps']}",
+            f"loss {event['loss']:.3f}",
+            f"{self._rate:.0f} examples/s",
+        ]
+        line = " · ".join(parts)
         self._status(line)
         if self._live is None and self.clock() >= self._line_due:
             self._line_due = self.clock() + PLAIN_LINE_SECONDS

@@ -25,14 +25,7 @@ METRIC_WORDS = {
 NAMED_COLUMNS = 8
 NARROW_COLUMN = 4
 LABEL_WIDTH = 20
-HEADED: Mapping[str, Any] = MappingProxyType(
-    {
-        "title_justify": "left",
-        "title_style": "bold",
-        "show_edge": False,
-        "box": box.SIMPLE_HEAD,
-    }
-)
+HEADED: Mapping[str, Any] = MappingProxyType({"show_edge": False, "box": box.SIMPLE_HEAD})
 
 
 def show_result(result: Mapping[str, Any], console: Console) -> None:
@@ -43,7 +36,9 @@ def show_result(result: Mapping[str, Any], console: Console) -> None:
     title = f"Accuracy on test, {'no task id given' if with_id else 'the task id given'}"
     fits = LABEL_WIDTH + NARROW_COLUMN * len(tasks) <= console.width
     table = matrix_table if fits else outline_table
-    console.print(table(result["accuracy_matrix"], tasks, title))
+    console.print(f"[bold]{title}[/]" if fits else f"[bold]{title}[/] (all of it is in the report)")
+    console.print(table(result["accuracy_matrix"], tasks))
+    console.print("\n[bold]Metrics[/], in percent")
     console.print(_metrics_table(result["metrics"], with_id and with_id["metrics"]))
     _show_verdict(result, console)
     console.print(f"[bold]Report[/]  {escape(result['report'])}", soft_wrap=True)
@@ -51,19 +46,16 @@ def show_result(result: Mapping[str, Any], console: Console) -> None:
     _show_next(result, console)
 
 
-def matrix_table(
-    matrix: Sequence[Sequence[float | None]], tasks: Sequence[str], title: str
-) -> Table:
+def matrix_table(matrix: Sequence[Sequence[float | None]], tasks: Sequence[str]) -> Table:
     """An accuracy matrix as a table: a row after each stage, a column a task, in percent.
 
     Args:
         matrix: Accuracies in [0, 1], [stages, tasks]; None where not measured.
         tasks: Names of the columns.
-        title: What the figures are.
     """
     by_name = len(tasks) <= NAMED_COLUMNS
     padding = (0, 1) if by_name else (0, 0)
-    table = Table(title=title, padding=padding, **HEADED)
+    table = Table(padding=padding, **HEADED)
     table.add_column("after learning", no_wrap=True, max_width=LABEL_WIDTH)
     for place, task in enumerate(tasks):
         header = escape(task) if by_name else str(place + 1)
@@ -76,11 +68,9 @@ def matrix_table(
     return table
 
 
-def outline_table(
-    matrix: Sequence[Sequence[float | None]], tasks: Sequence[str], title: str
-) -> Table:
+def outline_table(matrix: Sequence[Sequence[float | None]], tasks: Sequence[str]) -> Table:
     """Of a matrix too wide to show: each task when it was learned, at its best, and at the end."""
-    table = Table(title=f"{title} (the whole matrix is in the report)", **HEADED)
+    table = Table(**HEADED)
     table.add_column("task", no_wrap=True)
     for header in ("just learned", "best", "at the end"):
         table.add_column(header, justify="right")
@@ -104,7 +94,7 @@ def _cell(value: float | None, wide: bool) -> Text:
 
 
 def _metrics_table(metrics: Mapping[str, Any], with_id: Mapping[str, Any] | None) -> Table:
-    table = Table(title="\nMetrics, in percent", **HEADED)
+    table = Table(**HEADED)
     table.add_column("")
     table.add_column("no task id" if with_id else "with task id", justify="right")
     if with_id:
@@ -143,8 +133,9 @@ def _show_next(result: Mapping[str, Any], console: Console) -> None:
 
 def show_scores(found: Mapping[str, Any], console: Console) -> None:
     """Print what `evaluate_version` measured."""
-    title = f"{found['lineage']}@{found['version']}, accuracy in percent"
-    table = Table(title=escape(title), **HEADED)
+    title = escape(f"{found['lineage']}@{found['version']}")
+    console.print(f"[bold]{title}[/], accuracy in percent")
+    table = Table(**HEADED)
     table.add_column("task", no_wrap=True)
     for split in ("validation", "test"):
         for header in (f"{split}, no task id", "with task id", "rows"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import typer
 from rich.markup import escape
 
-from pipelines.mlflow_client import default_tracking_uri
 from service.cli.failures import FAILED
 from service.cli.session import Session
 
@@ -14,6 +13,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 def doctor(session: Session) -> None:
     """Look at this machine: libraries, processor, memory, disk, stores, models, ports."""
+    from pipelines.mlflow_client import default_tracking_uri
     from pipelines.quiet import quiet_libraries
     from service.doctor import examine
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from pipelines.mlflow_client import default_tracking_uri
 from service.cli.session import Session
 
 
@@ -19,6 +18,7 @@ def track(
     ],
 ) -> None:
     """Send to MLflow what an update tracked while MLflow was away."""
+    from pipelines.mlflow_client import default_tracking_uri
     from pipelines.tracking import send_outbox
 
     uri = session.tracking_uri or default_tracking_uri(session.home)

@@ -7,13 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.registry import Registry
-from pipelines.spec_file import load_spec
 from service.cli.failures import REFUSED
 from service.cli.session import Session
-from service.console_lines import ProgressLines
-from service.plan_view import show_plan
-from service.result_view import show_result
 
 SpecArgument = Annotated[Path, typer.Argument(help="The spec of the update, a YAML file.")]
 SetOption = Annotated[
@@ -43,9 +38,13 @@ def run(
 
     Interrupted, the same command goes on from the last checkpoint.
     """
+    from pipelines.spec_file import load_spec
+
     update = load_spec(spec, changed(changes, lineage))
     from pipelines.quiet import quiet_libraries
     from pipelines.run import Home, run_update
+    from service.console_lines import ProgressLines
+    from service.result_view import show_result
 
     quiet_libraries()
     home = Home.at(session.home, session.tracking_uri)
@@ -66,9 +65,13 @@ def plan(
     lineage: LineageOption = None,
 ) -> None:
     """Say what `run SPEC` would do, without doing it: steps, parameters, bytes, time."""
+    from pipelines.spec_file import load_spec
+
     update = load_spec(spec, changed(changes, lineage))
     from pipelines.describe import describe_update
     from pipelines.quiet import quiet_libraries
+    from pipelines.registry import Registry
+    from service.plan_view import show_plan
 
     quiet_libraries()
     with session.err.status("reading the data, trying a few steps …"):

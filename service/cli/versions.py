@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.manifest import read_manifest
-from pipelines.mlflow_client import default_tracking_uri
-from pipelines.registry import Registry
-from pipelines.spec_file import load_spec
 from service.cli.session import Session
-from service.result_view import show_scores
+
+if TYPE_CHECKING:
+    from pipelines.registry import Registry
 
 LineageArgument = Annotated[str, typer.Argument(help="Name of the lineage.")]
 
@@ -73,10 +71,13 @@ def evaluate(
     spec: Annotated[Path, typer.Argument(help="The spec that names the tasks and their data.")],
 ) -> None:
     """Measure a version on the tasks of SPEC, matched by name, without training."""
-    folder = Registry(session.home).resolve(reference)
+    from pipelines.spec_file import load_spec
+
+    folder = registry_of(session).resolve(reference)
     data = load_spec(spec)
     from pipelines.evaluate import evaluate_version
     from pipelines.quiet import quiet_libraries
+    from service.result_view import show_scores
 
     quiet_libraries()
     with session.err.status("measuring …"):
@@ -91,6 +92,9 @@ def evaluate(
 
 def registry_of(session: Session) -> Registry:
     """The registry below the session's home."""
+    from pipelines.mlflow_client import default_tracking_uri
+    from pipelines.registry import Registry
+
     uri = session.tracking_uri or default_tracking_uri(session.home)
     return Registry(session.home, uri)
 
@@ -134,6 +138,8 @@ def _aliases(row: dict[str, Any]) -> list[str]:
 
 
 def _row(registry: Registry, lineage: str, number: int) -> dict[str, Any]:
+    from pipelines.manifest import read_manifest
+
     manifest = read_manifest(registry.path(lineage, number))
     aliases = registry.aliases(lineage)
     named = {"champion": aliases.champion, "challenger": aliases.challenger}

@@ -5,7 +5,17 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "ray", "transformers", "mlflow", "numpy", "pandas", "fastapi", "sqlalchemy"}
+HEAVY = {
+    "pydantic",
+    "torch",
+    "ray",
+    "transformers",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "fastapi",
+    "sqlalchemy",
+}
 
 PROBE = """
 import json, resource, sys
