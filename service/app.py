@@ -23,6 +23,7 @@ from ray.serve.config import BackpressureConfig, HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
 from pipelines.errors import NotFoundError, VersionError
+from pipelines.manifest import read_manifest, verify_files
 from pipelines.quiet import quiet_libraries
 from pipelines.registry import Registry
 from pipelines.training.precision import own_cpus, set_threads
@@ -32,6 +33,7 @@ from service.predict import best_device
 from service.replica import Replica
 from service.router import Router
 from service.schemas import ClassifyRequest, Health, ModelList
+from service.served_lineage import champions_of
 
 APP_NAME = "ratchet"
 MAX_BATCH_ROWS = 32
@@ -187,6 +189,21 @@ def _check_champions(registry: Registry, lineages: Sequence[str]) -> None:
         )
     for lineage in lineages:
         registry.resolve(lineage)
+        _check_any_sound(registry, lineage)
+
+
+def _check_any_sound(registry: Registry, lineage: str) -> None:
+    """Find out here, in one line, what a replica would say in a long trace."""
+    reasons = []
+    for number in champions_of(registry.aliases(lineage)):
+        folder = registry.path(lineage, number)
+        try:
+            verify_files(folder, read_manifest(folder))
+        except (NotFoundError, VersionError) as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise VersionError(f"{lineage}: no champion can be served. {'; '.join(reasons)}")
 
 
 def _check_port(host: str, port: int) -> None:

@@ -221,7 +221,7 @@ class ServedLineage:
                 f"{self.name} has no champion to serve; promote one of its versions: "
                 f"{', '.join(map(str, self.registry.versions(self.name))) or 'none yet'}"
             )
-        for number in _champions(aliases):
+        for number in champions_of(aliases):
             try:
                 self._residents[number] = _Resident(self._load(number))
                 return number
@@ -289,7 +289,7 @@ class ServedLineage:
         _log.error("%s@%d is not served: %s", self.name, number, error)
 
 
-def _champions(aliases: Aliases) -> list[int]:
+def champions_of(aliases: Aliases) -> list[int]:
     """The champion and every champion before it, latest first, each once."""
     moves = [change.number for change in reversed(aliases.history) if change.alias == "champion"]
     numbers = [aliases.champion, *moves]
