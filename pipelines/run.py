@@ -28,6 +28,7 @@ from pipelines.plan import Plan, make_plan, num_train, open_lineage, run_digest
 from pipelines.registry import Registry
 from pipelines.report.page import render
 from pipelines.report_input import report_data
+from pipelines.stale_run import CLAIM_FILE, discard_if_stale
 from pipelines.tracking import Tracker
 from pipelines.training.events import EventReader
 from pipelines.training.stream import OUTCOME_FILE
@@ -37,7 +38,6 @@ from pipelines.version import read_matrix, write_held_out, write_matrix
 _log = logging.getLogger(__name__)
 
 DONE_FILE = "done.json"
-CLAIM_FILE = "number.txt"
 POLL_SECONDS = 0.2
 LIBRARIES = ("torch", "transformers", "peft", "ray")
 
@@ -113,6 +113,9 @@ def run_update(
         on_event(_planned(plan))
         for warning in plan.warnings:
             on_event({"kind": "warning", "message": warning})
+        if discard_if_stale(plan):
+            message = "the data has changed since this run was interrupted: it starts afresh"
+            on_event({"kind": "warning", "message": message})
         prepared = time.perf_counter() - started
         with Tracker(folder, home.tracking_uri) as tracker:
             raw = spec_as_dict(spec)
