@@ -5,17 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {
-    "pydantic",
-    "torch",
-    "ray",
-    "transformers",
-    "mlflow",
-    "numpy",
-    "pandas",
-    "fastapi",
-    "sqlalchemy",
-}
+HEAVY = {"torch", "ray", "transformers", "mlflow", "numpy", "pandas", "fastapi", "sqlalchemy"}
 
 PROBE = """
 import json, resource, sys
