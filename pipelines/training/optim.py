@@ -30,19 +30,29 @@ class StageOptimizer:
         self.parameters = dict(parameters)
         self.max_grad_norm = training.max_grad_norm
         self.adamw = AdamW(_groups(self.parameters, training), fused=True)
+        self._divisor: Tensor | None = None
         warmup = int(num_steps * training.warmup_fraction)
         self.schedule = LambdaLR(
             self.adamw, lambda step: _scale(step, warmup, num_steps, training.schedule)
         )
 
     def clip(self) -> Tensor:
-        """Clip the gradients to `max_grad_norm`; returns their joint norm before, a scalar."""
+        """Clip the gradients to `max_grad_norm`; returns their joint norm before, a scalar.
+
+        They are scaled by `step`: the fused AdamW does it as it reads them, which spares a pass.
+        """
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        return clip_(gradients, self.max_grad_norm)
+        norm = joint_norm(gradients)
+        excess = None if self.max_grad_norm is None else (norm + 1e-6) / self.max_grad_norm
+        self._divisor = None if excess is None or not gradients else excess.clamp(min=1.0)
+        return norm
 
     def step(self) -> None:
         """Step, advance the schedule, drop the gradients."""
+        # torch reads the divisor from the optimizer's attribute, as its gradient scaler sets it.
+        setattr(self.adamw, "grad_scale", self._divisor)  # noqa: B010
         self.adamw.step()
+        self._divisor = None
         self.schedule.step()
         self.adamw.zero_grad(set_to_none=True)
 
@@ -72,18 +82,11 @@ class StageOptimizer:
         self.schedule._last_lr = [group["lr"] for group in self.adamw.param_groups]
 
 
-def clip_(gradients: list[Tensor], max_norm: float | None) -> Tensor:
-    """Scale gradients in place to a joint 2-norm of at most `max_norm`; returns the norm before."""
+def joint_norm(gradients: list[Tensor]) -> Tensor:
+    """The 2-norm over all gradients together, a scalar; 0 where there are none."""
     if not gradients:
         return torch.zeros(())
-    norms = torch._foreach_norm(gradients)
-    norm = torch.linalg.vector_norm(torch.stack(norms))
-    if max_norm is None:
-        return norm
-    scale = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
-    if norm.device.type != "cpu" or scale < 1.0:  # on CPU looking costs nothing, multiplying does
-        torch._foreach_mul_(gradients, scale)
-    return norm
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], training: TrainingSpec) -> list[dict]:

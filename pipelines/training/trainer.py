@@ -27,6 +27,7 @@ from pipelines.data.prepared import (
 from pipelines.data.tokens import TokenizedRows
 from pipelines.errors import RatchetError
 from pipelines.quiet import quiet_libraries
+from pipelines.training.allocator import WORKER_ALLOCATOR, keep_freed_memory
 from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.job import UpdateJob
 from pipelines.training.precision import own_cpus, set_threads
@@ -44,12 +45,17 @@ RAY_TRAIN_SETTINGS = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-WORKER_SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+WORKER_SETTINGS = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    **WORKER_ALLOCATOR,
+}
 
 
 def teach_here(job: UpdateJob, data: PreparedData) -> None:
     """Teach inside this process, with all of its CPUs."""
     set_threads(own_cpus())
+    keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     store = FolderCheckpoints(job.folder / CHECKPOINTS_FOLDER)
     teacher = StreamTeacher(job, data, SingleWorker(), device, store)
@@ -136,6 +142,7 @@ def _teach_as_worker(raw: dict[str, Any]) -> None:
     quiet_libraries()
     job = UpdateJob.from_json(raw)
     set_threads(job.spec.scaling.cpus_per_worker)
+    keep_freed_memory()
     try:
         _teach_in_group(job, ray.train.torch.get_device())
     except RatchetError as error:
