@@ -29,7 +29,15 @@ from service.served_version import ServedVersion, load_served_version
 
 MAX_OTHER_VERSIONS = 2
 RETRY_SECONDS = 30.0
-UNREADABLE = (RatchetError, OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+UNREADABLE = (
+    RatchetError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    RuntimeError,
+    SafetensorError,
+)
 """What reading a damaged version can raise."""
 
 Load = Callable[[Path], ServedVersion]
@@ -186,13 +194,13 @@ class ServedLineage:
         """Take over the registry's champion if it changed; a broken one is refused."""
         try:
             aliases = self.registry.aliases(self.name)
-        except VersionError as error:
+            self.look_again()
+        except (VersionError, OSError) as error:
             self._champion = None
             _log.warning("%s: %s", self.name, error)
             return
         wanted = self._champion = aliases.champion
         self._challenger = aliases.challenger
-        self.look_again()
         if wanted is None or wanted == self._serving:
             return
         refusal = self.refused.get(wanted)
@@ -234,6 +242,11 @@ class ServedLineage:
         folder = self.registry.path(self.name, number)
         version = self._load_folder(folder)
         try:
+            if (version.lineage, version.number) != (self.name, number):
+                raise VersionError(
+                    f"{folder} holds {version.lineage}@{version.number}; a version lies in the "
+                    "folder of its own number"
+                )
             check_golden(version, folder)
         except UNREADABLE:
             version.close()

@@ -120,6 +120,29 @@ def test_a_version_whose_files_agree_but_whose_answers_do_not_is_refused(home, r
     assert "differ" in columns.refused[2].reason
 
 
+def test_a_version_in_the_folder_of_another_number_is_refused(home, columns):
+    shutil.copytree(home / "versions" / "columns" / "2", home / "versions" / "columns" / "5")
+    Registry(home).promote("columns", 5)
+    columns.refresh()
+    assert columns.serving == 1
+    assert "holds columns@2" in columns.refused[5].reason
+
+
+def test_a_version_whose_routes_are_not_finite_is_refused(home):
+    def unfit(folder):
+        version = load_served_version(folder, shelf, "fp32")
+        if folder.name == "2":
+            version.router.whitening.fill_(float("nan"))
+        return version
+
+    shelf = BaseShelf(CPU)
+    columns = served_lineage.ServedLineage(Registry(home), "columns", unfit)
+    Registry(home).promote("columns", 2)
+    columns.refresh()
+    assert columns.serving == 1
+    assert "not finite" in columns.refused[2].reason
+
+
 def test_a_broken_aliases_file_leaves_everything_as_it_is(home, columns):
     (home / "versions" / "columns" / "aliases.json").write_text("{")
     columns.refresh()
