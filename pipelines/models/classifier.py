@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import torch
 from peft import PeftModel
@@ -22,29 +22,10 @@ from transformers import (
 )
 
 from pipelines.errors import ModelError
+from pipelines.models.heads import Head
 from pipelines.models.pooling import pool, spread_features, spread_layers
 from pipelines.models.source import model_location, weights_hash
-from pipelines.types import Output, Task
-
-
-class Head(Protocol):
-    """What a classifier asks of its heads; see `pipelines.models.heads.Heads` for the meaning."""
-
-    layout: Literal["per_task", "growing", "shared"]
-    num_classes: int
-    task_classes: dict[int, tuple[int, ...]]
-
-    def add(self, task: Task) -> None:
-        """Make room for the classes of a task."""
-        ...
-
-    def block_name(self, task_id: int) -> str:
-        """The block of parameters that answers for a task."""
-        ...
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """[rows, dim] -> [rows, classes]."""
-        ...
+from pipelines.types import Output
 
 
 class Classifier(nn.Module):
@@ -139,7 +120,8 @@ class Classifier(nn.Module):
             return self.backbone
         if not self._frozen_base:
             base = _load_backbone(self.location).requires_grad_(False)
-            self._frozen_base.append(base.to(self.device))
+            nn.Module.to(base, self.device)
+            self._frozen_base.append(base)
         return self._frozen_base[0]
 
     def keep_base(self) -> None:
@@ -203,15 +185,11 @@ class Classifier(nn.Module):
         for name, tensor in self.learned_state().items():
             if not name.startswith("backbone."):
                 continue
-            if (
-                task_id is not None
-                and ".lora_" in name
-                and ".task_" in name
-                and adapter not in name
-            ):
+            of_adapter = ".lora_" in name and ".task_" in name
+            if adapter is not None and of_adapter and adapter not in name:
                 continue
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -8,7 +8,7 @@ optimizer state and frozen rows of earlier tasks stay what they were.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,47 @@ class CosineBlock(nn.Module):
         """[rows, dim] -> logits [rows, classes]."""
         directions = functional.normalize(features, dim=-1)
         return self.scale * functional.linear(directions, functional.normalize(self.weight, dim=-1))
+
+
+class Head(Protocol):
+    """What the loop, the methods and the evaluation ask of the heads of a classifier."""
+
+    task_classes: dict[int, tuple[int, ...]]
+
+    @property
+    def layout(self) -> Layout:
+        """Which classes compete; see `HeadsConfig`."""
+        ...
+
+    @property
+    def open_future(self) -> bool:
+        """Whether classes of tasks not yet taught take part in the softmax."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Columns that there are now."""
+        ...
+
+    def add(self, task: Task) -> None:
+        """Make room for the classes of a task."""
+        ...
+
+    def block_name(self, task_id: int) -> str:
+        """The block of parameters that answers for a task."""
+        ...
+
+    def mask(self, class_ids: Iterable[int], device: torch.device) -> Tensor:
+        """Additive mask [classes]: 0 for the given classes, -inf for the others."""
+        ...
+
+    def classes_of(self, task_ids: Sequence[int]) -> list[int]:
+        """Class ids of some tasks, ascending, each once."""
+        ...
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """[rows, dim] -> [rows, classes]."""
+        ...
 
 
 class ClassColumns(nn.Module):
@@ -123,7 +164,7 @@ class Heads(ClassColumns):
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=-1)
 
 
-def loss_mask(heads: Heads, seen_task_ids: Sequence[int], task_ids: Tensor) -> Tensor | None:
+def loss_mask(heads: Head, seen_task_ids: Sequence[int], task_ids: Tensor) -> Tensor | None:
     """An additive mask of the classes that compete in each row's loss, or None for all.
 
     Args:

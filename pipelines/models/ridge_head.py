@@ -26,6 +26,7 @@ class RidgeHead(ClassColumns):
     """
 
     layout: Literal["growing"] = "growing"
+    open_future = False
     projection: Tensor
     weight: Tensor
 
