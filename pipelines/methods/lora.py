@@ -34,7 +34,10 @@ class Lora(Method):
         name = self.adapter_name(task.id)
         if isinstance(model.backbone, PreTrainedModel):
             model.keep_base()
-            model.backbone = get_peft_model(model.backbone, self._peft_config(), adapter_name=name)
+            is_training = model.backbone.training
+            model.backbone = get_peft_model(
+                model.backbone, self._peft_config(), adapter_name=name
+            ).train(is_training)
         elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
             model.backbone.add_adapter(name, self._peft_config())
 
