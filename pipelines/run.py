@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import threading
 import time
@@ -25,6 +24,7 @@ from pipelines.manifest import Manifest, write_manifest
 from pipelines.models.source import model_location
 from pipelines.outcome import History, judge, main_measure, rounded, split_costs
 from pipelines.plan import Plan, make_plan, num_train, open_lineage, run_digest
+from pipelines.ray_session import ray_session
 from pipelines.registry import Registry
 from pipelines.report.page import render
 from pipelines.report_input import report_data
@@ -103,7 +103,8 @@ def run_update(
     """
     started = time.perf_counter()
     registry = home.registry
-    with registry.update_lock(spec.lineage):
+    # One Ray for all: data over the memory budget is prepared on it too.
+    with registry.update_lock(spec.lineage), ray_session(spec.scaling, address):
         champion = registry.champion(spec.lineage)
         parent = None if champion is None else registry.path(spec.lineage, champion)
         lineage = open_lineage(parent)
@@ -120,9 +121,9 @@ def run_update(
         with Tracker(folder, home.tracking_uri) as tracker:
             raw = spec_as_dict(spec)
             spec_yaml = yaml.safe_dump(dict(raw), sort_keys=False)
-            tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder)
+            tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder, send=False)
             with _following(folder, on_event, tracker, plan):
-                _teach(plan, address)
+                _teach(plan)
             result = _finish(plan, registry, tracker, spec_yaml, prepared, started)
     (folder / DONE_FILE).write_text(json.dumps(result), encoding="utf-8")
     for leftover in ("checkpoints", "data"):
@@ -147,38 +148,14 @@ def _planned(plan: Plan) -> dict[str, Any]:
     return {"kind": "planned", "folder": str(job.folder), "parent": parent, "stages": stages}
 
 
-def _teach(plan: Plan, address: str | None) -> None:
+def _teach(plan: Plan) -> None:
     if (plan.job.folder / OUTCOME_FILE).is_file():
         return  # interrupted after teaching, before it was registered
     if plan.job.spec.scaling.num_workers == 0:
         teach_here(plan.job, plan.data)
     else:
-        with embedded_ray(plan.job.spec, address):
-            teach_on_ray(plan.job, plan.data)
+        teach_on_ray(plan.job, plan.data)
     check_outcome(plan.job.folder)
-
-
-@contextmanager
-def embedded_ray(spec: UpdateSpec, address: str | None) -> Iterator[None]:
-    """A Ray to run on: the one at an address, the one already attached, or one of this process."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if address is None else "token")
-    cpus = max(1, round(spec.scaling.num_workers * spec.scaling.cpus_per_worker + 1))
-    local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False}
-    ray.init(
-        address=address,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        **(local if address is None else {}),
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
@@ -192,6 +169,7 @@ def _following(
     track = _EventTracking(tracker, plan)
 
     def follow() -> None:
+        tracker.send()  # loading MLflow takes seconds, in which the workers start
         while True:
             last = ended.wait(POLL_SECONDS)
             for event in reader.read():

@@ -76,6 +76,8 @@ class Tracker:
         spec: Mapping[str, Any],
         spec_yaml: str,
         spec_folder: Path | None = None,
+        *,
+        send: bool = True,
     ) -> None:
         """Begin the update's run, or go on with it.
 
@@ -85,6 +87,7 @@ class Tracker:
             spec: The spec as plain values; logged as flattened parameters.
             spec_yaml: The spec as it is kept, for `spec.yaml`.
             spec_folder: Where the spec came from; its git commit is logged if it has one.
+            send: Whether to tell MLflow at once, or leave that to the next `send`.
         """
         if self.key:
             return
@@ -94,7 +97,8 @@ class Tracker:
         self._add(self.key, "start", lineage=lineage, name=name, parent=None, tags=tags)
         self._add(self.key, "params", params=flattened(spec))
         self._add(self.key, "text", path="spec.yaml", text=spec_yaml)
-        self.send()
+        if send:
+            self.send()
 
     def task_started(self, task: str, info: Mapping[str, Any]) -> None:
         """Begin the child run of a task; `info` holds its sizes and is logged as parameters."""

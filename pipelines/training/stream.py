@@ -84,6 +84,7 @@ class StreamTeacher:
         self.costs: dict[str, dict[str, float]] = {}
         self.baseline: dict[str, Any] = {}
         self._reported_at = 0.0
+        self.events.emit("worker_started")
         with self._phase("load"):
             spec = job.spec.model
             self.model = load_classifier(spec.name, spec.pooling).to(device)

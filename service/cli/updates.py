@@ -41,15 +41,18 @@ def run(
     from pipelines.spec_file import load_spec
 
     update = load_spec(spec, changed(changes, lineage))
-    from pipelines.quiet import quiet_libraries
-    from pipelines.run import Home, run_update
-    from service.console_lines import ProgressLines
-    from service.result_view import show_result
+    from pipelines.ray_session import ray_session
 
-    quiet_libraries()
-    home = Home.at(session.home, session.tracking_uri)
-    with ProgressLines(session.err) as lines:
-        result = run_update(update, home, lines, spec.resolve().parent, address)
+    with ray_session(update.scaling, address, preload=("pipelines.run", "ray.train.torch")):
+        from pipelines.quiet import quiet_libraries
+        from pipelines.run import Home, run_update
+        from service.console_lines import ProgressLines
+        from service.result_view import show_result
+
+        quiet_libraries()
+        home = Home.at(session.home, session.tracking_uri)
+        with ProgressLines(session.err) as lines:
+            result = run_update(update, home, lines, spec.resolve().parent, address)
     if session.as_json:
         session.emit(result)
     else:
