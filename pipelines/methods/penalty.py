@@ -12,8 +12,11 @@ from pipelines.errors import DivergedError, MethodError
 _CHUNK = 128 * 1024
 """Numbers handled at a time on a CPU: the difference stays in the second-level cache of a core."""
 
-_SPARSE_BELOW = 0.75
-"""Rows are gathered where fewer than this share of them matter."""
+_SMALL = 16 * 1024
+"""Parameters of so many numbers are handled all together, which spares calls."""
+
+_SPARSE_BELOW = 0.3
+"""Rows are gathered where fewer than this share of their neighbours matter: one costs thrice."""
 
 
 class QuadraticPenalty:
@@ -141,9 +144,7 @@ class QuadraticPenalty:
                 term = self._terms[name] = term.to(parameter.device)
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            if term.rows is not None:
-                _add_to_rows(parameter, parameter.grad, term, strength)
-            elif parameter.device.type == "cpu":
+            if parameter.device.type == "cpu" and parameter.numel() > _SMALL:
                 _add_in_chunks(parameter, parameter.grad, term, strength)
             else:
                 together.append((parameter, parameter.grad, term))
@@ -191,42 +192,64 @@ class QuadraticPenalty:
 
 
 class _Term:
-    """One parameter's importance and center, cut down to the rows that matter.
+    """One parameter's importance and center, and where its importance is not all zero.
 
-    Most rows of an embedding belong to tokens that no task has shown: their F is exactly 0.
+    Most rows of an embedding belong to tokens that no task has shown: their F is exactly 0. Tokens
+    are numbered by how common they are, so the rows that matter stand close together at first and
+    far apart later: the former are taken as spans with what lies between, the latter one by one.
+
+    Attributes:
+        spans: Flat ranges that are taken whole.
+        rows: Single rows besides, int64, or None; `row_importance` and `row_center` are theirs.
     """
 
-    def __init__(self, importance: Tensor, center: Tensor, rows: Tensor | None) -> None:
+    def __init__(
+        self, importance: Tensor, center: Tensor, spans: list[slice], rows: Tensor | None
+    ) -> None:
         self.importance = importance
         self.center = center
+        self.spans = spans
         self.rows = rows
+        self.row_importance = None if rows is None else importance[rows]
+        self.row_center = None if rows is None else center[rows]
 
     @staticmethod
     def of(importance: Tensor, center: Tensor) -> _Term | None:
         """The term, or None where nothing is held."""
         if not bool(importance.any()):
             return None
-        if importance.ndim == 2:
-            rows = importance.any(dim=1).nonzero()[:, 0]
-            if len(rows) < _SPARSE_BELOW * len(importance):
-                return _Term(importance[rows], center[rows], rows)
-        return _Term(importance, center, None)
+        importance, center = importance.contiguous(), center.contiguous()
+        if importance.ndim != 2:
+            return _Term(importance, center, [slice(0, importance.numel())], None)
+        num_rows, width = importance.shape
+        matters = importance.any(dim=1).cpu()
+        spans: list[slice] = []
+        single: list[Tensor] = []
+        size = max(1, _CHUNK // width)
+        for start in range(0, num_rows, size):
+            block = matters[start : start + size]
+            found = block.nonzero()[:, 0] + start
+            if len(found) >= _SPARSE_BELOW * len(block):
+                spans.append(slice(start * width, (start + len(block)) * width))
+            elif len(found):
+                single.append(found)
+        rows = torch.cat(single).to(importance.device) if single else None
+        return _Term(importance, center, _joined(spans), rows)
 
     def to(self, device: torch.device) -> _Term:
         """The same on another device."""
         rows = None if self.rows is None else self.rows.to(device)
-        return _Term(self.importance.to(device), self.center.to(device), rows)
+        return _Term(self.importance.to(device), self.center.to(device), self.spans, rows)
 
 
-def _add_to_rows(parameter: Tensor, grad: Tensor, term: _Term, strength: float) -> None:
-    assert term.rows is not None
-    size = (
-        max(1, _CHUNK // parameter.shape[1]) if parameter.device.type == "cpu" else len(term.rows)
-    )
-    chunks = (term.rows.split(size), term.center.split(size), term.importance.split(size))
-    for rows, center, importance in zip(*chunks, strict=True):
-        apart = parameter.index_select(0, rows).sub_(center).mul_(importance)
-        grad.index_add_(0, rows, apart, alpha=strength)
+def _joined(spans: list[slice]) -> list[slice]:
+    """Ascending spans, with those that touch made one."""
+    joined: list[slice] = []
+    for span in spans:
+        if joined and joined[-1].stop == span.start:
+            span = slice(joined.pop().start, span.stop)
+        joined.append(span)
+    return joined
 
 
 def _add_in_chunks(parameter: Tensor, grad: Tensor, term: _Term, strength: float) -> None:
@@ -234,18 +257,44 @@ def _add_in_chunks(parameter: Tensor, grad: Tensor, term: _Term, strength: float
         grad.addcmul_(parameter - term.center, term.importance, value=strength)
         return
     scratch = torch.empty(min(_CHUNK, parameter.numel()), dtype=parameter.dtype)
-    flat = (parameter, term.center, term.importance, grad)
-    for weights, center, importance, out in zip(
-        *(tensor.view(-1).split(_CHUNK) for tensor in flat), strict=True
-    ):
-        apart = scratch[: weights.numel()]
-        torch.sub(weights, center, out=apart)
-        out.addcmul_(apart, importance, value=strength)
+    flat = [tensor.view(-1) for tensor in (parameter, term.center, term.importance, grad)]
+    for span in term.spans:
+        for weights, center, importance, out in zip(
+            *(tensor[span].split(_CHUNK) for tensor in flat), strict=True
+        ):
+            apart = scratch[: weights.numel()]
+            torch.sub(weights, center, out=apart)
+            out.addcmul_(apart, importance, value=strength)
+    if term.rows is not None:
+        _add_to_rows(parameter, grad, term, max(1, _CHUNK // parameter.shape[1]), strength)
+
+
+def _add_to_rows(
+    parameter: Tensor, grad: Tensor, term: _Term, num_at_once: int, strength: float
+) -> None:
+    assert term.rows is not None
+    assert term.row_center is not None
+    assert term.row_importance is not None
+    whole = (term.rows, term.row_center, term.row_importance)
+    for rows, center, importance in zip(*(t.split(num_at_once) for t in whole), strict=True):
+        apart = parameter.index_select(0, rows).sub_(center).mul_(importance)
+        grad.index_add_(0, rows, apart, alpha=strength)
 
 
 def _add_together(triples: list[tuple[Tensor, Tensor, _Term]], strength: float) -> None:
-    apart = torch._foreach_sub(
-        [weights for weights, _, _ in triples], [t.center for *_, t in triples]
-    )
-    grads = [grad for _, grad, _ in triples]
-    torch._foreach_addcmul_(grads, apart, [term.importance for *_, term in triples], value=strength)
+    """All spans of all parameters in two launches."""
+    weights, centers, importances, grads = [], [], [], []
+    for parameter, grad, term in triples:
+        if not (parameter.is_contiguous() and grad.is_contiguous()):
+            grad.addcmul_(parameter - term.center, term.importance, value=strength)
+            continue
+        for span in term.spans:
+            weights.append(parameter.view(-1)[span])
+            centers.append(term.center.view(-1)[span])
+            importances.append(term.importance.view(-1)[span])
+            grads.append(grad.view(-1)[span])
+        if term.rows is not None:
+            _add_to_rows(parameter, grad, term, len(term.rows), strength)
+    if grads:
+        apart = torch._foreach_sub(weights, centers)
+        torch._foreach_addcmul_(grads, apart, importances, value=strength)
