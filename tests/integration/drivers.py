@@ -1,0 +1,89 @@
+"""Updates in processes of their own, so that they can be killed; and how to find what to kill."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from pipelines.config import UpdateSpec
+from pipelines.run import Home, run_update
+from pipelines.version import load_version, read_matrix, read_states
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 120
+
+
+def start_driver(spec, home):
+    """Begin an update in another process; its working folder is the checkout."""
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / "spec.json"
+    path.write_text(spec.model_dump_json(), encoding="utf-8")
+    with (home / "driver.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.drivers", str(path), str(home)],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def main():
+    """Run the update of a spec file; its events go to `seen.jsonl` below the home."""
+    path, home = Path(sys.argv[1]), Path(sys.argv[2])
+    spec = UpdateSpec.model_validate_json(path.read_text(encoding="utf-8"))
+    with (home / "seen.jsonl").open("a", encoding="utf-8") as seen:
+
+        def on_event(event):
+            seen.write(json.dumps(event) + "\n")
+            seen.flush()
+
+        run_update(spec, Home(home.resolve(), None), on_event)
+
+
+def wait_for(condition, process=None):
+    """Look again and again until a condition gives something, and return it."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        found = condition()
+        if found:
+            return found
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"the driver ended early with {process.returncode}")
+        time.sleep(0.02)
+    raise AssertionError("nothing happened for too long")
+
+
+def far_inside_second_task(home):
+    """Whether several checkpoints were written there: the group counts them a little later."""
+    return any((home / "runs").rglob("stage_001_step_00000[2-4][0-9]/*.json"))
+
+
+def kill_with_children(process):
+    """End a driver and all that it started at once, as when its machine is lost."""
+    family = [*psutil.Process(process.pid).children(recursive=True), process]
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def outcome_of(home, number=1):
+    """Weights, method states and matrix of a version."""
+    folder = Home(home.resolve(), None).registry.path("tiny", number)
+    states = read_states(folder)
+    found = {f"model/{name}": t for name, t in load_version(folder).model.state_dict().items()}
+    for kind, state in states.items():
+        found |= {f"{kind}/{name}": tensor for name, tensor in state.tensors.items()}
+        found[f"{kind}/rows"] = state.rows
+        found[f"{kind}/values"] = state.values
+    matrix = read_matrix(folder)
+    return found | {"rows": matrix["rows"], "baseline": matrix["baseline"]}
+
+
+if __name__ == "__main__":
+    main()
