@@ -26,7 +26,7 @@ types: $(VENV)/dev.installed
 	$(BIN)/pyright
 
 unit: $(VENV)/dev.installed
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --cov --cov-report=
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=
 
 slow: $(VENV)/dev.installed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term:skip-covered

@@ -1,4 +1,7 @@
-"""The manifest of a version: what it is, and the hash of every file. Written last: no manifest, no version."""
+"""The manifest of a version: what it is, and the hash of every file.
+
+It is written last: no manifest, no version.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file below a folder and write the manifest: from then on the folder is a version."""
+    """Hash every file below a folder and write the manifest: now the folder is a version."""
     files = {name: file_hash(folder / name) for name in sorted(_files_below(folder))}
     complete = Manifest(**{**asdict(manifest), "files": files})
     text = json.dumps(asdict(complete), indent=2, ensure_ascii=False)
@@ -132,7 +135,8 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
             )
     for name in sorted(_files_below(root) - manifest.files.keys()):
         raise VersionError(
-            f"{folder}: the file {name} is not in the manifest, so nothing vouches for it; remove it"
+            f"{folder}: the file {name} is not in the manifest, so nothing vouches for it; "
+            "remove it"
         )
 
 
