@@ -156,7 +156,31 @@ def make_plan(
     train = _training_rows(job, stream, tokenizer)
     texts = _held_out_texts(job, stream, lineage)
     held_out = {task.id: _held_out(job, task, texts[task.id], tokenizer) for task in job.tasks}
-    return Plan(job, PreparedData(train, held_out), texts, stream.warnings)
+    warnings = (*stream.warnings, *_without_test(stream), *_dropped_methods(spec, lineage))
+    return Plan(job, PreparedData(train, held_out), texts, warnings)
+
+
+def _without_test(stream: Stream) -> list[str]:
+    names = [rows.name for rows in stream.tasks if rows.test is None]
+    if not names:
+        return []
+    return [
+        f"test is not given for {', '.join(names)}: its reported accuracies are those of the "
+        "validation rows, which choose settings too and so flatter"
+    ]
+
+
+def _dropped_methods(spec: UpdateSpec, lineage: Lineage) -> list[str]:
+    """What the parent version keeps for later updates, and this spec would not carry on."""
+    if lineage.manifest is None:
+        return []
+    kept = {method.type for method in spec.methods}
+    return [
+        f"version {lineage.manifest.version} was taught with {method.type}, and this spec is not: "
+        f"what {method.type} remembers will not be carried into the new version"
+        for method in configs_of(lineage.manifest)
+        if method.type not in kept and not method.owns_structure
+    ]
 
 
 def number_tasks(

@@ -3,9 +3,10 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from pipelines.errors import DataError, SpecError, VersionError
-from pipelines.plan import check_continues, open_lineage, run_digest
+from pipelines.plan import check_continues, make_plan, open_lineage, run_digest
 from pipelines.run import Home
 from pipelines.types import route_classes, route_tasks
 from tests.conformance.streams import plan_of
@@ -162,3 +163,26 @@ def test_a_spec_names_its_run_by_what_is_taught_and_not_by_how_it_is_judged(firs
     assert run_digest(seeded, start) != run_digest(spec, start)
     later = open_lineage(version_of(first, tmp_path / "1"))
     assert run_digest(spec, later) != run_digest(spec, start)
+
+
+def test_a_task_without_test_rows_is_warned_of(tiny_model, tmp_path):
+    spec = tiny_spec(tiny_model, tmp_path / "rows", "tiny", ["banking"], [])
+    task = spec.tasks[0].model_copy(update={"test": None})
+    (tmp_path / "run").mkdir()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    plan = make_plan(
+        spec.model_copy(update={"tasks": (task,)}), open_lineage(None), tokenizer, tmp_path / "run"
+    )
+    assert [line for line in plan.warnings if line.startswith("test is not given for banking")]
+    whole = plan_of(tiny_model, tmp_path / "whole", [], tasks=["banking"])
+    assert not [line for line in whole.warnings if line.startswith("test is not given")]
+
+
+def test_leaving_a_method_out_says_what_is_lost(tiny_model, tmp_path):
+    replay = [{"type": "replay", "capacity": 8}]
+    teach(tmp_path / "home", tiny_spec(tiny_model, tmp_path / "a", "tiny", ["banking"], replay))
+    parent = Home(tmp_path / "home", None).registry.path("tiny", 1)
+    dropped = plan_of(tiny_model, tmp_path / "b", [], tasks=["home"], parent=parent)
+    assert [line for line in dropped.warnings if "what replay remembers" in line]
+    kept = plan_of(tiny_model, tmp_path / "c", replay, tasks=["home"], parent=parent)
+    assert not [line for line in kept.warnings if "remembers" in line]
