@@ -25,16 +25,16 @@ def open_blocks(model):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, {"task_000", "task_001", "task_002"}),
-        ({"freeze_old_heads": True}, {"task_002"}),
-        ({"layout": "per_task"}, {"task_002"}),
+        ({}, ["task_000", "task_001", "task_002"]),
+        ({"freeze_old_heads": True}, ["task_002"]),
+        ({"layout": "per_task"}, ["task_002"]),
     ],
     ids=str,
 )
 def test_which_blocks_train_in_the_third_task(tiny_model, settings, expected):
     model, heads = headed(tiny_model, **settings)
     heads.begin_epoch(context_of(model, [], [TASKS[2]], seen=TASKS[:2]))
-    assert open_blocks(model) == expected
+    assert sorted(open_blocks(model)) == expected
 
 
 def test_the_one_head_of_all_domains_trains_on(tiny_model):
