@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.method_config import ReplayConfig
-from pipelines.methods.base import MemoryRow, Method, MethodState
+from pipelines.methods.base import Method, MethodState
 from pipelines.methods.memory import Memory
 from pipelines.types import Batch, TaskContext
 
@@ -80,6 +80,3 @@ class Replay(Method):
 def share_of(total: int, rank: int, world_size: int) -> int:
     """A worker's part of a total; the parts sum to it."""
     return total // world_size + (rank < total % world_size)
-
-
-__all__ = ["MemoryRow", "Replay", "share_of"]

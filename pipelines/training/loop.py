@@ -72,7 +72,6 @@ class StageLoop:
         self.steps_per_epoch = num_steps(len(rows), training.batch_size)
         self.num_steps = self.steps_per_epoch * training.num_epochs
         self.optimizer: StageOptimizer | None = None
-        self.rows_done = 0
         self._table: FeatureTable | None = None
         self._mask_tasks = [task.id for task in (*ctx.seen, *ctx.tasks)]
 
@@ -114,7 +113,6 @@ class StageLoop:
             with torch.no_grad(), self.ctx.autocast():
                 output = self.model(batch.inputs)
             self.stack.after_step(self.ctx, batch, output)
-            self.rows_done += len(batch)
 
     def step(self, batch: Batch) -> float:
         """One optimizer step over this rank's rows; returns the task loss of the rows it saw."""
@@ -131,7 +129,6 @@ class StageLoop:
         self._check(self.optimizer.clip())
         self.optimizer.step()
         self.ctx.step += 1
-        self.rows_done += len(batch)
         if output is not None:
             self.stack.after_step(self.ctx, last, output)
         return float(sum(losses)) if losses else 0.0
