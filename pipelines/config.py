@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipelines.method_config import AnyMethodConfig, Scenario
+from pipelines.method_config import AnyMethodConfig, Kind, Scenario, Sharding
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -35,17 +35,24 @@ class ModelSpec(_Section):
     """The base model: a Hub id, a local folder, or the short name of an installed model package."""
 
     name: Annotated[str, Field(min_length=1)]
-    kind: Literal["classifier"] = "classifier"
+    kind: Kind = "classifier"
     pooling: Literal["mean", "cls"] = "mean"
+    dtype: Literal["fp32", "bf16"] = "fp32"
 
 
 class TaskSpec(_Section):
-    """One task of the stream: where its splits lie."""
+    """One task of the stream: where its splits lie.
+
+    `answers` concerns language models: `closed` tasks are answered by one of the completions seen
+    in training and are scored by accuracy, `open` ones by what is generated; `auto` looks at the
+    data.
+    """
 
     name: Name
     train: Annotated[str, Field(min_length=1)]
     validation: str | None = None
     test: str | None = None
+    answers: Literal["auto", "closed", "open"] = "auto"
 
 
 class StreamSpec(_Section):
@@ -71,19 +78,27 @@ SplitPaths = TypeVar("SplitPaths", TaskSpec, StreamSpec)
 
 
 class ColumnsSpec(_Section):
-    """Names of the columns that hold the text and the label."""
+    """Names of the columns: text and label, or for language models prompt and completion.
+
+    `messages` holds a chat: a list of `{role, content}`.
+    """
 
     text: str = "text"
     label: str = "label"
+    prompt: str = "prompt"
+    completion: str = "completion"
+    messages: str = "messages"
 
 
 class DataSpec(_Section):
     """How data is read, checked and kept.
 
     `max_held_out_rows` bounds the validation rows, and the test rows, of a task that a version
-    carries.
+    carries. `format` concerns language models: pairs of prompt and completion, chats, or raw text
+    that is packed into blocks; `auto` looks at the files.
     """
 
+    format: Literal["auto", "instructions", "chat", "text"] = "auto"
     strict: bool = False
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     memory_budget_mb: PositiveFloat = 4096.0
@@ -105,16 +120,20 @@ class TrainingSpec(_Section):
     schedule: Literal["linear", "constant"] = "linear"
     max_grad_norm: PositiveFloat | None = 1.0
     gradient_accumulation_steps: PositiveInt = 1
+    gradient_checkpointing: bool = False
     checkpoint_every_steps: PositiveInt | None = 500
 
 
 class ScalingSpec(_Section):
-    """Ray Train workers; `num_workers: 0` runs the same loop inside the driver."""
+    """Ray Train workers; `num_workers: 0` runs the same loop inside the driver.
+
+    `sharding: data` gives each worker a share of the rows, `fsdp` also a share of every parameter.
+    """
 
     num_workers: NonNegativeInt = 0
     cpus_per_worker: PositiveFloat = 1.0
     gpus_per_worker: NonNegativeFloat = 0.0
-    sharding: Literal["data"] = "data"
+    sharding: Sharding = "data"
     max_failures: NonNegativeInt = 3
 
 
@@ -133,6 +152,35 @@ class RoutingSpec(_Section):
     """
 
     accept_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class RetentionSpec(_Section):
+    """General held-out data, on which the base model and the taught one are compared.
+
+    For a language model `test` is raw text, and perplexity is measured. For a classifier `train`
+    and `test` hold labelled rows, and the accuracy of a linear probe is measured.
+    """
+
+    test: Annotated[str, Field(min_length=1)]
+    train: str | None = None
+
+
+class EvaluationSpec(_Section):
+    """What is measured beside the accuracy of every task after every stage.
+
+    `max_new_tokens` and `max_generated_rows` bound what a language model generates for a task.
+    `probe` trains a linear head a task on the final features. `forgetting_events` counts, for each
+    training example of the tasks seen, how often it goes from right to wrong. `joint` is a
+    version's folder, or the name of a lineage, that learned the same tasks at once:
+    `intransigence` is measured against it.
+    """
+
+    max_new_tokens: PositiveInt = 64
+    max_generated_rows: PositiveInt = 200
+    probe: bool = False
+    forgetting_events: bool = False
+    joint: str | None = None
+    retention: RetentionSpec | None = None
 
 
 class TuneSpec(_Section):
@@ -159,6 +207,7 @@ class UpdateSpec(_Section):
     scaling: ScalingSpec = ScalingSpec()
     gate: GateSpec = GateSpec()
     routing: RoutingSpec = RoutingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
     tune: TuneSpec | None = None
 
     def with_paths_under(self, folder: Path) -> UpdateSpec:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipelines.config import UpdateSpec, absolute_uri
 from pipelines.errors import Problem, SpecError
-from pipelines.method_config import AnyMethodConfig, Scenario, stack_problems
+from pipelines.method_config import AnyMethodConfig, Kind, Scenario, Sharding, stack_problems
 from pipelines.presets import preset_names, read_preset
 from pipelines.spec_changes import Change, apply_changes, parse_changes
 from pipelines.spec_problems import problem_of, unknown
@@ -98,9 +98,16 @@ def _cross_checks(raw: Mapping[str, Any]) -> list[Problem]:
     except ValidationError:
         return problems
     scenario = raw.get("scenario", "class_incremental")
-    if scenario in get_args(Scenario):
-        problems += stack_problems(methods, scenario)
+    kind = _field(raw, "model", "kind", "classifier")
+    sharding = _field(raw, "scaling", "sharding", "data")
+    if scenario in get_args(Scenario) and kind in get_args(Kind) and sharding in get_args(Sharding):
+        problems += stack_problems(methods, scenario, kind, sharding)
     return problems
+
+
+def _field(raw: Mapping[str, Any], section: str, name: str, default: str) -> Any:
+    inside = raw.get(section)
+    return inside.get(name, default) if isinstance(inside, Mapping) else default
 
 
 def _repeated_names(tasks: Any) -> list[Problem]:

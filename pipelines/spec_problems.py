@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "scaling": config.ScalingSpec,
         "gate": config.GateSpec,
         "routing": config.RoutingSpec,
+        "evaluation": config.EvaluationSpec,
         "tune": config.TuneSpec,
     }
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pipelines.models.classifier import Classifier
+    from pipelines.models.taught_model import TaughtModel
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,11 @@ class Output:
         """Logits over every class, none closed, [rows, classes]."""
         return self.logits if self.unmasked is None else self.unmasked
 
+    def detached(self) -> Output:
+        """The same values without the graph that made them."""
+        unmasked = None if self.unmasked is None else self.unmasked.detach()
+        return Output(self.logits.detach(), self.features.detach(), unmasked)
+
 
 class Workers(Protocol):
     """The other workers of an update, as methods may see them."""
@@ -170,11 +175,13 @@ class TaskContext:
         step: Optimizer steps done in this stage.
         epoch: Epoch within this stage, from 0.
         texts: Training texts by row, to be remembered by replay.
-        tokenize: Texts -> token ids of each, cut to the longest length of this update.
+        tokenize: Texts -> tokens of each, [tokens] int32, cut to the longest length of this update.
+        batch_of: Tokens of rows, class ids [rows] and task ids [rows] -> a padded batch whose rows
+            are in no split.
         autocast: A context manager that sets the precision of the forward pass.
     """
 
-    model: Classifier
+    model: TaughtModel
     tasks: tuple[Task, ...]
     seen: tuple[Task, ...]
     workers: Workers
@@ -182,7 +189,8 @@ class TaskContext:
     batches: Callable[[], Iterator[Batch]]
     validation: Callable[[int], Iterator[Batch]]
     texts: Callable[[list[int]], list[str]]
-    tokenize: Callable[[list[str]], list[list[int]]]
+    tokenize: Callable[[list[str]], list[Tensor]]
+    batch_of: Callable[[list[Tensor], Tensor, Tensor], Batch]
     autocast: Callable[[], Any]
     step: int = 0
     epoch: int = 0
@@ -196,6 +204,31 @@ class TaskContext:
     def is_first(self) -> bool:
         """Whether nothing was learned before this stage."""
         return not self.seen
+
+    @property
+    def known_task_ids(self) -> list[int]:
+        """Every task taught so far, those of this stage included."""
+        return [task.id for task in (*self.seen, *self.tasks)]
+
+    def forward(self, batch: Batch, features: Tensor | None = None) -> Output:
+        """A forward pass in the update's precision, restricted as the task loss is.
+
+        Args:
+            batch: The rows.
+            features: Pooled features [rows, dim] where they are known already.
+        """
+        with self.autocast():
+            output = (
+                self.model(batch.inputs)
+                if features is None
+                else self.model(batch.inputs, features=features)
+            )
+        return self.model.restricted(output, batch, self.known_task_ids)
+
+    def task_loss(self, batch: Batch, output: Output) -> Tensor:
+        """The weighted mean loss over the rows of a batch, a scalar."""
+        losses = self.model.row_losses(output, batch)
+        return (losses * batch.weights).sum() / batch.weights.sum()
 
     def mean_across_workers(self, tensors: list[Tensor]) -> None:
         """Replace each tensor by its mean over the workers, in place."""

@@ -24,8 +24,9 @@ from pipelines.manifest import Manifest, read_manifest, verify_files
 from pipelines.method_config import AnyMethodConfig, MethodConfig
 from pipelines.methods.base import MemoryRow, MethodStack, MethodState
 from pipelines.methods.registry import build_stack
-from pipelines.models.classifier import Classifier, base_hash, load_classifier
+from pipelines.models.classifier import Classifier, load_classifier
 from pipelines.models.router_statistics import RouterStatistics
+from pipelines.models.taught_model import base_hash
 from pipelines.types import Task
 
 WEIGHTS_FILE = "weights.safetensors"

@@ -12,8 +12,9 @@ from torch import Tensor
 from pipelines.data.tokens import TokenizedRows, tokenize
 from pipelines.errors import VersionError
 from pipelines.manifest import Manifest
-from pipelines.models.classifier import Classifier, base_hash, load_classifier
+from pipelines.models.classifier import Classifier, load_classifier
 from pipelines.models.pooling import pool, spread_features
+from pipelines.models.taught_model import base_hash
 from service.adapter_bank import AdapterBank
 
 Pooling = Literal["mean", "cls"]

@@ -111,6 +111,16 @@ def collate(
     )
 
 
+def collate_rows(
+    tokens: Sequence[Tensor], targets: Tensor, task_ids: Tensor, device: torch.device | str
+) -> Batch:
+    """A padded batch of rows that are in no split, each given by its own tokens."""
+    lengths = torch.tensor([len(row) for row in tokens], dtype=torch.int64)
+    flat = torch.cat([torch.zeros(0, dtype=torch.int32), *tokens])
+    rows = torch.full((len(tokens),), -1)
+    return collate(flat, lengths.cumsum(0) - lengths, lengths, targets, task_ids, rows, device)
+
+
 def encode(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -154,3 +164,11 @@ def tokenize(
         task_ids=torch.as_tensor(task_ids, dtype=torch.int64),
         texts=texts,
     )
+
+
+def tokens_of(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[Tensor]:
+    """The tokens of each text, [tokens] int32."""
+    tokens, lengths = encode(texts, tokenizer, max_length)
+    return list(torch.from_numpy(tokens).split(lengths.tolist()))

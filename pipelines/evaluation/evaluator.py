@@ -13,10 +13,10 @@ from pipelines.data.batching import ordered_batches
 from pipelines.data.prepared import HeldOut
 from pipelines.data.tokens import TokenizedRows
 from pipelines.methods.base import Method
-from pipelines.models.classifier import Classifier
 from pipelines.models.feature_table import feature_table
 from pipelines.models.prototype_router import Router
 from pipelines.models.router_statistics import RouterStatistics
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task, Workers, route_tasks
 
 EVALUATION_ROWS = 64
@@ -59,7 +59,7 @@ class Evaluator:
 
     def __init__(
         self,
-        model: Classifier,
+        model: TaughtModel,
         stack: Method,
         labels: Sequence[str],
         workers: Workers,

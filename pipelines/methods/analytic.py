@@ -11,9 +11,9 @@ from torch import Tensor
 from pipelines.errors import MethodError
 from pipelines.method_config import AnalyticConfig
 from pipelines.methods.base import Method, MethodState
-from pipelines.models.classifier import Classifier
 from pipelines.models.ridge import RidgeSums
 from pipelines.models.ridge_head import RidgeHead
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Batch, Output, Task, TaskContext
 
 BUFFER_ROWS = 512
@@ -53,7 +53,7 @@ class Analytic(Method):
         self._buffer: list[tuple[Tensor, Tensor, Tensor]] = []
         self._validation: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def expand(self, model: Classifier, task: Task) -> None:
+    def expand(self, model: TaughtModel, task: Task) -> None:
         """Freeze the backbone, read the chosen layers, make room for the task in the head.
 
         Raises:
@@ -136,7 +136,7 @@ class Analytic(Method):
         kept = {name: tensor for name, tensor in state.tensors.items() if name not in SUMS}
         return replace(state, tensors=kept)
 
-    def _layers(self, model: Classifier) -> tuple[int, ...]:
+    def _layers(self, model: TaughtModel) -> tuple[int, ...]:
         if self.config.layers == "spread":
             return model.route_layers
         if self.config.layers == "last":

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from pipelines.errors import VersionError
-from pipelines.models.classifier import Classifier
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Batch, Output, Task, TaskContext
 
 
@@ -52,13 +52,13 @@ class Method:
     trains = True
     exact = False
 
-    def foresee(self, model: Classifier, tasks: Sequence[Task]) -> None:
+    def foresee(self, model: TaughtModel, tasks: Sequence[Task]) -> None:
         """Be told every task of the update before the first is taught."""
 
-    def expand(self, model: Classifier, task: Task) -> None:
+    def expand(self, model: TaughtModel, task: Task) -> None:
         """Add the structure of a task. Replayed for past tasks on restore, without data."""
 
-    def activate(self, model: Classifier, task_id: int) -> None:
+    def activate(self, model: TaughtModel, task_id: int) -> None:
         """Choose the parameters of a task. Serving calls it too."""
 
     def begin_task(self, ctx: TaskContext) -> None:
@@ -74,6 +74,9 @@ class Method:
     def loss(self, ctx: TaskContext, batch: Batch, output: Output) -> Tensor | None:
         """A term added to the task loss: a mean over the rows it concerns."""
         return None
+
+    def watch_gradients(self, ctx: TaskContext, batch: Batch) -> None:
+        """Look at `.grad` after the average over workers and before any method edits it."""
 
     def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Change `.grad` after the average over workers and before the clip."""
@@ -116,17 +119,17 @@ class MethodStack(Method):
         """Whether some method is exact in float32 only."""
         return any(method.exact for method in self.methods.values())
 
-    def foresee(self, model: Classifier, tasks: Sequence[Task]) -> None:
+    def foresee(self, model: TaughtModel, tasks: Sequence[Task]) -> None:
         """Every method is told, in order."""
         for method in self.methods.values():
             method.foresee(model, tasks)
 
-    def expand(self, model: Classifier, task: Task) -> None:
+    def expand(self, model: TaughtModel, task: Task) -> None:
         """Every method adds its structure, in order."""
         for method in self.methods.values():
             method.expand(model, task)
 
-    def activate(self, model: Classifier, task_id: int) -> None:
+    def activate(self, model: TaughtModel, task_id: int) -> None:
         """Every method chooses its parameters, in order."""
         for method in self.methods.values():
             method.activate(model, task_id)
@@ -155,6 +158,11 @@ class MethodStack(Method):
             if term is not None:
                 total = term if total is None else total + term
         return total
+
+    def watch_gradients(self, ctx: TaskContext, batch: Batch) -> None:
+        """Every method looks, in order."""
+        for method in self.methods.values():
+            method.watch_gradients(ctx, batch)
 
     def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Every method edits the gradients that the one before left."""

@@ -7,7 +7,7 @@ from torch import nn
 from pipelines.errors import MethodError
 from pipelines.method_config import FreezeConfig
 from pipelines.methods.base import Method
-from pipelines.models.classifier import Classifier
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task, TaskContext
 
 
@@ -21,7 +21,7 @@ class Freeze(Method):
     def __init__(self, config: FreezeConfig) -> None:
         self.config = config
 
-    def expand(self, model: Classifier, task: Task) -> None:
+    def expand(self, model: TaughtModel, task: Task) -> None:
         """Check the depth once; with no block open the base itself never changes.
 
         Raises:

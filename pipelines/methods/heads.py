@@ -8,8 +8,8 @@ from torch import nn
 
 from pipelines.method_config import HeadsConfig
 from pipelines.methods.base import Method
-from pipelines.models.classifier import Classifier
 from pipelines.models.heads import Heads, Layout
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task, TaskContext
 
 
@@ -29,13 +29,13 @@ class HeadsMethod(Method):
         assert config.layout != "auto", "build_stack() resolves it"
         self.layout: Layout = config.layout
 
-    def foresee(self, model: Classifier, tasks: Sequence[Task]) -> None:
+    def foresee(self, model: TaughtModel, tasks: Sequence[Task]) -> None:
         """With `preallocate`, make the blocks of every task of the update at once."""
         if self.config.preallocate:
             for task in tasks:
                 self.expand(model, task)
 
-    def expand(self, model: Classifier, task: Task) -> None:
+    def expand(self, model: TaughtModel, task: Task) -> None:
         """Add the block of a task."""
         if isinstance(model.heads, nn.Identity):
             scale = self.config.cosine_scale if self.config.cosine else None

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from pipelines.method_config import LoraConfig
 from pipelines.methods.base import Method
-from pipelines.models.classifier import Classifier
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task
 
 SHARED_ADAPTER = "shared"
@@ -29,7 +29,7 @@ class Lora(Method):
         """Name of the adapter that answers for a task."""
         return f"task_{task_id:03d}" if self.config.per_task else SHARED_ADAPTER
 
-    def expand(self, model: Classifier, task: Task) -> None:
+    def expand(self, model: TaughtModel, task: Task) -> None:
         """Add the adapter of a task where it is missing."""
         name = self.adapter_name(task.id)
         if isinstance(model.backbone, PreTrainedModel):
@@ -41,7 +41,7 @@ class Lora(Method):
         elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
             model.backbone.add_adapter(name, self._peft_config())
 
-    def activate(self, model: Classifier, task_id: int) -> None:
+    def activate(self, model: TaughtModel, task_id: int) -> None:
         """Let the adapter of a task answer, and train where training is on."""
         assert isinstance(model.backbone, PeftModel), "expand() made it"
         model.backbone.set_adapter(self.adapter_name(task_id))

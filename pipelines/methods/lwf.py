@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pipelines.method_config import LwfConfig
 from pipelines.methods.base import Method, MethodState
-from pipelines.models.classifier import Classifier
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Batch, Output, TaskContext
 
 
@@ -26,7 +26,7 @@ class Lwf(Method):
 
     def __init__(self, config: LwfConfig) -> None:
         self.config = config
-        self._teacher: Classifier | None = None
+        self._teacher: TaughtModel | None = None
         self._saved: dict[str, Tensor] = {}
 
     def begin_task(self, ctx: TaskContext) -> None:
@@ -71,7 +71,7 @@ class Lwf(Method):
         self._saved = dict(state.tensors)
 
 
-def frozen_copy(model: Classifier) -> Classifier:
+def frozen_copy(model: TaughtModel) -> TaughtModel:
     """A copy in eval mode that shares what does not train with the original."""
     shared: dict[int, object] = {id(p): p for p in model.parameters() if not p.requires_grad}
     shared[id(model.tokenizer)] = model.tokenizer

@@ -60,21 +60,12 @@ class Memory:
     def batch(self, chosen: list[int], ctx: TaskContext) -> Batch:
         """Remembered rows as a batch, tokenized once."""
         if self._tokens is None:
-            ids = ctx.tokenize([row.text for row in self.rows])
-            self._tokens = [torch.tensor(row) for row in ids]
-        picked = [self._tokens[index] for index in chosen]
-        tokens = torch.nn.utils.rnn.pad_sequence(picked, batch_first=True)
-        lengths = torch.tensor([len(row) for row in picked])
-        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
-        device = ctx.model.device
+            self._tokens = ctx.tokenize([row.text for row in self.rows])
         rows = [self.rows[index] for index in chosen]
-        return Batch(
-            inputs={"input_ids": tokens.to(device), "attention_mask": mask.to(device)},
-            targets=torch.tensor([row.class_id for row in rows], device=device),
-            weights=torch.ones(len(rows), device=device),
-            task_ids=torch.tensor([row.task_id for row in rows], device=device),
-            rows=torch.full((len(rows),), -1, device=device),
-            parts={"new": slice(0, len(rows))},
+        return ctx.batch_of(
+            [self._tokens[index] for index in chosen],
+            torch.tensor([row.class_id for row in rows]),
+            torch.tensor([row.task_id for row in rows]),
         )
 
     def offer(self, ctx: TaskContext) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.models.classifier import Classifier
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Batch, Workers
 
 Compute = Callable[[Mapping[str, Tensor]], Tensor]
@@ -16,7 +16,7 @@ Compute = Callable[[Mapping[str, Tensor]], Tensor]
 
 @torch.no_grad()
 def feature_table(
-    model: Classifier,
+    model: TaughtModel,
     compute: Compute,
     num_rows: int,
     shard: Iterable[Batch],

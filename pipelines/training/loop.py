@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pipelines.config import TrainingSpec
 from pipelines.data.batching import BatchRows, num_steps, ordered_batches, training_batches
 from pipelines.errors import DivergedError
 from pipelines.methods.base import MethodStack
 from pipelines.models.feature_table import FeatureTable, feature_table
-from pipelines.models.heads import loss_mask
 from pipelines.training.optim import StageOptimizer
 from pipelines.training.random_state import derive_seed
 from pipelines.training.workers import AnyWorkers, average_gradients
@@ -73,7 +71,6 @@ class StageLoop:
         self.num_steps = self.steps_per_epoch * training.num_epochs
         self.optimizer: StageOptimizer | None = None
         self._table: FeatureTable | None = None
-        self._mask_tasks = [task.id for task in (*ctx.seen, *ctx.tasks)]
 
     def start(self, position: Position) -> None:
         """Decide what trains at a position and make the optimizer for it."""
@@ -125,6 +122,7 @@ class StageLoop:
             losses.append(loss * share)
             weight += len(last)
         average_gradients(self.workers, list(self.optimizer.parameters.values()), weight)
+        self.stack.watch_gradients(self.ctx, last)
         self.stack.edit_gradients(self.ctx, last)
         self._check(self.optimizer.clip())
         self.optimizer.step()
@@ -134,20 +132,12 @@ class StageLoop:
         return float(sum(losses)) if losses else 0.0
 
     def _backward(self, batch: Batch, share: float) -> tuple[Tensor, Output]:
-        with self.ctx.autocast():
-            output = self.model(batch.inputs, features=self._known_features(batch))
-        output = self._masked(batch, output)
-        loss = task_loss(output, batch)
+        output = self.ctx.forward(batch, self._known_features(batch))
+        loss = self.ctx.task_loss(batch, output)
         extra = self.stack.loss(self.ctx, batch, output)
         total = loss if extra is None else loss + extra
         (total if share == 1.0 else total * share).backward()
-        return loss.detach(), replace(output, logits=output.logits.detach())
-
-    def _masked(self, batch: Batch, output: Output) -> Output:
-        mask = loss_mask(self.model.head, self._mask_tasks, batch.task_ids)
-        if mask is None:
-            return output
-        return replace(output, logits=output.logits + mask, unmasked=output.logits)
+        return loss.detach(), output.detached()
 
     def _begin_epoch(self) -> None:
         """Let the methods change what trains; once nothing below the heads does, make the table.
@@ -214,12 +204,6 @@ class StageLoop:
                 "the gradient is not finite "
                 f"({norm.item()}); lower training.learning_rate or the strength of a penalty"
             )
-
-
-def task_loss(output: Output, batch: Batch) -> Tensor:
-    """Weighted mean cross-entropy over the rows of a batch, a scalar."""
-    losses = functional.cross_entropy(output.logits, batch.targets, reduction="none")
-    return (losses * batch.weights).sum() / batch.weights.sum()
 
 
 def shard_batches(

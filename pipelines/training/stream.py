@@ -16,11 +16,13 @@ import torch
 
 from pipelines.atomic_file import write_atomically
 from pipelines.data.prepared import PreparedData
+from pipelines.data.tokens import collate_rows, tokens_of
 from pipelines.evaluation.evaluator import Evaluator
 from pipelines.methods.base import MethodState
 from pipelines.methods.registry import build_stack
-from pipelines.models.classifier import base_hash, load_classifier
+from pipelines.models.classifier import load_classifier
 from pipelines.models.router_statistics import RouterStatistics
+from pipelines.models.taught_model import base_hash
 from pipelines.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
@@ -284,12 +286,6 @@ class StreamTeacher:
                 stop = min(start + 64, held.num_validation)
                 yield held.rows.batch(range(start, stop), self.device)
 
-        def tokenize(texts: list[str]) -> list[list[int]]:
-            encoded = self.model.tokenizer(
-                texts, truncation=True, max_length=self.training.max_length
-            )
-            return encoded["input_ids"]
-
         return TaskContext(
             model=self.model,
             tasks=stage,
@@ -299,7 +295,10 @@ class StreamTeacher:
             batches=lambda: shard_batches(rows, self.workers, self.device),
             validation=validation,
             texts=lambda index: [rows.texts[place] for place in index],
-            tokenize=tokenize,
+            tokenize=lambda texts: tokens_of(texts, self.model.tokenizer, self.training.max_length),
+            batch_of=lambda tokens, targets, task_ids: collate_rows(
+                tokens, targets, task_ids, self.device
+            ),
             autocast=self.autocast,
         )
 

@@ -5,6 +5,8 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from pipelines.data.tokens import collate_rows
+from pipelines.models.classifier import Classifier
 from pipelines.models.heads import Heads
 from pipelines.training.workers import SingleWorker
 from pipelines.types import Batch, Output, Task, TaskContext
@@ -30,6 +32,9 @@ class Logistic(nn.Module):
 
     def features(self, inputs):
         return self.backbone(inputs["input_ids"])
+
+    restricted = Classifier.restricted
+    row_losses = Classifier.row_losses
 
     def trainable(self):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
@@ -70,7 +75,8 @@ def context_of(model, batches, tasks, seen=(), workers=None, texts=None):
         batches=lambda: iter(batches),
         validation=lambda _task_id: iter(()),
         texts=texts or (lambda rows: [str(row) for row in rows]),
-        tokenize=lambda wanted: [[int(text)] for text in wanted],
+        tokenize=lambda wanted: [torch.tensor([int(text)]) for text in wanted],
+        batch_of=lambda tokens, targets, task_ids: collate_rows(tokens, targets, task_ids, "cpu"),
         autocast=nullcontext,
     )
 

@@ -95,6 +95,7 @@ class Lineage:
             ),
             texts=lambda _: [],
             tokenize=lambda _: [],
+            batch_of=lambda *_: None,
             autocast=nullcontext,
         )
 

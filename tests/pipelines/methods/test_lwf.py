@@ -4,7 +4,6 @@ import torch
 
 from pipelines.method_config import LwfConfig
 from pipelines.methods.lwf import Lwf
-from pipelines.training.loop import task_loss
 from tests.conformance.streams import plan_of, taught, teacher_of
 from tests.pipelines.methods.contexts import batch_of
 
@@ -94,7 +93,7 @@ def test_the_teacher_does_not_follow_the_student(tiny_model, tmp_path):
     before = {name: tensor.clone() for name, tensor in lwf._teacher.state_dict().items()}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     output = model(batch.inputs)
-    (task_loss(output, batch) + lwf.loss(ctx, batch, output)).backward()
+    (ctx.task_loss(batch, output) + lwf.loss(ctx, batch, output)).backward()
     optimizer.step()
     after = lwf._teacher.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

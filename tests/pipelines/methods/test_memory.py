@@ -88,7 +88,9 @@ def test_rows_of_other_lengths_are_padded_and_masked():
     memory = Memory(2, "reservoir")
     memory.restore([MemoryRow("7", 0, 1), MemoryRow("8 9 10", 1, 2)], 2)
     ctx = context([0], [0], [TASK])
-    ctx.tokenize = lambda texts: [[int(word) for word in text.split()] for text in texts]
+    ctx.tokenize = lambda texts: [
+        torch.tensor([int(word) for word in text.split()]) for text in texts
+    ]
     batch = memory.batch([0, 1], ctx)
     assert batch.inputs["input_ids"].tolist() == [[7, 0, 0], [8, 9, 10]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]

@@ -2,10 +2,8 @@ import pytest
 import torch
 
 from pipelines.errors import DivergedError
-from pipelines.training.loop import Position, StageLoop, task_loss
-from pipelines.types import Output
+from pipelines.training.loop import Position, StageLoop
 from tests.conformance.streams import plan_of, teacher_of
-from tests.pipelines.methods.contexts import batch_of
 
 
 def loop_of(model, folder, methods=(), tasks=("banking",), stage=0, **options):
@@ -48,15 +46,6 @@ def test_accumulated_gradients_are_those_of_one_batch(tiny_model, tmp_path, piec
     assert whole.keys() == other.keys()
     for name, gradient in whole.items():
         torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=1e-6)
-
-
-def test_the_task_loss_is_a_weighted_mean():
-    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    batch = batch_of([1.0, 1.0], [0, 0])
-    batch.weights.copy_(torch.tensor([3.0, 1.0]))
-    one, two = (-logits.log_softmax(-1)[:, 0]).tolist()
-    found = task_loss(Output(logits, logits), batch)
-    assert float(found) == pytest.approx((3 * one + two) / 4)
 
 
 @pytest.mark.parametrize("poison", ["nan", "inf"])

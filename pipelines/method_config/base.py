@@ -1,0 +1,59 @@
+"""What every method config shares."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Family = Literal["regularization", "replay", "isolation", "head"]
+Scenario = Literal["class_incremental", "task_incremental", "domain_incremental"]
+Kind = Literal["classifier", "causal_lm"]
+Sharding = Literal["data", "fsdp"]
+
+BOTH_KINDS: frozenset[Kind] = frozenset(("classifier", "causal_lm"))
+CLASSIFIERS: frozenset[Kind] = frozenset(("classifier",))
+LANGUAGE_MODELS: frozenset[Kind] = frozenset(("causal_lm",))
+
+
+class MethodConfig(BaseModel):
+    """Settings that every method config shares.
+
+    Class attributes say what the method is, for `ratchet methods` and for the check of a stack.
+
+    Class attributes:
+        family: The family of the survey by De Lange et al., arXiv:1909.08383.
+        summary: What it does, in a few words.
+        source: The paper.
+        protects: What is safe with it, in a few words.
+        cost: What it costs beside plain fine-tuning, in a few words.
+        kinds: Kinds of model that it works with.
+        kind_reason: Why it does not work with the others.
+        owns_structure: It adds modules to the model or decides which parameters train.
+        stores_examples: It keeps examples of past tasks.
+        anchors_weights: It holds trained weights near values of an earlier task.
+        renews_weights: What trains is made anew for each task, so that there is nothing to anchor.
+        shards: It works with parameters sharded over workers (`scaling.sharding: fsdp`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    family: ClassVar[Family]
+    summary: ClassVar[str]
+    source: ClassVar[str] = ""
+    protects: ClassVar[str] = ""
+    cost: ClassVar[str] = ""
+    kinds: ClassVar[frozenset[Kind]] = BOTH_KINDS
+    kind_reason: ClassVar[str] = ""
+    owns_structure: ClassVar[bool] = False
+    stores_examples: ClassVar[bool] = False
+    anchors_weights: ClassVar[bool] = False
+    renews_weights: ClassVar[bool] = False
+    shards: ClassVar[bool] = False
+
+    type: Any  # each config narrows it to one literal
+
+    @property
+    def isolates_tasks(self) -> bool:
+        """Whether each task has parameters of its own that later tasks never touch."""
+        return False

@@ -1,0 +1,55 @@
+"""Every method config: the union on `type`, and what a stack of them amounts to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipelines.method_config.base import MethodConfig, Scenario
+from pipelines.method_config.isolation import (
+    AnalyticConfig,
+    FreezeConfig,
+    HeadsConfig,
+    LoraConfig,
+)
+from pipelines.method_config.regularization import EwcConfig, LwfConfig
+from pipelines.method_config.replay import ReplayConfig
+
+AnyMethodConfig = Annotated[
+    HeadsConfig | FreezeConfig | LoraConfig | AnalyticConfig | EwcConfig | LwfConfig | ReplayConfig,
+    Field(discriminator="type"),
+]
+
+METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
+    config.model_fields["type"].default: config
+    for config in (
+        HeadsConfig,
+        FreezeConfig,
+        LoraConfig,
+        AnalyticConfig,
+        EwcConfig,
+        LwfConfig,
+        ReplayConfig,
+    )
+}
+
+
+def isolates_tasks(methods: Sequence[MethodConfig]) -> bool:
+    """Whether each task has parameters of its own that later tasks never touch."""
+    return any(method.isolates_tasks for method in methods)
+
+
+def head_layout(
+    methods: Sequence[MethodConfig], scenario: Scenario
+) -> Literal["per_task", "growing", "shared"]:
+    """The layout that `layout: auto` stands for in this stack and scenario."""
+    for method in methods:
+        if isinstance(method, HeadsConfig) and method.layout != "auto":
+            return method.layout
+    if scenario == "domain_incremental":
+        return "per_task" if isolates_tasks(methods) else "shared"
+    if scenario == "task_incremental" or isolates_tasks(methods):
+        return "per_task"
+    return "growing"

@@ -1,0 +1,229 @@
+"""What every model that is taught shares: a backbone, what methods add to it, and what differs.
+
+Methods of parameter isolation change its structure: `backbone` may become a PEFT model, and `parts`
+holds modules of their own that hooks tie into the backbone. Everything else sees `forward`,
+`base_features` and the named parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import ClassVar, cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.errors import ModelError
+from pipelines.method_config import Kind
+from pipelines.models.heads import Head
+from pipelines.models.part import Part
+from pipelines.models.pooling import spread_layers
+from pipelines.models.source import weights_hash
+from pipelines.types import Batch, Output
+
+ADDED = re.compile(r"\.(lora_|prompt_encoder|osf_)")
+"""What PEFT adds inside a backbone has one of these in its name."""
+
+TASK_PART = re.compile(r"\.task_(\d{3,})(\.|$)")
+"""A component named so shapes the features of that task and of no other."""
+
+
+class TaughtModel(nn.Module):
+    """A pretrained backbone and all that a lineage adds to it.
+
+    Args:
+        backbone: The pretrained model.
+        tokenizer: Its tokenizer.
+        name: The name the spec gave it.
+        location: Where it was loaded from, to load the untouched base again.
+
+    Attributes:
+        parts: Modules that isolation methods add, by method type; see `Part`.
+        heads: What lies on the pooled features; nothing in a language model.
+        reads_base_features: Whether the heads read `base_features`.
+        backbone_trains: Whether the backbone's own weights may change.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        location: str,
+    ) -> None:
+        super().__init__()
+        self.backbone: PreTrainedModel | PeftModel = backbone
+        self.parts = nn.ModuleDict()
+        self.heads: nn.Module = nn.Identity()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.location = location
+        self.dim = int(backbone.config.hidden_size)
+        self.num_layers = int(backbone.config.num_hidden_layers)
+        self.route_layers = spread_layers(self.num_layers, self.dim)
+        self.reads_base_features = False
+        self.backbone_trains = True
+        self._frozen_base: list[PreTrainedModel] = []  # a list hides it from named_parameters
+
+    @property
+    def head(self) -> Head:
+        """The heads under their protocol."""
+        return cast("Head", self.heads)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters lie."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def base_width(self) -> int:
+        """Width of `base_features`."""
+        return len(self.route_layers) * self.dim
+
+    def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """One vector a row, [rows, dim], float32: what the heads read."""
+        raise NotImplementedError
+
+    def base_features(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Pooled layers of the untouched base in eval mode, [rows, base_width], float32."""
+        raise NotImplementedError
+
+    def restricted(self, output: Output, batch: Batch, task_ids: Sequence[int]) -> Output:
+        """The output with the answers closed that do not compete in each row's loss.
+
+        Args:
+            output: What the model gave for the batch.
+            batch: The rows.
+            task_ids: Every task taught so far, those of the present stage included.
+        """
+        return output
+
+    def row_losses(self, output: Output, batch: Batch) -> Tensor:
+        """The negative log-likelihood of each row's answer, [rows], float32."""
+        raise NotImplementedError
+
+    def load_base(self) -> PreTrainedModel:
+        """The untouched pretrained model, loaded again."""
+        raise NotImplementedError
+
+    def _base(self) -> PreTrainedModel | PeftModel:
+        """The untouched base: the backbone itself where it never trains, else a frozen copy."""
+        if not self.backbone_trains:
+            return self.backbone
+        if not self._frozen_base:
+            base = self.load_base().requires_grad_(False)
+            nn.Module.to(base, self.device)
+            self._frozen_base.append(base)
+        return self._frozen_base[0]
+
+    def base_states(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Every layer's states of the untouched base in eval mode, each [rows, seq, dim]."""
+        base = self._base()
+        was_training = base.training
+        base.eval()
+        try:
+            with self._parts_silent(), _adapters_off(base):
+                return base(**inputs, output_hidden_states=True).hidden_states
+        finally:
+            base.train(was_training)
+
+    @contextmanager
+    def _parts_silent(self) -> Iterator[None]:
+        for part in self.parts.values():
+            cast("Part", part).silent = True
+        try:
+            yield
+        finally:
+            for part in self.parts.values():
+                cast("Part", part).silent = False
+
+    def keep_base(self) -> None:
+        """Say that the backbone's own weights will not train, so that no second copy is needed."""
+        self.backbone_trains = False
+        self.backbone.requires_grad_(False)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Parameters that train now, by name."""
+        return {name: param for name, param in self.named_parameters() if param.requires_grad}
+
+    @property
+    def features_are_fixed(self) -> bool:
+        """Whether nothing below the heads trains, so that features can be computed once."""
+        return not any(
+            parameter.requires_grad
+            for module in (self.backbone, self.parts)
+            for parameter in module.parameters()
+        )
+
+    @property
+    def has_task_adapters(self) -> bool:
+        """Whether tasks have adapters or other parts of their own."""
+        if isinstance(self.backbone, PeftModel) and any(
+            name.startswith("task_") for name in self.backbone.peft_config
+        ):
+            return True
+        return any(TASK_PART.search(name) for name, _ in self.parts.named_modules(prefix="parts"))
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Every tensor that differs from the base: heads, adapters, the backbone if it trains."""
+        state = {}
+        for name, tensor in self.state_dict().items():
+            is_base = name.startswith("backbone.") and not ADDED.search(name)
+            if not is_base or self.backbone_trains:
+                state[name] = tensor
+        return state
+
+    def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `learned_state` gave, into a model with the same structure.
+
+        Raises:
+            ModelError: A tensor is missing, unknown or of another shape.
+        """
+        own = self.state_dict()
+        expected = self.learned_state().keys()
+        if expected != state.keys():
+            odd = sorted(expected ^ state.keys())[:5]
+            raise ModelError(f"learned weights do not fit the model's structure: {', '.join(odd)}")
+        for name, tensor in state.items():
+            if own[name].shape != tensor.shape:
+                raise ModelError(
+                    f"{name} has shape {list(tensor.shape)}, "
+                    f"and the model has {list(own[name].shape)}"
+                )
+            with torch.no_grad():
+                own[name].copy_(tensor)
+
+    def fingerprint(self, task_id: int | None = None) -> str:
+        """SHA-256 of every tensor that shapes the features of a task (all tasks where None).
+
+        Parts of other tasks are left out: equal fingerprints prove that features need no second
+        look.
+        """
+        digest = hashlib.sha256()
+        for name, tensor in self.learned_state().items():
+            if name.startswith("heads."):
+                continue
+            owner = TASK_PART.search(name)
+            if task_id is not None and owner is not None and int(owner[1]) != task_id:
+                continue
+            digest.update(name.encode())
+            digest.update(
+                tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
+        return digest.hexdigest()
+
+
+def _adapters_off(base: PreTrainedModel | PeftModel) -> AbstractContextManager[None]:
+    return base.disable_adapter() if isinstance(base, PeftModel) else nullcontext()
+
+
+def base_hash(model: TaughtModel) -> str:
+    """Hash of the base model's weight files, written into every version grown from it."""
+    return weights_hash(model.location)
