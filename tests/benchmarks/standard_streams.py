@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.standard_streams FOLDER --train 20 --validation 5 --test 10
 
-Writes the rows and a spec for `ratchet compare` each: `clinc_domains.yaml` (10 tasks of 15 intents),
-`clinc_15x10.yaml` (15 tasks of 10 intents, sorted by name) and `topics4.yaml` (dbpedia, amazon, yelp,
-agnews). Rows are drawn by a fixed seed; they come from `../shared/data` beside the checkout.
-In topics4 amazon and yelp both rate with five stars: their labels carry the data set's name, so that
-a label without the task id says which of them is meant.
+Writes the rows and a spec for `ratchet compare` each: `clinc_domains.yaml` (10 tasks of 15
+intents), `clinc_15x10.yaml` (15 tasks of 10 intents, sorted by name) and `topics4.yaml` (dbpedia,
+amazon, yelp, agnews). Rows are drawn by a fixed seed; they come from `../shared/data` beside the
+checkout. In topics4 amazon and yelp both rate with five stars: their labels carry the data set's
+name, so that a label without the task id says which of them is meant.
 """
 
 from __future__ import annotations
