@@ -114,10 +114,3 @@ def rounded(matrix: Sequence[Sequence[float | None]] | None) -> Matrix | None:
     if matrix is None:
         return None
     return [[None if v is None else round(v, 6) for v in row] for row in matrix]
-
-
-def split_costs(costs: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds by phase, and every other cost of a task."""
-    ending = "_seconds"
-    seconds = {k.removesuffix(ending): v for k, v in costs.items() if k.endswith(ending)}
-    return seconds, {k: v for k, v in costs.items() if not k.endswith(ending)}

@@ -8,7 +8,6 @@ from typing import Any
 
 from pipelines.manifest import Manifest
 from pipelines.method_config import METHOD_CONFIGS
-from pipelines.outcome import split_costs
 from pipelines.plan import Plan, num_train
 from pipelines.report.data import OutOfScope, ReportData, TaskReport
 from pipelines.types import Task
@@ -40,7 +39,7 @@ def report_data(
         scenario=manifest.scenario,
         promoted=result["promoted"],
         verdict=result["gate"],
-        tasks=[_task(plan, outcome, task) for task in plan.job.tasks],
+        tasks=[_task(plan, result, task) for task in plan.job.tasks],
         accuracy_matrix=result["accuracy_matrix"],
         accuracy_matrix_with_task_id=with_task_id and with_task_id["accuracy_matrix"],
         metrics=result["metrics"],
@@ -58,9 +57,9 @@ def report_data(
     )
 
 
-def _task(plan: Plan, outcome: Mapping[str, Any], task: Task) -> TaskReport:
+def _task(plan: Plan, result: Mapping[str, Any], task: Task) -> TaskReport:
     is_new = task in plan.job.new
-    seconds, sizes = split_costs(outcome["costs"].get(task.name, {}))
+    costs = result["costs"].get(task.name, {})
     held = plan.texts[task.id]
     return TaskReport(
         name=task.name,
@@ -70,15 +69,11 @@ def _task(plan: Plan, outcome: Mapping[str, Any], task: Task) -> TaskReport:
         num_train=num_train(plan, task.id) if is_new else None,
         num_validation=len(held.validation),
         num_test=len(held.test),
-        seconds=seconds,
-        peak_memory_bytes=_whole(sizes.get("peak_memory_bytes")),
-        bytes_added=_whole(sizes.get("bytes_added")),
-        trainable_parameters=_whole(sizes.get("trainable_parameters")),
+        seconds=costs.get("seconds", {}),
+        peak_memory_bytes=costs.get("peak_memory_bytes"),
+        bytes_added=costs.get("bytes_added"),
+        trainable_parameters=costs.get("trainable_parameters"),
     )
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
 
 
 def _method(config: Mapping[str, Any]) -> str:

@@ -18,11 +18,12 @@ from transformers import AutoTokenizer
 
 from pipelines.atomic_file import write_atomically
 from pipelines.config import UpdateSpec, spec_as_dict
+from pipelines.costs import split_costs, task_costs
 from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
 from pipelines.manifest import Manifest, write_manifest
 from pipelines.models.source import model_location
-from pipelines.outcome import History, judge, main_measure, rounded, split_costs
+from pipelines.outcome import History, judge, main_measure, rounded
 from pipelines.plan import Plan, make_plan, num_train, open_lineage, run_digest
 from pipelines.ray_session import ray_session
 from pipelines.registry import Registry
@@ -299,6 +300,11 @@ def _result(
         "accuracy_matrix": rounded(history.matrix(measure)),
         "metrics": metrics,
         "gate": verdict.as_dict(),
+        "costs": task_costs(
+            outcome["costs"],
+            outcome["before"],
+            [[task.name for task in stage] for stage in plan.job.stages],
+        ),
         "precision": outcome["precision"],
         "warnings": list(plan.warnings),
     }

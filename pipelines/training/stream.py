@@ -85,6 +85,7 @@ class StreamTeacher:
         self.scores: list[dict[str, Any]] = []
         self.costs: dict[str, dict[str, float]] = {}
         self.baseline: dict[str, Any] = {}
+        self.before: dict[str, float] = {}
         self._reported_at = 0.0
         self.events.emit("worker_started")
         with self._phase("load"):
@@ -135,6 +136,7 @@ class StreamTeacher:
             outcome = {
                 "scores": self.scores,
                 "costs": self.costs,
+                "before": self.before,
                 "baseline": self.baseline,
                 "threshold": threshold,
                 "precision": self.precision,
@@ -164,6 +166,9 @@ class StreamTeacher:
             read_weights(self.job.parent, self.model)
             self.router = read_router(self.job.parent)
             self._load_states(read_states(self.job.parent))
+        self.before = self._held()
+        if self.job.parent is None:
+            self.before["stored_bytes"] = 0.0  # a version of the base alone would keep nothing
         torch.manual_seed(derive_seed(self.training.seed, "foresee", self.job.num_past))
         self.stack.foresee(self.model, self.job.new)
         if saved is not None:
@@ -349,11 +354,29 @@ class StreamTeacher:
             costs[label] = costs.get(label, 0.0) + spent / max(1, len(stage))
 
     def _sizes(self) -> dict[str, float]:
-        states = self.stack.state_dicts().values()
         return {
-            "peak_memory_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
-            "state_bytes": float(sum(state.num_bytes for state in states)),
+            "peak_memory_bytes": float(self._peak_memory()),
+            "state_bytes": float(self._state_bytes()),
             "trainable_parameters": float(
                 sum(parameter.numel() for parameter in self.model.trainable().values())
             ),
+            **self._held(),
+        }
+
+    def _peak_memory(self) -> int:
+        """Peak bytes so far: of the device where there is one, else of the process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def _state_bytes(self) -> int:
+        return sum(state.num_bytes for state in self.stack.state_dicts().values())
+
+    def _held(self) -> dict[str, float]:
+        """Size of the model, and of what a version of it would keep."""
+        tensors = [*self.model.learned_state().values(), *self.router.tensors()]
+        stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return {
+            "total_parameters": float(sum(p.numel() for p in self.model.parameters())),
+            "stored_bytes": float(stored + self._state_bytes()),
         }

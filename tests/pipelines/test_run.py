@@ -273,3 +273,21 @@ def test_errors_on_purpose_are_ratchet_errors(tiny_model, tmp_path):
     (tmp_path / "rows_banking" / "banking.test.jsonl").write_text("{broken\n")
     with pytest.raises(RatchetError, match=r"banking\.test\.jsonl"):
         run_update(spec, home_in(tmp_path))
+
+
+def test_costs_are_told_by_task(tiny_model, tmp_path):
+    spec = tiny_spec(
+        tiny_model,
+        tmp_path / "rows",
+        "tiny",
+        ["banking", "home"],
+        [{"type": "lora", "per_task": True, "rank": 4}],
+    )
+    home = home_in(tmp_path)
+    first, second = run_update(spec, home)["costs"].values()
+    assert {"train", "evaluate"} <= second["seconds"].keys()
+    assert second["trainable_parameters"] == second["parameters_added"] == first["parameters_added"]
+    router = 8 * (2 * 32 + 2)  # class sums and counts of two classes, in float64
+    adapter = 4 * second["parameters_added"]
+    assert adapter <= second["bytes_added"] <= adapter + 3 * router
+    assert second["peak_memory_bytes"] > 1e7
