@@ -8,17 +8,30 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipelines.method_config.base import MethodConfig, Scenario
+from pipelines.method_config.growth import ColumnsConfig
 from pipelines.method_config.isolation import (
     AnalyticConfig,
     FreezeConfig,
     HeadsConfig,
     LoraConfig,
 )
-from pipelines.method_config.regularization import EwcConfig, LwfConfig
+from pipelines.method_config.regularization import (
+    EwcConfig,
+    LwfConfig,
+    SiConfig,
+)
 from pipelines.method_config.replay import ReplayConfig
 
 AnyMethodConfig = Annotated[
-    HeadsConfig | FreezeConfig | LoraConfig | AnalyticConfig | EwcConfig | LwfConfig | ReplayConfig,
+    HeadsConfig
+    | FreezeConfig
+    | LoraConfig
+    | AnalyticConfig
+    | ColumnsConfig
+    | EwcConfig
+    | LwfConfig
+    | ReplayConfig
+    | SiConfig,
     Field(discriminator="type"),
 ]
 
@@ -29,9 +42,11 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
         FreezeConfig,
         LoraConfig,
         AnalyticConfig,
+        ColumnsConfig,
         EwcConfig,
         LwfConfig,
         ReplayConfig,
+        SiConfig,
     )
 }
 

@@ -9,22 +9,26 @@ from typing import Any
 from pipelines.method_config import HeadsConfig, MethodConfig, Scenario, head_layout
 from pipelines.methods.analytic import Analytic
 from pipelines.methods.base import Method, MethodStack
+from pipelines.methods.columns import Columns
 from pipelines.methods.ewc import Ewc
 from pipelines.methods.freeze import Freeze
 from pipelines.methods.heads import HeadsMethod
 from pipelines.methods.lora import Lora
 from pipelines.methods.lwf import Lwf
 from pipelines.methods.replay import Replay
+from pipelines.methods.si import Si
 
 METHODS: Mapping[str, Callable[[Any], Method]] = MappingProxyType(
     {
         "analytic": Analytic,
+        "columns": Columns,
         "ewc": Ewc,
         "freeze": Freeze,
         "heads": HeadsMethod,
         "lora": Lora,
         "lwf": Lwf,
         "replay": Replay,
+        "si": Si,
     }
 )
 

@@ -15,9 +15,11 @@ SETTINGS = {
     "freeze": {"num_blocks": 1},
     "lora": {"rank": 2, "dropout": 0.1},
     "analytic": {"width": 64},
+    "columns": {"width": 0.5},
     "ewc": {"strength": 10.0},
     "lwf": {},
     "replay": {"capacity": 10, "fraction": 0.3},
+    "si": {"strength": 50.0},
 }
 """One vivid setting a method; a method without one fails the test of the registry."""
 
@@ -25,6 +27,7 @@ VARIANTS = [
     [],
     [{"type": "freeze", "warmup_epochs": 1}],
     [{"type": "lora", "rank": 2, "per_task": True}],
+    [{"type": "columns", "width": 0.5, "max_laterals": 1}],
     [{"type": "ewc", "decay": 0.5, "labels": "observed"}],
     [{"type": "ewc", "per_task": True, "max_examples": 8}],
     [{"type": "replay", "capacity": 10, "selection": "class_balanced", "every_steps": 2}],

@@ -14,6 +14,7 @@ ZEROS = [
     {"type": "replay", "capacity": 0},
     {"type": "replay", "fraction": 0.0, "selection": "reservoir"},
     {"type": "replay", "fraction": 0.0, "selection": "herding"},
+    {"type": "si", "strength": 0.0},
 ]
 BASES = [[], [{"type": "lora", "rank": 2}], [{"type": "freeze", "num_blocks": 1}]]
 STACKS = [
