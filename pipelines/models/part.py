@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import nn
 
 
@@ -20,6 +22,13 @@ class Part(nn.Module):
         super().__init__()
         self.silent = False
         self.task_id: int | None = None
+
+    def fit(self, names: Collection[str]) -> None:
+        """Take away what saved weights do not have, where a structure shrinks after a task.
+
+        Args:
+            names: The tensors of this part that were saved, by name within it.
+        """
 
 
 def task_part(task_id: int) -> str:

@@ -186,6 +186,10 @@ class TaughtModel(nn.Module):
         Raises:
             ModelError: A tensor is missing, unknown or of another shape.
         """
+        for name, part in self.parts.items():
+            prefix = f"parts.{name}."
+            names = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
+            cast("Part", part).fit(names)
         own = self.state_dict()
         expected = self.learned_state().keys()
         if expected != state.keys():
