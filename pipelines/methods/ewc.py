@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,9 +10,8 @@ from torch import Tensor
 from pipelines.method_config import EwcConfig
 from pipelines.methods.base import Method, MethodState
 from pipelines.methods.importance import squared_gradients
-from pipelines.methods.importance.rows import rows_of
+from pipelines.methods.importance.rows import Objective, rows_of
 from pipelines.methods.penalty import QuadraticPenalty
-from pipelines.models.heads import loss_mask
 from pipelines.types import Batch, Output, TaskContext
 
 
@@ -60,19 +58,11 @@ class Ewc(Method):
             importance, parameters, decay=self.config.decay, per_task=self.config.per_task
         )
 
-    def _log_likelihood(self, ctx: TaskContext):
-        known = [task.id for task in (*ctx.seen, *ctx.tasks)]
-
+    def _log_likelihood(self, ctx: TaskContext) -> Objective:
         def log_likelihood(batch: Batch, output: Output) -> Tensor:
             """Log p(y | x) of each row, [rows]."""
-            mask = loss_mask(ctx.model.head, known, batch.task_ids)
-            masked = output if mask is None else replace(output, logits=output.logits + mask)
-            log_probabilities = masked.logits.log_softmax(dim=-1)
-            labels = batch.targets
-            if self.config.labels == "sampled":
-                probabilities = log_probabilities.detach().exp().cpu()
-                labels = torch.multinomial(probabilities, 1, generator=ctx.generator)[:, 0]
-            return log_probabilities.gather(1, labels.to(batch.targets.device)[:, None])[:, 0]
+            restricted = ctx.model.restricted(output, batch, ctx.known_task_ids)
+            return ctx.model.log_likelihood(restricted, batch, self.config.labels, ctx.generator)
 
         return log_likelihood
 

@@ -90,6 +90,27 @@ class Classifier(TaughtModel):
         """Cross-entropy of each row, [rows], float32."""
         return functional.cross_entropy(output.logits, batch.targets, reduction="none")
 
+    def log_likelihood(
+        self,
+        output: Output,
+        batch: Batch,
+        labels: Literal["sampled", "observed"],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Log p(y | x) of each row over the classes left open, [rows], float32."""
+        log_probabilities = output.logits.log_softmax(dim=-1)
+        classes = batch.targets
+        if labels == "sampled":
+            probabilities = log_probabilities.detach().exp().cpu()
+            drawn = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+            classes = drawn.to(batch.targets.device)
+        return log_probabilities.gather(1, classes[:, None])[:, 0]
+
+    @property
+    def answers_every_task(self) -> bool:
+        """Whether one head answers for all tasks."""
+        return self.head.layout == "shared"
+
     def load_base(self) -> PreTrainedModel:
         """The untouched encoder, loaded again."""
         return _load_backbone(self.location)

@@ -31,6 +31,40 @@ class Part(nn.Module):
         """
 
 
+class SetPart(Part):
+    """A part with one or more sets of modules, of which one at a time answers and trains.
+
+    Attributes:
+        sets: The sets by name: `shared`, or `task_NNN`.
+        chosen: The name of the set that answers; None before the first choice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sets = nn.ModuleDict()
+        self.chosen: str | None = None
+
+    def make_set(self) -> nn.Module:
+        """A new set of modules."""
+        raise NotImplementedError
+
+    def add(self, name: str) -> None:
+        """Add a set where it is missing; it is not chosen yet, and does not train."""
+        if name not in self.sets:
+            self.sets[name] = self.make_set().requires_grad_(False)
+
+    def choose(self, name: str) -> None:
+        """Let a set answer, and train where training is on; all others are frozen."""
+        self.chosen = name
+        for other, modules in self.sets.items():
+            modules.requires_grad_(other == name)
+
+    @property
+    def answering(self) -> nn.Module | None:
+        """The set that answers now; None while the part is silent."""
+        return None if self.silent or self.chosen is None else self.sets[self.chosen]
+
+
 def task_part(task_id: int) -> str:
     """The name of what belongs to one task."""
     return f"task_{task_id:03d}"

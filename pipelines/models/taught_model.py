@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import ClassVar, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from peft import PeftModel
@@ -23,6 +23,7 @@ from pipelines.method_config import Kind
 from pipelines.models.heads import Head
 from pipelines.models.part import Part
 from pipelines.models.pooling import spread_layers
+from pipelines.models.shards import OwnParameters, fill, own_part
 from pipelines.models.source import weights_hash
 from pipelines.types import Batch, Output
 
@@ -47,6 +48,7 @@ class TaughtModel(nn.Module):
         heads: What lies on the pooled features; nothing in a language model.
         reads_base_features: Whether the heads read `base_features`.
         backbone_trains: Whether the backbone's own weights may change.
+        share_out: Shards a backbone over the workers, where the update does so.
     """
 
     kind: ClassVar[Kind]
@@ -70,6 +72,8 @@ class TaughtModel(nn.Module):
         self.route_layers = spread_layers(self.num_layers, self.dim)
         self.reads_base_features = False
         self.backbone_trains = True
+        self.share_out: Callable[[PreTrainedModel], None] | None = None
+        self._own = OwnParameters()
         self._frozen_base: list[PreTrainedModel] = []  # a list hides it from named_parameters
 
     @property
@@ -109,6 +113,23 @@ class TaughtModel(nn.Module):
         """The negative log-likelihood of each row's answer, [rows], float32."""
         raise NotImplementedError
 
+    def log_likelihood(
+        self,
+        output: Output,
+        batch: Batch,
+        labels: Literal["sampled", "observed"],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The log-likelihood of each row's answer, [rows], float32.
+
+        Args:
+            output: What the model gave for the batch, restricted.
+            batch: The rows.
+            labels: Whose answers: drawn from the model itself, or the data's.
+            generator: Draws the answers.
+        """
+        raise NotImplementedError
+
     def load_base(self) -> PreTrainedModel:
         """The untouched pretrained model, loaded again."""
         raise NotImplementedError
@@ -119,11 +140,14 @@ class TaughtModel(nn.Module):
             return self.backbone
         if not self._frozen_base:
             base = self.load_base().requires_grad_(False)
-            nn.Module.to(base, self.device)
+            if self.share_out is None:
+                nn.Module.to(base, self.device)
+            else:
+                self.share_out(base)
             self._frozen_base.append(base)
         return self._frozen_base[0]
 
-    def base_states(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    def base_states(self, inputs: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """Every layer's states of the untouched base in eval mode, each [rows, seq, dim]."""
         base = self._base()
         was_training = base.training
@@ -150,8 +174,24 @@ class TaughtModel(nn.Module):
         self.backbone.requires_grad_(False)
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Parameters that train now, by name."""
-        return {name: param for name, param in self.named_parameters() if param.requires_grad}
+        """Parameters that train now, by name; where they are sharded, this worker's parts."""
+        return {
+            name: self._own.of(name, param)
+            for name, param in self.named_parameters()
+            if param.requires_grad
+        }
+
+    def take_gradients(self) -> None:
+        """Move the gradients of sharded parameters to this worker's parts of them."""
+        self._own.take_gradients(self)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each worker holds a part of the backbone only.
+
+        Every forward pass is then made by all workers together, with no rows where one has none.
+        """
+        return self.share_out is not None
 
     @property
     def features_are_fixed(self) -> bool:
@@ -161,6 +201,11 @@ class TaughtModel(nn.Module):
             for module in (self.backbone, self.parts)
             for parameter in module.parameters()
         )
+
+    @property
+    def answers_every_task(self) -> bool:
+        """Whether the model, as it is, also answers for tasks that it was not yet taught."""
+        raise NotImplementedError
 
     @property
     def has_task_adapters(self) -> bool:
@@ -201,14 +246,13 @@ class TaughtModel(nn.Module):
                     f"{name} has shape {list(tensor.shape)}, "
                     f"and the model has {list(own[name].shape)}"
                 )
-            with torch.no_grad():
-                own[name].copy_(tensor)
+            fill(own[name], tensor)
 
     def fingerprint(self, task_id: int | None = None) -> str:
         """SHA-256 of every tensor that shapes the features of a task (all tasks where None).
 
         Parts of other tasks are left out: equal fingerprints prove that features need no second
-        look.
+        look. Of what is sharded each worker hashes its own part.
         """
         digest = hashlib.sha256()
         for name, tensor in self.learned_state().items():
@@ -219,13 +263,30 @@ class TaughtModel(nn.Module):
                 continue
             digest.update(name.encode())
             digest.update(
-                tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+                own_part(tensor)
+                .detach()
+                .cpu()
+                .contiguous()
+                .reshape(-1)
+                .view(torch.uint8)
+                .numpy()
+                .tobytes()
             )
         return digest.hexdigest()
 
 
-def _adapters_off(base: PreTrainedModel | PeftModel) -> AbstractContextManager[None]:
-    return base.disable_adapter() if isinstance(base, PeftModel) else nullcontext()
+@contextmanager
+def _adapters_off(base: PreTrainedModel | PeftModel) -> Iterator[None]:
+    """PEFT's adapters silent; afterwards the same parameters train as before, PEFT says all do."""
+    if not isinstance(base, PeftModel):
+        yield
+        return
+    trained = [parameter for parameter in base.parameters() if parameter.requires_grad]
+    with base.disable_adapter():
+        yield
+    base.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
 
 
 def base_hash(model: TaughtModel) -> str:

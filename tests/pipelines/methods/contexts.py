@@ -35,6 +35,7 @@ class Logistic(nn.Module):
 
     restricted = Classifier.restricted
     row_losses = Classifier.row_losses
+    log_likelihood = Classifier.log_likelihood
 
     def trainable(self):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
