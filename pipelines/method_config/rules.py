@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pipelines.errors import Problem
 from pipelines.method_config.base import Kind, MethodConfig, Scenario, Sharding
 from pipelines.method_config.isolation import HeadsConfig
+from pipelines.method_config.regularization import L2SpConfig
 from pipelines.method_config.union import METHOD_CONFIGS, head_layout, isolates_tasks
 
 KIND_WORDS: dict[Kind, str] = {"classifier": "a classifier", "causal_lm": "a causal language model"}
@@ -135,10 +136,18 @@ def _needless(method: MethodConfig, methods: Sequence[MethodConfig]) -> tuple[st
                 f"only a {part} trains, old ones are frozen",
                 f"{drop}{choice or f' or {owner.type}'}",
             )
+        if isinstance(method, L2SpConfig) and method.towards == "pretrained" and _adds(owner):
+            why = f"{owner.type} freezes the base model's weights, so they stay where they are"
+            return why, f"Set towards: last on l2_sp, or remove it or {owner.type}"
         if owner.renews_weights and method.anchors_weights:
             why = f"{owner.type} makes what trains anew for each task, so no old weight can be held"
             return why, f"{drop} or {owner.type}"
     return None
+
+
+def _adds(owner: MethodConfig) -> bool:
+    """Whether a method trains what it adds in place of the base model's own weights."""
+    return owner.owns_structure and owner.type not in ("heads", "freeze")
 
 
 def _head_problems(methods: Sequence[MethodConfig], scenario: Scenario) -> list[Problem]:

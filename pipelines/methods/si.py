@@ -64,9 +64,10 @@ class Si(Method):
             for name, weight in ctx.model.named_parameters()
             if weight.requires_grad or name in self._path
         }
+        damping = self.config.damping
         importance = {
             name: path.clamp(min=0)
-            / ((weights[name] - self._start[name].to(path.device)).square() + self.config.damping)
+            / ((weights[name] - self._start[name].to(path.device)).float().square() + damping)
             for name, path in self._path.items()
         }
         self.penalty.merge(importance, weights)
@@ -110,7 +111,7 @@ class _Step:
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self.weights = {name: p for name, p in parameters.items() if p.grad is not None}
         grads = [p.grad for p in self.weights.values() if p.grad is not None]
-        self.gradients: list[Tensor] = [grad.detach().clone() for grad in grads]
+        self.gradients: list[Tensor] = [grad.detach().clone().float() for grad in grads]
         self.before = {name: p.detach().clone() for name, p in self.weights.items()}
 
     @torch.no_grad()
@@ -120,7 +121,11 @@ class _Step:
             return
         for name, before in self.before.items():
             known = path.get(name)
-            path[name] = torch.zeros_like(before) if known is None else known.to(before.device)
+            path[name] = (
+                torch.zeros_like(before, dtype=torch.float32)
+                if known is None
+                else known.to(before.device)
+            )
         moved = torch._foreach_sub(list(self.weights.values()), list(self.before.values()))
         sums = [path[name] for name in self.weights]
-        torch._foreach_addcmul_(sums, self.gradients, moved, value=-1.0)
+        torch._foreach_addcmul_(sums, self.gradients, [way.float() for way in moved], value=-1.0)
