@@ -119,7 +119,7 @@ def _measured(ctx: TaskContext, columns: TaskColumns, column: Column) -> Lateral
             mask = batch.inputs["attention_mask"]
             use.count(mask)
             with _watched(columns, use, mask), torch.no_grad(), ctx.autocast():
-                ctx.model.backbone(**batch.inputs)
+                ctx.model.features(batch.inputs)
     finally:
         ctx.model.train(was_training)
     ctx.workers.sum(use.tensors())

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pipelines.errors import MethodError
+from pipelines.models.causal_lm import CausalLM
 from pipelines.models.column import Column, ColumnSize, Watch, column_size
 from pipelines.models.part import Part, task_part
 from pipelines.models.taught_model import TaughtModel
 
 BASE = "base"
+PROBE_TOKENS = 8
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,12 @@ class TaskColumns(Part):
         assert isinstance(model.backbone, PreTrainedModel), "only one method owns the structure"
         base = model.backbone.base_model
         _check(base, model)
-        columns = TaskColumns(
-            column_size(base.config, share, lateral_width), model.kind == "causal_lm"
-        )
+        size = column_size(base.config, share, lateral_width)
+        columns = TaskColumns(size, causal=isinstance(model, CausalLM))
         base.register_forward_pre_hook(columns._ask_for_states, with_kwargs=True)
         base.register_forward_hook(columns._answer, with_kwargs=True)
-        if columns.causal:  # a column needs the whole text, not a cache of the base's keys
-            model.backbone.config.use_cache = False
-            if model.backbone.generation_config is not None:
-                model.backbone.generation_config.use_cache = False
+        if isinstance(model, CausalLM):
+            model.uses_cache = False  # a column needs the whole text, not the base's keys of it
         return columns
 
     def add(self, task_id: int) -> None:
@@ -165,6 +164,7 @@ class TaskColumns(Part):
         _, answer = self.column(self.task_id).levels(embedded, sources, allowed, self.watch)
         last = output.last_hidden_state
         output.last_hidden_state = last + answer.to(last.dtype)
+        output.hidden_states = (*output.hidden_states[:-1], output.last_hidden_state)
         return output
 
     @property
@@ -190,12 +190,12 @@ class TaskColumns(Part):
 def _check(base: nn.Module, model: TaughtModel) -> None:
     """Refuse an architecture whose hidden states a column cannot read.
 
-    A probe of two tokens is the only reliable witness: configurations do not say it.
+    A probe of a few tokens is the only reliable witness: configurations do not say it.
     """
     config: Any = base.config
     if getattr(config, "is_encoder_decoder", False):
         raise MethodError(_refusal(model, "it has an encoder and a decoder"))
-    ids = torch.ones(1, 2, dtype=torch.long, device=model.device)
+    ids = torch.ones(1, PROBE_TOKENS, dtype=torch.long, device=model.device)
     was_training = base.training
     base.eval()
     try:
@@ -205,9 +205,9 @@ def _check(base: nn.Module, model: TaughtModel) -> None:
         base.train(was_training)
     states = getattr(output, "hidden_states", None) or ()
     shapes = {tuple(state.shape) for state in states}
-    if len(states) != model.num_layers + 1 or shapes != {(1, 2, model.dim)}:
+    if len(states) != model.num_layers + 1 or shapes != {(1, PROBE_TOKENS, model.dim)}:
         found = f"{len(states)} states of shapes {sorted(shapes)}"
-        raise MethodError(_refusal(model, f"for two tokens it gives {found}"))
+        raise MethodError(_refusal(model, f"for {PROBE_TOKENS} tokens it gives {found}"))
 
 
 def _refusal(model: TaughtModel, reason: str) -> str:
