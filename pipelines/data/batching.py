@@ -25,6 +25,11 @@ class BatchRows(Protocol):
     def __len__(self) -> int: ...
 
     @property
+    def marked(self) -> bool:
+        """Whether tokens tell what is learned, as those of a language model do."""
+        ...
+
+    @property
     def texts(self) -> Sequence[str]:
         """The text of each row; on disk it is looked up, cheaply for recent batches."""
         ...
@@ -119,11 +124,12 @@ def ordered_batches(
     rank: int = 0,
     world_size: int = 1,
     device: torch.device | str = "cpu",
+    even: bool = False,
 ) -> Iterator[Batch]:
     """This worker's share of one pass over all rows, in a fixed order with little padding.
 
     Over all workers every row comes exactly once. No batch is empty, so workers may differ by one
-    batch.
+    batch, unless `even` asks for equally many.
 
     Args:
         rows: What to look at.
@@ -131,7 +137,9 @@ def ordered_batches(
         rank: This worker's number, from 0.
         world_size: Number of workers.
         device: Where the tensors are put.
+        even: Whether a worker that has fewer batches than another gets an empty one at the end.
     """
     own = rows.by_length()[rank::world_size]
-    for start in range(0, len(own), batch_size):
+    longest = -(-len(rows) // world_size) if even else len(own)
+    for start in range(0, longest, batch_size):
         yield rows.batch(own[start : start + batch_size], device)

@@ -96,6 +96,8 @@ def _files_in_folder(uri: str, filesystem: AbstractFileSystem, path: str) -> Loc
     ):
         return Location(uri, filesystem, (folder,), is_saved_dataset=True)
     found = [name for name in filesystem.find(folder) if _is_data(str(name).removeprefix(folder))]
+    # Beside data of another format, a text file is a note on it.
+    found = [name for name in found if format_suffix(str(name)) != ".txt"] or found
     return _of_one_format(uri, filesystem, sorted(map(str, found)))
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +26,9 @@ from pipelines.data.streamed import StreamedRows, column_path, fingerprint_of, w
 from pipelines.data.tokens import encode, tokenize
 from pipelines.errors import DataError, Problem
 
+Encoder = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+"""Texts -> their tokens, flat, and how many each has."""
+
 _STRING_BYTES = 60
 """What a Python string and its place in a list take beyond its characters."""
 
@@ -39,6 +42,7 @@ def prepare_rows(
     *,
     memory_budget_mb: float,
     folder: Path,
+    marked: bool = False,
 ) -> BatchRows:
     """Tokenize the rows of one split, once, before training; called by the driver.
 
@@ -54,15 +58,23 @@ def prepare_rows(
         memory_budget_mb: Megabytes that the texts and tokens may take.
         folder: Where rows over the budget go; every node must see it. What lies there already is
             used again if it was made of the same input, and removed if not.
+        marked: Whether the rows are a language model's; see `encode_segments`.
     """
     budget = memory_budget_mb * 1e6
     size = estimated_bytes(texts)
     if size <= budget:
         kept = texts if isinstance(texts, list) else list(texts)
-        return tokenize(kept, targets, task_ids, tokenizer, max_length)
+        return tokenize(kept, targets, task_ids, tokenizer, max_length, marked)
     layout = fitting_layout(size / len(texts), budget)
     return stream_rows(
-        texts, targets, task_ids, tokenizer, max_length, layout=layout, folder=folder
+        texts,
+        targets,
+        task_ids,
+        tokenizer,
+        max_length,
+        layout=layout,
+        folder=folder,
+        marked=marked,
     )
 
 
@@ -75,21 +87,23 @@ def stream_rows(
     *,
     layout: Layout,
     folder: Path,
+    marked: bool = False,
 ) -> StreamedRows:
     """Tokenize rows to Parquet with Ray Data, whatever their size; see `prepare_rows`."""
     columns = {
         "targets": np.asarray(targets, dtype=np.int64),
         "task_ids": np.asarray(task_ids, dtype=np.int64),
     }
-    fingerprint = _fingerprint(texts, columns, tokenizer, max_length, layout)
+    fingerprint = _fingerprint(texts, columns, tokenizer, (max_length, layout, marked))
     if fingerprint_of(folder) != fingerprint:
         shutil.rmtree(folder, ignore_errors=True)
         written = write_texts(texts, folder / "texts", layout)
-        _tokenize_on_disk(folder, len(texts), layout, tokenizer, max_length)
+        encoder = partial(encode, tokenizer=tokenizer, max_length=max_length, marked=marked)
+        _tokenize_on_disk(folder, len(texts), layout, encoder)
         columns["lengths"] = _lengths(folder, len(texts), layout)
         for name, column in columns.items():
             np.save(column_path(folder, name), column)
-        write_manifest(folder, len(texts), written.num_bytes, layout, fingerprint)
+        write_manifest(folder, len(texts), written.num_bytes, layout, fingerprint, marked)
     return StreamedRows(folder)
 
 
@@ -118,11 +132,9 @@ def _fingerprint(
     texts: Sequence[str],
     columns: dict[str, NDArray[np.int64]],
     tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    layout: Layout,
+    settings: tuple[int, Layout, bool],
 ) -> str:
-    settings = repr((len(texts), max_length, layout))
-    digest = hashlib.blake2b(settings.encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((len(texts), *settings)).encode(), digest_size=16)
     digest.update(_tokenizer_settings(tokenizer).encode())
     for column in columns.values():
         digest.update(column.tobytes())
@@ -138,13 +150,7 @@ def _tokenizer_settings(tokenizer: PreTrainedTokenizerBase) -> str:
     return json.dumps({**settings, "truncation": None, "padding": None})
 
 
-def _tokenize_on_disk(
-    folder: Path,
-    num_rows: int,
-    layout: Layout,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-) -> None:
+def _tokenize_on_disk(folder: Path, num_rows: int, layout: Layout, encoder: Encoder) -> None:
     """Tokenize every file of texts, as many at a time as the cluster has processors.
 
     Ray Data hands out the numbers of files and not their rows: each file of texts becomes the file
@@ -162,13 +168,7 @@ def _tokenize_on_disk(
         num_files = layout.num_files(num_rows)
         files = ray.data.range(num_files, override_num_blocks=num_files)
         files.context.enable_progress_bars = False
-        work = partial(
-            _tokenize_files,
-            folder=folder,
-            layout=layout,
-            tokenizer=tokenizer,
-            max_length=max_length,
-        )
+        work = partial(_tokenize_files, folder=folder, layout=layout, encoder=encoder)
         # Each task has one processor, so the tokenizer must not take them all.
         environment = {"env_vars": {"TOKENIZERS_PARALLELISM": "false"}}
         files.map_batches(
@@ -183,8 +183,7 @@ def _tokenize_files(
     batch: dict[str, NDArray[np.int64]],
     folder: Path,
     layout: Layout,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
+    encoder: Encoder,
 ) -> dict[str, NDArray[np.int64]]:
     for number in batch["id"].tolist():
         path = file_path(folder / "texts", number)
@@ -199,7 +198,7 @@ def _tokenize_files(
                 ]
             )
         texts: list[str] = pq.read_table(path).column("text").to_pylist()
-        tokens, lengths = encode(texts, tokenizer, max_length)
+        tokens, lengths = encoder(texts)
         offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
         columns: dict[str, Any] = {
             "tokens": pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens)),

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from pipelines.data.batching import BatchRows
@@ -56,6 +57,7 @@ def save_rows(rows: TokenizedRows, path: Path) -> None:
         "offsets": rows.offsets.contiguous(),
         "targets": rows.targets.contiguous(),
         "task_ids": rows.task_ids.contiguous(),
+        "marked": torch.tensor(rows.marked),
     }
     save_file(tensors, path.with_suffix(".safetensors"))
     path.with_suffix(".json").write_text(json.dumps(list(rows.texts)), encoding="utf-8")
@@ -65,7 +67,8 @@ def load_rows(path: Path) -> TokenizedRows:
     """The rows that `save_rows` wrote."""
     tensors = load_file(path.with_suffix(".safetensors"))
     texts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return TokenizedRows(**tensors, texts=texts)
+    marked = bool(tensors.pop("marked"))
+    return TokenizedRows(**tensors, texts=texts, marked=marked)
 
 
 def open_rows(path: Path) -> BatchRows:

@@ -12,6 +12,11 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+TEXT_COLUMN = "text"
+"""What the one column of a text file is called, whatever `columns` says."""
+TEXT_PIECE = 256 * 1024
+"""Characters of a text file that are cut into blocks at a time."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -139,6 +144,31 @@ def read_parquet(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:
         yield line + 1, Broken("a text in this row or the 16384 after it is not UTF-8")
 
 
+def read_text(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:
+    """Raw text, in pieces of whole lines: a long file is never in memory as a whole."""
+    if tuple(columns) != (TEXT_COLUMN,):
+        yield 1, missing_columns([TEXT_COLUMN], columns)
+        return
+    piece: list[str] = []
+    first, size = 1, 0
+    for line, text in _decoded_lines(file):
+        if isinstance(text, Broken):
+            yield line, text
+            continue
+        if size + len(text) > TEXT_PIECE and piece:
+            yield from _piece(first, piece)
+            piece, first, size = [], line, 0
+        piece.append(text)
+        size += len(text)
+    yield from _piece(first, piece)
+
+
+def _piece(first: int, lines: list[str]) -> Iterator[Record]:
+    text = "".join(lines)
+    if text.strip():
+        yield first, [text]
+
+
 def _decoded_lines(file: BinaryIO) -> Iterator[tuple[int, str | Broken]]:
     for line, raw in enumerate(file, start=1):
         content = raw.removeprefix(_BYTE_ORDER_MARK) if line == 1 else raw
@@ -167,10 +197,11 @@ READERS: dict[str, Reader] = {
     ".json": read_jsonl,
     ".csv": read_csv,
     ".tsv": read_tsv,
+    ".txt": read_text,
     ".parquet": read_parquet,
     ".pq": read_parquet,
 }
-PLAIN_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+PLAIN_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 """Of files that take about as many bytes in memory as on disk."""
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 

@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.config import ColumnsSpec
 from pipelines.data.locations import Location, locate
 from pipelines.data.readers import READERS, Broken, Record, format_suffix
+from pipelines.data.recipes import Instructions, LabelledText, LanguageData, Recipe, as_name
 from pipelines.data.rows import Origins, Rows
 from pipelines.data.saved_dataset import read_saved_dataset
 from pipelines.errors import Problem
@@ -21,12 +22,18 @@ __all__ = ["Rows", "read_rows", "read_rows_into"]
 MAX_PROBLEMS_PER_FILE = 10
 """Broken rows that are reported one by one; of the others only the number is."""
 
+NO_COLUMN = "\x1e"
+"""Asked for where only the names of the columns are wanted: no file has such a one."""
+
 Value = tuple[str, int, str, str, str | None]
 """File, line, text, label, group."""
 
 
 def read_rows(
-    uri: str, columns: ColumnsSpec, group_column: str | None = None
+    uri: str,
+    columns: ColumnsSpec,
+    group_column: str | None = None,
+    language: LanguageData | None = None,
 ) -> tuple[Rows, list[Problem]]:
     """Every sound row of the files that `uri` stands for, and a problem for each that is not.
 
@@ -34,8 +41,9 @@ def read_rows(
         uri: A file, a folder or a glob; a local path, or a URI with an allowed scheme.
         columns: Names of the columns that hold text and label.
         group_column: The column that cuts a stream into tasks, if any.
+        language: Given where the rows are for a language model.
     """
-    return read_rows_into(list, uri, columns, group_column)
+    return read_rows_into(list, uri, columns, group_column, language)
 
 
 def read_rows_into(
@@ -43,45 +51,71 @@ def read_rows_into(
     uri: str,
     columns: ColumnsSpec,
     group_column: str | None = None,
+    language: LanguageData | None = None,
 ) -> tuple[Rows, list[Problem]]:
     """As `read_rows`, with the texts where `keep_texts` puts them while they are read."""
     location = locate(uri)
     problems = [location] if isinstance(location, Problem) else []
     read = _Columns(group_column is not None)
-    texts = keep_texts(
-        iter(())
-        if isinstance(location, Problem)
-        else map(read.add, read_location(location, columns, group_column, problems))
-    )
+    values: Iterator[Value] = iter(())
+    if isinstance(location, Location):
+        recipe = _recipe(location, columns, language)
+        if isinstance(recipe, Broken):
+            problems.append(_problem(uri, recipe))
+        else:
+            values = read_location(location, recipe, group_column, problems)
+    texts = keep_texts(map(read.add, values))
     return read.rows(texts), problems
 
 
+def _recipe(
+    location: Location, columns: ColumnsSpec, language: LanguageData | None
+) -> Recipe | Broken:
+    """How the records of a location become rows; a language model's by the columns there are."""
+    if language is None:
+        return LabelledText(columns)
+    for path in location.files:
+        for _, record in _records(location, path, [NO_COLUMN]):
+            if isinstance(record, Broken) and record.present:
+                return language.recipe(columns, record.present)
+    return Instructions(columns)  # nothing can be read: reading says what is wrong, line by line
+
+
 def read_location(
-    location: Location, columns: ColumnsSpec, group_column: str | None, problems: list[Problem]
+    location: Location, recipe: Recipe, group_column: str | None, problems: list[Problem]
 ) -> Iterator[Value]:
     """The sound rows of a location, one after the other; what is wrong is added to `problems`."""
-    wanted = [columns.text, columns.label, *([] if group_column is None else [group_column])]
+    wanted = [*recipe.columns, *([] if group_column is None else [group_column])]
     kept: dict[str, str] = {}
     for path in location.files:
         file, num_broken = location.shown(path), 0
         for line, record in _records(location, path, wanted):
-            row = record if isinstance(record, Broken) else _sound(record, wanted)
-            if not isinstance(row, Broken):
-                text, label, group = row
-                yield (
-                    file,
-                    line,
-                    text,
-                    kept.setdefault(label, label),
-                    group and kept.setdefault(group, group),
-                )
+            rows = record if isinstance(record, Broken) else _made(record, recipe, group_column)
+            if not isinstance(rows, Broken):
+                for offset, text, label, group in rows:
+                    name = kept.setdefault(label, label)
+                    yield file, line + offset, text, name, group and kept.setdefault(group, group)
                 continue
             num_broken += 1
             if num_broken <= MAX_PROBLEMS_PER_FILE:
-                problems.append(_problem(f"{file}:{line}", row))
+                problems.append(_problem(f"{file}:{line}", rows))
         if num_broken > MAX_PROBLEMS_PER_FILE:
             unnamed = num_broken - MAX_PROBLEMS_PER_FILE
             problems.append(Problem(file, f"{unnamed} more rows of this file are broken"))
+
+
+def _made(
+    record: Sequence[Any], recipe: Recipe, group_column: str | None
+) -> list[tuple[int, str, str, str | None]] | Broken:
+    """The rows of a record with their group, or what is wrong with it."""
+    values, group = record, None
+    if group_column is not None:
+        *values, name = record
+        group = as_name(name, group_column)
+    rows = recipe.rows(values)
+    if isinstance(rows, Broken) or isinstance(group, Broken):
+        return rows if isinstance(rows, Broken) else cast("Broken", group)
+    return [(offset, text, label, group) for offset, text, label in rows]
 
 
 def _records(location: Location, path: str, wanted: list[str]) -> Iterator[Record]:
@@ -96,35 +130,6 @@ def _records(location: Location, path: str, wanted: list[str]) -> Iterator[Recor
                 yield line, record
     except (OSError, EOFError) as error:
         yield line + 1, Broken(f"the file cannot be read on from here: {error}")
-
-
-def _sound(record: Any, wanted: list[str]) -> tuple[str, str, str | None] | Broken:
-    """Text, label and group as strings, or what is wrong with them."""
-    text, *names = record
-    if not isinstance(text, str):
-        return Broken(f"the text (column {wanted[0]!r}) must be a string", _shown(text))
-    if not text.strip():
-        return Broken(f"empty text (column {wanted[0]!r})", hint="Remove the row")
-    for position, name in enumerate(names):
-        if isinstance(name, bool) or not isinstance(name, str | int):
-            return Broken(
-                f"column {wanted[position + 1]!r} must be a string or an integer", _shown(name)
-            )
-        names[position] = str(name)
-        if not names[position].strip():
-            return Broken(f"empty label or task (column {wanted[position + 1]!r})")
-    if any(_is_broken_unicode(string) for string in (text, *names)):
-        return Broken("half a character (an unpaired surrogate)", hint="Save the row as UTF-8")
-    return text, names[0], names[1] if len(names) > 1 else None
-
-
-def _is_broken_unicode(text: str) -> bool:
-    """Whether a text is none: the escapes of JSON can spell half of a surrogate pair."""
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _shown(value: Any) -> Any:
-    return "null" if value is None else value
 
 
 def _problem(where: str, broken: Broken) -> Problem:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipelines.config import UpdateSpec
 from pipelines.data.blocks import BlockTexts, Layout, write_texts
 from pipelines.data.locations import locate
+from pipelines.data.recipes import LanguageData
 from pipelines.data.rows import Rows
 from pipelines.data.sources import read_rows, read_rows_into
 from pipelines.errors import Problem
@@ -28,9 +29,16 @@ class Reader:
     Args:
         spec: Says where the data lie and how much of them may be in memory.
         folder: Where texts over the budget go, or None for a temporary folder.
+        language: Given where the rows are for a language model.
     """
 
-    def __init__(self, spec: UpdateSpec, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        spec: UpdateSpec,
+        folder: Path | None = None,
+        language: LanguageData | None = None,
+    ) -> None:
+        self.language = language
         self.columns = spec.columns
         self.folder = folder
         self.num_read = 0
@@ -40,8 +48,8 @@ class Reader:
         """The rows of one split; see `read_rows`."""
         self.num_read += 1
         if not self.spills:
-            return read_rows(uri, self.columns, group_column)
-        return read_rows_into(self._spilled, uri, self.columns, group_column)
+            return read_rows(uri, self.columns, group_column, self.language)
+        return read_rows_into(self._spilled, uri, self.columns, group_column, self.language)
 
     def _spilled(self, texts: Iterator[str]) -> BlockTexts:
         if self.folder is not None:

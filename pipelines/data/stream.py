@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from pipelines.config import StreamSpec, TaskSpec, UpdateSpec
+from pipelines.data.answers import answers_of, name_answers
 from pipelines.data.checks import check_tasks
 from pipelines.data.cutting import Draft, cut_stream, cut_validation
 from pipelines.data.findings import Findings
+from pipelines.data.recipes import LanguageData
 from pipelines.data.rows import Rows, TaskRows
 from pipelines.data.spill import Reader
 
@@ -33,6 +37,7 @@ def load_stream(
     spec: UpdateSpec,
     taught_labels: Mapping[str, Sequence[str]] | None = None,
     spill_folder: Path | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Stream:
     """Read, cut and check the data of an update.
 
@@ -44,24 +49,42 @@ def load_stream(
         taught_labels: The labels of each task that the lineage has learned already, by name.
         spill_folder: Where texts go when all of them exceed `data.memory_budget_mb`; by default a
             temporary folder that goes when the texts are no longer used.
+        tokenizer: A language model's, which writes out chats and cuts raw text into blocks.
 
     Raises:
         DataError: With every problem found, each with file and line.
     """
     taught = dict(taught_labels or {})
     findings = Findings(strict=spec.data.strict)
-    reader = Reader(spec, spill_folder)
+    language = _language(spec, tokenizer)
+    reader = Reader(spec, spill_folder, language)
     drafts = _drafts(spec, reader, taught, findings)
+    if language is not None:
+        drafts = [name_answers(draft, answers_of(spec, draft.name)) for draft in drafts]
     cut = [draft for draft in drafts if draft.validation is None]
     seed, fraction = spec.training.seed, spec.data.validation_fraction
     tasks = tuple(cut_validation(draft, fraction, seed) for draft in drafts)
     cut_by_classes = spec.stream is not None and spec.stream.classes_per_task is not None
-    check_tasks(tasks, spec.scenario, taught, findings, cut_by_classes=cut_by_classes)
+    check_tasks(
+        tasks,
+        spec.scenario,
+        taught,
+        findings,
+        cut_by_classes=cut_by_classes,
+        labels_answer=language is None,
+    )
     findings.raise_errors()
     warnings = [str(problem) for problem in findings.warnings]
     if cut:
         warnings.append(_cut_notice([draft.name for draft in cut], fraction, seed))
     return Stream(tasks, tuple(warnings))
+
+
+def _language(spec: UpdateSpec, tokenizer: PreTrainedTokenizerBase | None) -> LanguageData | None:
+    if spec.model.kind != "causal_lm":
+        return None
+    assert tokenizer is not None, "the data of a language model needs its tokenizer"
+    return LanguageData(tokenizer, spec.training.max_length, spec.data.format)
 
 
 def _cut_notice(names: Sequence[str], fraction: float, seed: int) -> str:

@@ -34,6 +34,7 @@ class StreamedRows:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         self.layout = Layout(**manifest["layout"])
         self.num_rows: int = manifest["num_rows"]
+        self.marked: bool = manifest["marked"]
         self.texts = BlockTexts(
             folder / "texts", self.num_rows, manifest["num_text_bytes"], self.layout
         )
@@ -86,6 +87,7 @@ class StreamedRows:
             self.task_ids[index],
             index,
             device,
+            self.marked,
         )
 
     def shuffled(self, generator: np.random.Generator) -> Tensor:
@@ -128,7 +130,12 @@ def column_path(folder: Path, name: str) -> Path:
 
 
 def write_manifest(
-    folder: Path, num_rows: int, num_text_bytes: int, layout: Layout, fingerprint: str
+    folder: Path,
+    num_rows: int,
+    num_text_bytes: int,
+    layout: Layout,
+    fingerprint: str,
+    marked: bool = False,
 ) -> None:
     """Mark the folder as complete; written last."""
     manifest = {
@@ -136,6 +143,7 @@ def write_manifest(
         "num_text_bytes": num_text_bytes,
         "layout": asdict(layout),
         "fingerprint": fingerprint,
+        "marked": marked,
     }
     unfinished = folder / f"{MANIFEST}.unfinished"
     unfinished.write_text(json.dumps(manifest), encoding="utf-8")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from pipelines.data.segments import encode_segments
 from pipelines.types import Batch
 
 _TEXTS_PER_CALL = 4096
@@ -24,6 +25,7 @@ class TokenizedRows:
         targets: Class ids over the lineage's label list, [rows], int64.
         task_ids: The task of each row, [rows], int64.
         texts: The text of each row, for replay.
+        marked: Whether tokens tell what is learned; see `encode_segments`.
     """
 
     def __init__(
@@ -33,7 +35,9 @@ class TokenizedRows:
         targets: Tensor,
         task_ids: Tensor,
         texts: Sequence[str],
+        marked: bool = False,
     ) -> None:
+        self.marked = marked
         self.tokens = tokens
         self.offsets = offsets
         self.targets = targets
@@ -60,6 +64,7 @@ class TokenizedRows:
             self.task_ids[index],
             index,
             device,
+            self.marked,
         )
 
     def shuffled(self, generator: np.random.Generator) -> Tensor:
@@ -82,6 +87,7 @@ class TokenizedRows:
             targets=torch.cat([torch.zeros(0, dtype=torch.int64), *(p.targets for p in parts)]),
             task_ids=torch.cat([torch.zeros(0, dtype=torch.int64), *(p.task_ids for p in parts)]),
             texts=list(chain.from_iterable(part.texts for part in parts)),
+            marked=any(part.marked for part in parts),
         )
 
 
@@ -93,16 +99,28 @@ def collate(
     task_ids: Tensor,
     rows: Tensor,
     device: torch.device | str,
+    marked: bool = False,
 ) -> Batch:
-    """A padded batch of rows that lie in flat `tokens`, each from its start for its length."""
+    """A padded batch of rows that lie in flat `tokens`, each from its start for its length.
+
+    Of marked rows, the inputs say which tokens are learned: `completion_mask`, [rows, seq].
+    """
     num_rows = int(lengths.shape[0])
     width = int(lengths.max()) if num_rows else 1
     columns = torch.arange(max(width, 1))
     mask = (columns < lengths[:, None]).long()
     places = (starts[:, None] + columns).clamp_(max=max(len(tokens) - 1, 0))
     ids = tokens[places].long() * mask if num_rows else mask
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if marked:
+        learned = (ids >= 0).long() * mask
+        inputs = {
+            "input_ids": torch.where(ids < 0, -1 - ids, ids),
+            "attention_mask": mask,
+            "completion_mask": learned,
+        }
     return Batch(
-        inputs={"input_ids": ids.to(device), "attention_mask": mask.to(device)},
+        inputs={name: tensor.to(device) for name, tensor in inputs.items()},
         targets=targets.to(device),
         weights=torch.ones(num_rows, device=device),
         task_ids=task_ids.to(device),
@@ -112,19 +130,29 @@ def collate(
 
 
 def collate_rows(
-    tokens: Sequence[Tensor], targets: Tensor, task_ids: Tensor, device: torch.device | str
+    tokens: Sequence[Tensor],
+    targets: Tensor,
+    task_ids: Tensor,
+    device: torch.device | str,
+    marked: bool = False,
 ) -> Batch:
     """A padded batch of rows that are in no split, each given by its own tokens."""
     lengths = torch.tensor([len(row) for row in tokens], dtype=torch.int64)
     flat = torch.cat([torch.zeros(0, dtype=torch.int32), *tokens])
     rows = torch.full((len(tokens),), -1)
-    return collate(flat, lengths.cumsum(0) - lengths, lengths, targets, task_ids, rows, device)
+    starts = lengths.cumsum(0) - lengths
+    return collate(flat, starts, lengths, targets, task_ids, rows, device, marked)
 
 
 def encode(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    marked: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The tokens of all texts, flat, int32, and how many each has, int64."""
+    if marked:
+        return encode_segments(texts, tokenizer, max_length)
     flat: list[np.ndarray] = []
     lengths: list[int] = []
     for start in range(0, len(texts), _TEXTS_PER_CALL):
@@ -149,13 +177,14 @@ def tokenize(
     task_ids: Sequence[int] | Tensor,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
+    marked: bool = False,
 ) -> TokenizedRows:
     """Texts as tokens, truncated to `max_length`; done once, before training.
 
     Texts are handed to the tokenizer some thousands at a time: it splits each call over the
     processor's threads (one in a forked process), and the tokens of all texts never stand in lists.
     """
-    tokens, lengths = encode(texts, tokenizer, max_length)
+    tokens, lengths = encode(texts, tokenizer, max_length, marked)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     return TokenizedRows(
         tokens=torch.from_numpy(tokens),
@@ -163,12 +192,16 @@ def tokenize(
         targets=torch.as_tensor(targets, dtype=torch.int64),
         task_ids=torch.as_tensor(task_ids, dtype=torch.int64),
         texts=texts,
+        marked=marked,
     )
 
 
 def tokens_of(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    marked: bool = False,
 ) -> list[Tensor]:
     """The tokens of each text, [tokens] int32."""
-    tokens, lengths = encode(texts, tokenizer, max_length)
+    tokens, lengths = encode(texts, tokenizer, max_length, marked)
     return list(torch.from_numpy(tokens).split(lengths.tolist()))
