@@ -1,0 +1,101 @@
+"""What is compared: a preset, a method with its defaults, or a stack from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import Problem, SpecError
+from pipelines.method_config import METHOD_CONFIGS
+from pipelines.presets import preset_names, read_preset
+from pipelines.spec_problems import unknown
+from pipelines.yaml_file import read_yaml
+
+BASELINES = ("finetune", "joint")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One stack of methods in a comparison.
+
+    Attributes:
+        name: What its rows are called.
+        methods: The stack, as a spec writes it.
+        joint: Whether all tasks are learned at once.
+        training: Training settings that come with it.
+    """
+
+    name: str
+    methods: Sequence[Mapping[str, Any]]
+    joint: bool
+    training: Mapping[str, Any]
+
+    @property
+    def family(self) -> str:
+        """The families of its methods, `baseline` for none; unknown types are left to the spec."""
+        if self.joint or not self.methods:
+            return "baseline"
+        types = [str(method.get("type")) for method in self.methods]
+        families = dict.fromkeys(METHOD_CONFIGS[t].family for t in types if t in METHOD_CONFIGS)
+        return " + ".join(families)
+
+    def with_seed(self, seed: int) -> list[dict[str, Any]]:
+        """The stack with every method's own random choice drawn from another seed."""
+        return [_seeded(method, seed) for method in self.methods]
+
+
+def contenders(names: Sequence[str]) -> list[Contender]:
+    """The contenders of these names, in order, each once.
+
+    A name is a preset, else a method with its defaults; a name that ends in `.yaml` is a file in
+    the form of a preset and is called by its stem.
+
+    Raises:
+        SpecError: With every name that is unknown or stands for two things.
+    """
+    found: dict[str, Contender] = {}
+    problems = []
+    for name in dict.fromkeys(names):
+        if name.endswith((".yaml", ".yml")):
+            own = _from_fields(Path(name).stem, read_yaml(Path(name)))
+        elif name in preset_names():
+            own = _from_fields(name, read_preset(name))
+        elif name in METHOD_CONFIGS:
+            own = Contender(name, ({"type": name},), False, {})
+        else:
+            known = sorted({*preset_names(), *METHOD_CONFIGS})
+            problems.append(unknown("--methods", name, known, "method or preset"))
+            continue
+        if own.name in found:
+            problems.append(Problem("--methods", f"two contenders are called {own.name!r}", name))
+        found[own.name] = own
+    if not found and not problems:
+        problems.append(Problem("--methods", "name at least one method or preset"))
+    if problems:
+        raise SpecError(problems)
+    return list(found.values())
+
+
+def _from_fields(name: str, fields: Any) -> Contender:
+    if not isinstance(fields, Mapping):
+        raise SpecError([Problem(name, "a stack's file is a mapping with `methods`", fields)])
+    odd = sorted(fields.keys() - {"methods", "joint", "training", "gate"})
+    if odd:
+        hint = "It may set methods, joint and training"
+        raise SpecError(
+            [Problem(f"{name}.{odd[0]}", "a stack's file does not set this", hint=hint)]
+        )
+    return Contender(
+        name,
+        tuple(fields.get("methods") or ()),
+        bool(fields.get("joint", False)),
+        fields.get("training") or {},
+    )
+
+
+def _seeded(method: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    own = METHOD_CONFIGS.get(str(method.get("type")))
+    fields = {} if own is None else own.model_fields
+    return {**method, **{name: seed for name in fields if name.endswith("seed")}}

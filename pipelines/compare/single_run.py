@@ -1,0 +1,73 @@
+"""One run of a comparison, a process of its own: `python -m pipelines.compare.single_run FOLDER`.
+
+The folder holds `spec.json`; `result.json` is written at the end. Events of the stages go to
+stdout, a JSON line each. The process ends when its standard input does, so that none is left over
+when the comparison's own process is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.atomic_file import write_atomically
+from pipelines.config import UpdateSpec
+from pipelines.errors import RatchetError
+
+SPEC_FILE = "spec.json"
+RESULT_FILE = "result.json"
+HOME_FOLDER = "home"
+SHOWN = ("stage_done", "resumed")
+ORPHANED = 75
+
+
+def main(folder: Path, keep_version: bool) -> None:
+    """Run the update of a folder and write its result, or its error.
+
+    Args:
+        folder: Where `spec.json` lies.
+        keep_version: Whether the version's files stay; otherwise only its report does.
+    """
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    from pipelines.quiet import quiet_libraries
+    from pipelines.run import Home, run_update
+
+    quiet_libraries()
+    spec = UpdateSpec.model_validate_json((folder / SPEC_FILE).read_text(encoding="utf-8"))
+    home = folder / HOME_FOLDER
+    try:
+        result = run_update(spec, Home(home.resolve(), None), _show)
+    except RatchetError as error:
+        failure = {"type": type(error).__name__, "message": str(error)}
+        _write(folder, {"status": "failed", "error": failure})
+        return
+    report = folder / "report.html"
+    shutil.copyfile(result["report"], report)
+    _write(folder, {"status": "done", "result": {**result, "report": report.name}})
+    if not keep_version:
+        shutil.rmtree(home)
+
+
+def _write(folder: Path, outcome: Mapping[str, Any]) -> None:
+    write_atomically(folder / RESULT_FILE, json.dumps(outcome))
+
+
+def _show(event: Mapping[str, Any]) -> None:
+    if event["kind"] in SHOWN:
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+
+
+def _end_with_the_parent() -> None:
+    os.read(sys.stdin.fileno(), 1)  # unbuffered: the interpreter can still end while it waits
+    os._exit(ORPHANED)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), keep_version="--keep-version" in sys.argv[2:])

@@ -1,0 +1,140 @@
+"""Runs that differ in their seed alone, as one row: mean and interval of each measurement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.compare.record import Record
+
+INTERVAL_WORDS = "95 % interval of the mean over seeds (Student's t)"
+# The 97.5 % point of Student's t, by degrees of freedom from 1.
+T_POINTS = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+T_LIMIT = 1.96
+
+METRICS = (
+    "average_accuracy",
+    "forgetting",
+    "learning_accuracy",
+    "intransigence",
+    "probe_accuracy",
+    "backward_transfer",
+    "forward_transfer",
+    "negative_flip_rate",
+    "retention",
+)
+COSTS = ("seconds", "peak_memory_bytes", "parameters_added", "bytes_added")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        mean: The mean.
+        half_width: Half the width of its 95 % interval (Student's t); None with one seed.
+        values: The single values, by seed.
+    """
+
+    mean: float
+    half_width: float | None
+    values: tuple[float, ...]
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Estimate | None:
+        """The estimate from the values of some seeds, or None where there are none."""
+        if not values:
+            return None
+        number = len(values)
+        mean = math.fsum(values) / number
+        if number == 1:
+            return Estimate(mean, None, tuple(values))
+        variance = math.fsum((value - mean) ** 2 for value in values) / (number - 1)
+        return Estimate(mean, t_point(number - 1) * math.sqrt(variance / number), tuple(values))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"mean": self.mean, "half_width": self.half_width, "values": list(self.values)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method with one order and one model, over all seeds.
+
+    Attributes:
+        method: Its name.
+        family: Family of its methods.
+        order: The order of the tasks.
+        model: The base model.
+        num_done: Seeds that are done.
+        num_runs: Seeds in all.
+        errors: What the failed runs said, each once.
+        metrics: By name, without the task id where the scenario has none.
+        with_task_id: The same with the task id; empty where the first already is.
+        costs: By name; `seconds` is of the whole update.
+    """
+
+    method: str
+    family: str
+    order: int
+    model: str
+    num_done: int
+    num_runs: int
+    errors: tuple[str, ...]
+    metrics: Mapping[str, Estimate | None]
+    with_task_id: Mapping[str, Estimate | None]
+    costs: Mapping[str, Estimate | None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        groups = ("metrics", "with_task_id", "costs")
+        plain = {k: v for k, v in vars(self).items() if k not in groups}
+        estimates = {group: _plain(getattr(self, group)) for group in groups}
+        return plain | {"errors": list(self.errors)} | estimates
+
+
+def rows_of(records: Sequence[Record]) -> list[Row]:
+    """One row for each method, order and model, in the order of the records."""
+    groups: dict[tuple[str, int, str], list[Record]] = {}
+    for record in records:
+        key = (record["method"], record["order"], record["model"])
+        groups.setdefault(key, []).append(record)
+    return [_row(group) for group in groups.values()]
+
+
+def t_point(freedom: int) -> float:
+    """The 97.5 % point of Student's t with some degrees of freedom, from 1."""
+    return T_POINTS[freedom - 1] if freedom <= len(T_POINTS) else T_LIMIT
+
+
+def _row(records: Sequence[Record]) -> Row:
+    first = records[0]
+    done = [record for record in records if record["status"] == "done"]
+    named = [record["with_task_id"] for record in done if record["with_task_id"]]
+    errors = [record["error"] for record in records if record["error"]]
+    return Row(
+        method=first["method"],
+        family=first["family"],
+        order=first["order"],
+        model=first["model"],
+        num_done=len(done),
+        num_runs=len(records),
+        errors=tuple(dict.fromkeys(f"{e['type']}: {e['message']}" for e in errors)),
+        metrics={name: _estimate([r["metrics"] for r in done], name) for name in METRICS},
+        with_task_id={name: _estimate([r["metrics"] for r in named], name) for name in METRICS},
+        costs={name: _estimate([r["totals"] for r in done], name) for name in COSTS},
+    )
+
+
+def _estimate(sources: Sequence[Mapping[str, Any]], name: str) -> Estimate | None:
+    values = [source.get(name) for source in sources]
+    return Estimate.of([float(value) for value in values if value is not None])
+
+
+def _plain(estimates: Mapping[str, Estimate | None]) -> dict[str, Any]:
+    return {name: own and own.as_dict() for name, own in estimates.items()}
