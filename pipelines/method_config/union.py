@@ -7,6 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipelines.method_config.adapters import (
+    AdapterConfig,
+    OLoraConfig,
+)
 from pipelines.method_config.base import MethodConfig, Scenario
 from pipelines.method_config.growth import ColumnsConfig
 from pipelines.method_config.isolation import (
@@ -26,6 +30,8 @@ AnyMethodConfig = Annotated[
     HeadsConfig
     | FreezeConfig
     | LoraConfig
+    | AdapterConfig
+    | OLoraConfig
     | AnalyticConfig
     | ColumnsConfig
     | EwcConfig
@@ -41,6 +47,8 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
         HeadsConfig,
         FreezeConfig,
         LoraConfig,
+        AdapterConfig,
+        OLoraConfig,
         AnalyticConfig,
         ColumnsConfig,
         EwcConfig,

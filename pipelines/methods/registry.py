@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pipelines.method_config import HeadsConfig, MethodConfig, Scenario, head_layout
+from pipelines.methods.adapter import Adapter
 from pipelines.methods.analytic import Analytic
 from pipelines.methods.base import Method, MethodStack
 from pipelines.methods.columns import Columns
@@ -15,11 +16,13 @@ from pipelines.methods.freeze import Freeze
 from pipelines.methods.heads import HeadsMethod
 from pipelines.methods.lora import Lora
 from pipelines.methods.lwf import Lwf
+from pipelines.methods.o_lora import OLora
 from pipelines.methods.replay import Replay
 from pipelines.methods.si import Si
 
 METHODS: Mapping[str, Callable[[Any], Method]] = MappingProxyType(
     {
+        "adapter": Adapter,
         "analytic": Analytic,
         "columns": Columns,
         "ewc": Ewc,
@@ -27,6 +30,7 @@ METHODS: Mapping[str, Callable[[Any], Method]] = MappingProxyType(
         "heads": HeadsMethod,
         "lora": Lora,
         "lwf": Lwf,
+        "o_lora": OLora,
         "replay": Replay,
         "si": Si,
     }

@@ -3,10 +3,14 @@
 import pytest
 import torch
 
-from tests.conformance.streams import plan_of, teacher_of
+from tests.conformance.streams import name_of, plan_of, teacher_of
 from tests.tiny import TASKS
 
-LORA = {"type": "lora", "rank": 2, "per_task": True}
+ISOLATING = [
+    {"type": "lora", "rank": 2, "per_task": True},
+    {"type": "adapter", "bottleneck": 4, "variant": "houlsby", "per_task": True},
+    {"type": "adapter", "bottleneck": 4, "variant": "parallel", "per_task": True},
+]
 
 
 def after_each_stage(plan, look):
@@ -39,11 +43,12 @@ def outputs_of_first(teacher, seen):
 @pytest.mark.parametrize(
     "scenario", ["class_incremental", "task_incremental", "domain_incremental"]
 )
-def test_an_adapter_a_task_never_changes_again(tiny_model, tmp_path, scenario):
+@pytest.mark.parametrize("method", ISOLATING, ids=lambda method: name_of([method]))
+def test_what_is_one_task_s_own_never_changes_again(tiny_model, tmp_path, method, scenario):
     tasks = TASKS
     if scenario == "domain_incremental":
         tasks = {name: ["positive", "negative"] for name in TASKS}
-    plan = plan_of(tiny_model, tmp_path, [LORA], tasks, scenario=scenario)
+    plan = plan_of(tiny_model, tmp_path, [method], tasks, scenario=scenario)
     (features, logits), *later = after_each_stage(plan, outputs_of_first)
     assert len(later) == 2
     for other_features, other_logits in later:
