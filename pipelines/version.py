@@ -24,9 +24,9 @@ from pipelines.manifest import Manifest, read_manifest, verify_files
 from pipelines.method_config import AnyMethodConfig, MethodConfig
 from pipelines.methods.base import MemoryRow, MethodStack, MethodState
 from pipelines.methods.registry import build_stack
-from pipelines.models.classifier import Classifier, load_classifier
+from pipelines.models.load import load_model, model_spec_of
 from pipelines.models.router_statistics import RouterStatistics
-from pipelines.models.taught_model import base_hash
+from pipelines.models.taught_model import TaughtModel, base_hash
 from pipelines.types import Task
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -53,7 +53,7 @@ class LoadedVersion:
     """A version in memory, ready to answer or to be taught on."""
 
     manifest: Manifest
-    model: Classifier
+    model: TaughtModel
     stack: MethodStack
     router: RouterStatistics
 
@@ -71,9 +71,18 @@ def tasks_of(manifest: Manifest) -> tuple[Task, ...]:
     )
 
 
-def write_weights(folder: Path, model: Classifier) -> None:
-    """Write what differs from the base model: adapters in PEFT's format, the rest as one file."""
-    state = {name: t for name, t in model.learned_state().items() if ".lora_" not in name}
+def write_weights(
+    folder: Path, model: TaughtModel, learned: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write what differs from the base model: adapters in PEFT's format, the rest as one file.
+
+    Args:
+        folder: The version's folder.
+        model: The model.
+        learned: Its learned state, whole, where the model holds only a part of it.
+    """
+    learned = model.learned_state() if learned is None else learned
+    state = {name: tensor for name, tensor in learned.items() if ".lora_" not in name}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_plain(state), folder / WEIGHTS_FILE)
     if not isinstance(model.backbone, PeftModel):
@@ -91,7 +100,7 @@ def write_weights(folder: Path, model: Classifier) -> None:
         (own / "adapter_config.json").write_text(text, encoding="utf-8")
 
 
-def read_weights(folder: Path, model: Classifier) -> None:
+def read_weights(folder: Path, model: TaughtModel) -> None:
     """Put the weights of a version into a model with its structure.
 
     Raises:
@@ -196,7 +205,7 @@ def load_version(folder: Path, verify: bool = True) -> LoadedVersion:
     if verify:
         verify_files(folder, manifest)
     base = manifest.base_model
-    model = load_classifier(base["name"], pooling="cls" if base["pooling"] == "cls" else "mean")
+    model = load_model(model_spec_of(manifest))
     if base_hash(model) != base["sha256"]:
         raise VersionError(
             f"{folder} grew from other weights of {base['name']!r} than those found here; "
@@ -211,7 +220,8 @@ def load_version(folder: Path, verify: bool = True) -> LoadedVersion:
 
 def stack_of(manifest: Manifest) -> MethodStack:
     """The methods of a version, without their states."""
-    return build_stack(configs_of(manifest), manifest.scenario)  # type: ignore[arg-type]
+    scenario: Any = manifest.scenario
+    return build_stack(configs_of(manifest), scenario, model_spec_of(manifest).kind)
 
 
 def configs_of(manifest: Manifest) -> tuple[MethodConfig, ...]:
@@ -256,5 +266,10 @@ def held_out_of(
     texts: Sequence[str], labels: Sequence[str], limit: int
 ) -> tuple[list[str], list[str]]:
     """At most `limit` rows, evenly spread over the split."""
-    step = max(1, -(-len(texts) // limit))
+    step = held_out_step(len(texts), limit)
     return list(texts[::step]), list(labels[::step])
+
+
+def held_out_step(num_rows: int, limit: int) -> int:
+    """Every which row of a split is kept."""
+    return max(1, -(-num_rows // limit))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipelines.data.batching import ordered_batches
+from pipelines.data.batching import BatchRows, ordered_batches
 from pipelines.data.prepared import HeldOut
-from pipelines.data.tokens import TokenizedRows
 from pipelines.methods.base import Method
 from pipelines.models.feature_table import feature_table
 from pipelines.models.prototype_router import Router
@@ -33,6 +32,7 @@ class TaskScores:
         test_own: Over the task's own labels, on test data.
         test_all: Over all labels seen, on test data, or None.
         num_validation: Validation rows behind the figures.
+        more: Further measures by name, each `validation_...` or `test_...`.
     """
 
     validation_own: float
@@ -40,6 +40,12 @@ class TaskScores:
     test_own: float
     test_all: float | None
     num_validation: int
+    more: Mapping[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every measure by name, as plain JSON values."""
+        known = asdict(self)
+        return {**known.pop("more"), **known}
 
 
 class Evaluator:
@@ -73,6 +79,7 @@ class Evaluator:
         self.without_task_id = without_task_id
         self.held_out: dict[int, HeldOut] = {}
         self.num_forwards = 0
+        self.labels = tuple(labels)
         self._label_ids = torch.tensor([labels.index(label) for label in labels])
         self._features: dict[int, tuple[str, Tensor]] = {}
         self._base_features: dict[int, Tensor] = {}
@@ -110,6 +117,11 @@ class Evaluator:
             rows = self.held_out[task_id].rows
             self._base_features[task_id] = self._forward(rows, self.model.base_features)
         return self._base_features[task_id]
+
+    def features_of(self, task_id: int, rows: BatchRows) -> Tensor:
+        """Features of any rows with a task's own parameters active, [rows, width]."""
+        self.stack.activate(self.model, task_id)
+        return self._forward(rows, self.model.features)
 
     def _score(
         self, task: Task, seen: Sequence[Task], router: Router | None, fingerprint: str
@@ -172,7 +184,7 @@ class Evaluator:
         return bool(mine & set(self._label_ids[list(other.class_ids)].tolist()))
 
     def _forward(
-        self, rows: TokenizedRows, compute: Callable[[Mapping[str, Tensor]], Tensor]
+        self, rows: BatchRows, compute: Callable[[Mapping[str, Tensor]], Tensor]
     ) -> Tensor:
         """Features of all rows [rows, width], each rank computing its shard."""
         self.num_forwards += 1
@@ -182,6 +194,7 @@ class Evaluator:
             rank=self.workers.rank,
             world_size=self.workers.world_size,
             device=self.model.device,
+            even=self.model.is_sharded,
         )
         table = feature_table(self.model, compute, len(rows), shard, self.workers, self.autocast)
         return table.cpu()
@@ -191,9 +204,14 @@ class Evaluator:
         if self.model.reads_base_features:
             return {task.id: "base" for task in seen}
         if self.model.has_task_adapters:
-            return {task.id: self.model.fingerprint(task.id) for task in seen}
-        shared = self.model.fingerprint()
+            return {task.id: self._fingerprint(task.id) for task in seen}
+        shared = self._fingerprint(None)
         return {task.id: shared for task in seen}
+
+    def _fingerprint(self, task_id: int | None) -> str:
+        """The model's fingerprint, the same on every worker."""
+        own = self.model.fingerprint(task_id)
+        return "".join(self.workers.gather(own)) if self.model.is_sharded else own
 
     def _best(self, logits: Tensor, class_ids: Sequence[int]) -> Tensor:
         """The class with the largest logit among some, [rows]."""

@@ -102,6 +102,13 @@ class Method:
         """This worker's part of a merged state; by default all of it."""
         return state
 
+    def parameter_of(self, name: str) -> str | None:
+        """The parameter that a tensor of the state has one number for each number of, if any.
+
+        Where parameters are sharded, such tensors are sharded like them.
+        """
+        return None
+
 
 class MethodStack(Method):
     """Methods in order of execution, as one method."""

@@ -11,7 +11,7 @@ from pipelines.method_config import EwcConfig
 from pipelines.methods.base import Method, MethodState
 from pipelines.methods.importance import squared_gradients
 from pipelines.methods.importance.rows import Objective, rows_of
-from pipelines.methods.penalty import QuadraticPenalty
+from pipelines.methods.penalty import QuadraticPenalty, held_parameter
 from pipelines.types import Batch, Output, TaskContext
 
 
@@ -73,6 +73,10 @@ class Ewc(Method):
     def load_state_dict(self, state: MethodState) -> None:
         """Put them back."""
         self.penalty.load_state_dict(state.tensors)
+
+    def parameter_of(self, name: str) -> str | None:
+        """Importances and anchors lie as the parameter that they belong to."""
+        return held_parameter(name)
 
 
 def _limited(ctx: TaskContext, max_examples: int | None) -> Iterator[Batch]:

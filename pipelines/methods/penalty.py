@@ -298,3 +298,9 @@ def _add_together(triples: list[tuple[Tensor, Tensor, _Term]], strength: float) 
     if grads:
         apart = torch._foreach_sub(weights, centers)
         torch._foreach_addcmul_(grads, apart, importances, value=strength)
+
+
+def held_parameter(name: str) -> str | None:
+    """The parameter that a tensor of a penalty's state is laid out as, if any."""
+    kind, _, parameter = name.partition("/")
+    return parameter if kind in ("importance", "center") else None

@@ -41,9 +41,8 @@ def feature_table(
     try:
         parts = []
         for batch in shard:
-            if len(batch):
-                with autocast():
-                    parts.append((batch.rows, compute(batch.inputs).float()))
+            with autocast():
+                parts.append((batch.rows, compute(batch.inputs).float()))
     finally:
         model.train(was_training)
     width = max(workers.gather(parts[0][1].shape[1] if parts else 0))
@@ -66,10 +65,15 @@ class FeatureTable:
         self.table = table
         self._compute = compute
 
-    def features(self, batch: Batch) -> Tensor:
-        """Features of a batch: looked up, and computed only for rows that a method appended."""
+    def features(self, batch: Batch, together: bool = False) -> Tensor:
+        """Features of a batch: looked up, and computed only for rows that a method appended.
+
+        Args:
+            batch: The rows.
+            together: Whether all workers compute some now, so that one without must take part.
+        """
         known = batch.rows >= 0
-        if bool(known.all()):
+        if bool(known.all()) and not together:
             return self.table[batch.rows]
         features = self.table.new_empty(len(batch), self.table.shape[1])
         features[known] = self.table[batch.rows[known]]

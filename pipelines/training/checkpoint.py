@@ -1,7 +1,8 @@
 """Checkpoints of a run: everything needed to go on as if nothing had happened.
 
-Weights and optimizer are the same on every rank and are written once; random state and the methods'
-state (a shard of the replay memory) are each rank's own. Tensors go to safetensors, the rest to
+Weights and optimizer are the same on every rank and are written once, or where they are sharded
+each rank writes its part; random state and the methods' state (a shard of the replay memory) are
+each rank's own. Tensors go to safetensors, the rest to
 JSON.
 """
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines.methods.base import MemoryRow, MethodState
+from pipelines.training.sharded_state import write_shards
 
 SHARED_FILE = "shared.safetensors"
 STATE_FILE = "state.json"
@@ -33,12 +35,17 @@ class Checkpoint:
         shared: Tensors that are equal on every rank.
         own: Tensors of this rank.
         methods: State of each method on this rank.
+        sharded: Tensors of which this rank holds its part; in a checkpoint that was read they are
+            still in its folder.
+        folder: Where it was read from.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     shared: dict[str, Tensor] = field(default_factory=dict)
     own: dict[str, Tensor] = field(default_factory=dict)
     methods: dict[str, MethodState] = field(default_factory=dict)
+    sharded: dict[str, Tensor] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path, rank: int) -> None:
@@ -48,6 +55,8 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, rank: int) -> None:
     own = {f"own/{name}": tensor for name, tensor in checkpoint.own.items()} | tensors
     save_file(_contiguous(own), folder / f"rank_{rank:05d}.safetensors")
     (folder / f"rank_{rank:05d}.json").write_text(json.dumps(methods), encoding="utf-8")
+    if checkpoint.sharded:
+        write_shards(folder, checkpoint.sharded)
     if rank == 0:
         save_file(_contiguous(checkpoint.shared), folder / SHARED_FILE)
         (folder / STATE_FILE).write_text(json.dumps(checkpoint.values), encoding="utf-8")
@@ -62,6 +71,7 @@ def read_checkpoint(folder: Path, rank: int) -> Checkpoint:
         shared=load_file(folder / SHARED_FILE),
         own=under(tensors, "own"),
         methods=join_states(tensors, methods),
+        folder=folder,
     )
 
 

@@ -32,6 +32,11 @@ class UpdateJob:
     parent: Path | None
 
     @property
+    def is_language(self) -> bool:
+        """Whether a language model is taught."""
+        return self.spec.model.kind == "causal_lm"
+
+    @property
     def past(self) -> tuple[Task, ...]:
         """Tasks that the parent knows."""
         return self.tasks[: self.num_past]

@@ -16,6 +16,7 @@ from pipelines.methods.base import MethodStack
 from pipelines.models.feature_table import FeatureTable, feature_table
 from pipelines.training.optim import StageOptimizer
 from pipelines.training.random_state import derive_seed
+from pipelines.training.sharding import norm_over_workers, share_of_step, sum_gradients
 from pipelines.training.workers import AnyWorkers, average_gradients
 from pipelines.types import Batch, Output, TaskContext
 
@@ -71,13 +72,15 @@ class StageLoop:
         self.num_steps = self.steps_per_epoch * training.num_epochs
         self.optimizer: StageOptimizer | None = None
         self._table: FeatureTable | None = None
+        self._appended = False
 
     def start(self, position: Position) -> None:
         """Decide what trains at a position and make the optimizer for it."""
         self.ctx.epoch = position.epoch
         self.ctx.step = position.epoch * self.steps_per_epoch + position.step_in_epoch
         self._begin_epoch()
-        self.optimizer = StageOptimizer(self.model.trainable(), self.training, self.num_steps)
+        norm = norm_over_workers(self.workers, self.model) if self.model.is_sharded else None
+        self.optimizer = StageOptimizer(self.model.trainable(), self.training, self.num_steps, norm)
 
     def run(self, position: Position, after_step: Callable[[Position, Progress], None]) -> None:
         """Take every step from a position to the end of the stage.
@@ -116,12 +119,16 @@ class StageLoop:
         assert self.optimizer is not None, "start() makes the optimizer"
         losses, weight, last = [], 0.0, batch
         output: Output | None = None
-        for micro, share in self._micro_batches(batch):
-            last = self.stack.extend_batch(self.ctx, micro)
-            loss, output = self._backward(last, share)
-            losses.append(loss * share)
-            weight += len(last)
-        average_gradients(self.workers, list(self.optimizer.parameters.values()), weight)
+        for piece, share, scale in self._pieces(batch):
+            loss, given = self._backward(piece, share * scale)
+            if len(piece):
+                losses.append(loss * share)
+                weight += len(piece)
+                last, output = piece, given
+        if self.model.is_sharded:
+            sum_gradients(self.workers, self.model)
+        else:
+            average_gradients(self.workers, list(self.optimizer.parameters.values()), weight)
         self.stack.watch_gradients(self.ctx, last)
         self.stack.edit_gradients(self.ctx, last)
         self._check(self.optimizer.clip())
@@ -131,8 +138,31 @@ class StageLoop:
             self.stack.after_step(self.ctx, last, output)
         return float(sum(losses)) if losses else 0.0
 
-    def _backward(self, batch: Batch, share: float) -> tuple[Tensor, Output]:
+    def _pieces(self, batch: Batch) -> Iterator[tuple[Batch, float, float | Tensor]]:
+        """What is sent through the model, its share of this rank's rows, and a scale of its loss.
+
+        Where parameters are sharded, every rank sends equally many pieces, maybe of no rows, and
+        says before how many rows it has: its gradients are summed as they come.
+        """
+        if not self.model.is_sharded:
+            for micro, share in self._micro_batches(batch):
+                yield self.stack.extend_batch(self.ctx, micro), share, 1.0
+            return
+        pieces = [(self.stack.extend_batch(self.ctx, m), s) for m, s in self._micro_batches(batch)]
+        appended = any(bool((piece.rows < 0).any()) for piece, _ in pieces)
+        scale, self._appended = share_of_step(
+            self.workers, self.model, sum(len(piece) for piece, _ in pieces), appended
+        )
+        nothing = self.rows.batch([], self.model.device)
+        pieces += [(nothing, 0.0)] * (self.training.gradient_accumulation_steps - len(pieces))
+        yield from ((piece, share, scale) for piece, share in pieces)
+
+    def _backward(self, batch: Batch, share: float | Tensor) -> tuple[Tensor, Output]:
         output = self.ctx.forward(batch, self._known_features(batch))
+        if len(batch) == 0:  # only to take part, with gradients of zero
+            loss = output.logits.sum()
+            loss.backward()
+            return loss.detach(), output.detached()
         loss = self.ctx.task_loss(batch, output)
         extra = self.stack.loss(self.ctx, batch, output)
         total = loss if extra is None else loss + extra
@@ -151,7 +181,7 @@ class StageLoop:
             self._table = FeatureTable(self._all_features(), self._appended_features)
 
     def _known_features(self, batch: Batch) -> Tensor | None:
-        return None if self._table is None else self._table.features(batch)
+        return None if self._table is None else self._table.features(batch, self._appended)
 
     def _all_features(self) -> Tensor:
         return feature_table(
@@ -167,7 +197,8 @@ class StageLoop:
     def _appended_features(self, inputs: Mapping[str, Tensor]) -> Tensor:
         self.model.eval()
         try:
-            return self.model.features(inputs)
+            with self.ctx.autocast():
+                return self.model.features(inputs)
         finally:
             self.model.train()
 
@@ -207,10 +238,17 @@ class StageLoop:
 
 
 def shard_batches(
-    rows: BatchRows, workers: AnyWorkers, device: torch.device, whole: bool = False
+    rows: BatchRows, workers: AnyWorkers, device: torch.device, even: bool = False
 ) -> Iterator[Batch]:
-    """One pass in a fixed order over this rank's shard of some rows, or over all of them."""
-    rank, world_size = (0, 1) if whole else (workers.rank, workers.world_size)
+    """One pass in a fixed order over this rank's shard of some rows.
+
+    With `even` every rank has equally many batches, and the last one may be empty.
+    """
     return ordered_batches(
-        rows, batch_size=PASS_ROWS, rank=rank, world_size=world_size, device=device
+        rows,
+        batch_size=PASS_ROWS,
+        rank=workers.rank,
+        world_size=workers.world_size,
+        device=device,
+        even=even,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +22,19 @@ class StageOptimizer:
         parameters: Everything that may train in the stage, by name.
         training: Learning rates, decay, schedule, clip.
         num_steps: Optimizer steps in the stage, for the schedule.
+        norm: The joint norm of all gradients, by name, where this worker holds but parts of them.
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], training: TrainingSpec, num_steps: int
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        training: TrainingSpec,
+        num_steps: int,
+        norm: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     ) -> None:
         self.parameters = dict(parameters)
         self.max_grad_norm = training.max_grad_norm
+        self._norm = norm or (lambda gradients: joint_norm(list(gradients.values())))
         self.adamw = AdamW(_groups(self.parameters, training), fused=True)
         self._divisor: Tensor | None = None
         warmup = int(num_steps * training.warmup_fraction)
@@ -41,8 +47,8 @@ class StageOptimizer:
 
         They are scaled by `step`: the fused AdamW does it as it reads them, which spares a pass.
         """
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = joint_norm(gradients)
+        gradients = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
+        norm = self._norm(gradients)
         excess = None if self.max_grad_norm is None else (norm + 1e-6) / self.max_grad_norm
         self._divisor = None if excess is None or not gradients else excess.clamp(min=1.0)
         return norm

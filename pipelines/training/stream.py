@@ -17,12 +17,13 @@ import torch
 from pipelines.atomic_file import write_atomically
 from pipelines.data.prepared import PreparedData
 from pipelines.data.tokens import collate_rows, tokens_of
-from pipelines.evaluation.evaluator import Evaluator
+from pipelines.evaluation.language import make_evaluator
 from pipelines.methods.base import MethodState
 from pipelines.methods.registry import build_stack
-from pipelines.models.classifier import load_classifier
+from pipelines.models.load import load_model
 from pipelines.models.router_statistics import RouterStatistics
-from pipelines.models.taught_model import base_hash
+from pipelines.models.shards import own_part, wholes
+from pipelines.models.taught_model import TaughtModel, base_hash
 from pipelines.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
@@ -33,8 +34,17 @@ from pipelines.training.checkpoint import (
 from pipelines.training.events import EventLog
 from pipelines.training.job import UpdateJob
 from pipelines.training.loop import Position, Progress, StageLoop, shard_batches
-from pipelines.training.precision import autocast, resolve_precision
+from pipelines.training.precision import Precision, autocast, resolve_precision
+from pipelines.training.probing import probe_tasks
 from pipelines.training.random_state import derive_seed, random_state, set_random_state
+from pipelines.training.sharded_state import (
+    describe_shards,
+    own_parts,
+    read_shards,
+    take_sharded,
+    whole_states,
+)
+from pipelines.training.sharding import share_out
 from pipelines.training.workers import AnyWorkers
 from pipelines.types import Batch, Task, TaskContext, route_classes, route_tasks
 from pipelines.version import (
@@ -76,8 +86,8 @@ class StreamTeacher:
         self.checkpoints = checkpoints
         self.events = EventLog(job.folder, workers.rank)
         self.training = job.spec.training
-        self.precision = resolve_precision(self.training.precision, device)
-        self.stack = build_stack(job.spec.methods, job.spec.scenario)
+        self.precision: Precision = resolve_precision(self.training.precision, device)
+        self.stack = build_stack(job.spec.methods, job.spec.scenario, job.spec.model.kind)
         if self.stack.needs_float32:
             self.precision = "fp32"
         self.autocast = autocast(self.precision, device)
@@ -89,18 +99,29 @@ class StreamTeacher:
         self._reported_at = 0.0
         self.events.emit("worker_started")
         with self._phase("load"):
-            spec = job.spec.model
-            self.model = load_classifier(spec.name, spec.pooling).to(device)
+            self.model = self._load()
         self.router = RouterStatistics.empty(self.model.base_width)
-        self.evaluator = Evaluator(
+        self.evaluator = make_evaluator(
             self.model,
             self.stack,
             job.labels,
             workers,
             self.autocast,
-            without_task_id=job.spec.scenario != "task_incremental",
+            job.spec.scenario != "task_incremental",
+            job.spec.evaluation,
         )
         self.evaluator.held_out.update(data.held_out)
+
+    def _load(self) -> TaughtModel:
+        """The base model on this worker's device: all of it, or this worker's part."""
+        spec = self.job.spec.model
+
+        def load() -> TaughtModel:
+            return load_model(spec)
+
+        if self.job.spec.scaling.sharding == "data" or self.workers.world_size == 1:
+            return load().to(self.device)
+        return share_out(load, self.workers, self.device, self.precision)
 
     def run(self) -> None:
         """Teach every stage that is left, from the latest checkpoint if there is one."""
@@ -122,15 +143,24 @@ class StreamTeacher:
         Every rank must call it: the methods' states are gathered from all of them, the first rank
         writes.
         """
-        everyone = self.workers.gather(self.stack.state_dicts())
+        is_first = self.workers.rank == 0
         threshold = self.calibrate()
-        if self.workers.rank == 0:
+        instruments = self._instruments()
+        learned = wholes(self.model.learned_state(), keep=is_first)
+        if is_first:
             shutil.rmtree(folder, ignore_errors=True)
+            write_weights(folder, self.model, learned)
+        del learned
+        own = self.stack.state_dicts()
+        sharded = whole_states(self.model, self.stack, own, keep=is_first)
+        everyone = self.workers.gather(own)
+        if is_first:
             merged = {
                 kind: method.merge_states([states[kind] for states in everyone])
                 for kind, method in self.stack.methods.items()
             }
-            write_weights(folder, self.model)
+            for kind, tensors in sharded.items():
+                merged[kind].tensors |= tensors
             write_states(folder, merged)
             write_router(folder, self.router)
             outcome = {
@@ -138,6 +168,7 @@ class StreamTeacher:
                 "costs": self.costs,
                 "before": self.before,
                 "baseline": self.baseline,
+                "instruments": instruments,
                 "threshold": threshold,
                 "precision": self.precision,
                 "base_sha256": base_hash(self.model),
@@ -145,6 +176,14 @@ class StreamTeacher:
             }
             write_atomically(folder.parent / OUTCOME_FILE, json.dumps(outcome))
         self.workers.gather(None)  # nobody leaves before the first rank has written
+
+    def _instruments(self) -> dict[str, Any]:
+        """What the spec wants measured once, at the end; every rank must call it."""
+        found: dict[str, Any] = {}
+        if self.job.spec.evaluation.probe:
+            with self._phase("probe", self.job.new):
+                found["probe"] = probe_tasks(self.evaluator, self.data, self.job.stages)
+        return found
 
     def calibrate(self) -> float:
         """The in-scope score that `accept_fraction` of all tasks' validation rows reach.
@@ -177,6 +216,8 @@ class StreamTeacher:
     def _load_states(self, states: Mapping[str, MethodState]) -> None:
         """Give each method its part of what the parent version knew; new methods start empty."""
         rank, world_size = self.workers.rank, self.workers.world_size
+        known = {kind: state for kind, state in states.items() if kind in self.stack.methods}
+        states = own_parts(self.model, self.stack, known)
         for kind, method in self.stack.methods.items():
             if kind in states:
                 method.load_state_dict(method.shard_state(states[kind], rank, world_size))
@@ -185,12 +226,27 @@ class StreamTeacher:
         done = int(saved.values["stages_done"]) + int(saved.values["in_stage"])
         for stage in self.job.stages[:done]:
             self._expand(stage)
+        self._restore_shards(saved)
         self.model.load_learned_state(under(saved.shared, "model"))
         self.stack.load_state_dicts(saved.methods)
         self.router = RouterStatistics.from_state(under(saved.shared, "router"))
         self.scores = saved.values["scores"]
         self.costs = saved.values["costs"]
         self.baseline = saved.values["baseline"]
+
+    def _restore_shards(self, saved: Checkpoint) -> None:
+        """Read this worker's parts of a checkpoint, once the model has its structure."""
+        described = saved.values["sharded"]
+        if not described:
+            return
+        assert saved.folder is not None, "it was read from there"
+        for key, tensor in read_shards(saved.folder, described, self.model).items():
+            section, _, rest = key.partition("/")
+            if section == "methods":
+                kind, _, name = rest.partition("/")
+                saved.methods[kind].tensors[name] = own_part(tensor)
+            else:
+                saved.shared[key] = tensor if section == "model" else own_part(tensor)
 
     def _expand(self, stage: tuple[Task, ...]) -> None:
         for task in stage:
@@ -208,7 +264,7 @@ class StreamTeacher:
             self.generator.manual_seed(seed)
         ctx = self._context(stage)
         self.stack.activate(self.model, stage[-1].id)
-        if saved is None and not ctx.seen and self.model.head.layout == "shared":
+        if saved is None and not ctx.seen and self.model.answers_every_task:
             self.baseline = self._measure(list(stage))
         loop = StageLoop(ctx, self.stack, self._rows(stage), self.training, self.workers)
         self.events.emit("stage_started", stage=stage[0].stage, tasks=[t.name for t in stage])
@@ -261,21 +317,21 @@ class StreamTeacher:
 
     def _measure(self, seen: list[Task]) -> dict[str, Any]:
         """Scores by task name: of the tasks seen, and of later ones where the same head answers."""
-        measured = list(self.job.tasks) if self.model.head.layout == "shared" else seen
+        measured = list(self.job.tasks) if self.model.answers_every_task else seen
         scores = self.evaluator.evaluate(measured, seen, self.router)
-        return {task.name: asdict(scores[task.id]) for task in measured}
+        return {task.name: scores[task.id].as_dict() for task in measured}
 
     def _update_router(self, stage: tuple[Task, ...]) -> None:
         """Add the stage's rows to the router's sums; every rank adds its shard."""
         tasks = self.job.tasks[: stage[-1].id + 1]
         num_classes = sum(len(task.class_ids) for task in tasks)
         fresh = RouterStatistics.empty(self.model.base_width, num_classes)
-        for batch in shard_batches(self._rows(stage), self.workers, self.device):
-            if len(batch):
-                with torch.no_grad(), self.autocast():
-                    features = self.model.base_features(batch.inputs)
-                classes = route_classes(tasks, batch.targets, batch.task_ids)
-                fresh.add(features.cpu(), classes.cpu(), num_classes)
+        even = self.model.is_sharded
+        for batch in shard_batches(self._rows(stage), self.workers, self.device, even):
+            with torch.no_grad(), self.autocast():
+                features = self.model.base_features(batch.inputs)
+            classes = route_classes(tasks, batch.targets, batch.task_ids)
+            fresh.add(features.cpu(), classes.cpu(), num_classes)
         self.workers.sum(fresh.tensors())
         self.router.merge(fresh)
 
@@ -297,12 +353,16 @@ class StreamTeacher:
             seen=tuple(task for task in self.job.tasks if task.id < stage[0].id),
             workers=self.workers,
             generator=self.generator,
-            batches=lambda: shard_batches(rows, self.workers, self.device),
+            batches=lambda: shard_batches(
+                rows, self.workers, self.device, even=self.model.is_sharded
+            ),
             validation=validation,
             texts=lambda index: [rows.texts[place] for place in index],
-            tokenize=lambda texts: tokens_of(texts, self.model.tokenizer, self.training.max_length),
+            tokenize=lambda texts: tokens_of(
+                texts, self.model.tokenizer, self.training.max_length, rows.marked
+            ),
             batch_of=lambda tokens, targets, task_ids: collate_rows(
-                tokens, targets, task_ids, self.device
+                tokens, targets, task_ids, self.device, rows.marked
             ),
             autocast=self.autocast,
         )
@@ -315,6 +375,8 @@ class StreamTeacher:
         if loop is not None and loop.optimizer is not None:
             moments, schedule = loop.optimizer.state_dict()
             shared |= {f"optimizer/{name}": t for name, t in moments.items()}
+        states = self.stack.state_dicts()
+        sharded = take_sharded(self.model, self.stack, shared, states)
         checkpoint = Checkpoint(
             values={
                 "stages_done": stages_done,
@@ -324,10 +386,12 @@ class StreamTeacher:
                 "scores": self.scores,
                 "costs": self.costs,
                 "baseline": self.baseline,
+                "sharded": describe_shards(self.stack, sharded),
             },
             shared=shared,
             own=random_state(self.generator),
-            methods=self.stack.state_dicts(),
+            methods=states,
+            sharded=sharded,
         )
         step = 0 if loop is None else loop.ctx.step
         name = f"stage_{stages_done:03d}_step_{step:07d}"
@@ -358,7 +422,7 @@ class StreamTeacher:
             "peak_memory_bytes": float(self._peak_memory()),
             "state_bytes": float(self._state_bytes()),
             "trainable_parameters": float(
-                sum(parameter.numel() for parameter in self.model.trainable().values())
+                sum(p.numel() for p in self.model.parameters() if p.requires_grad)
             ),
             **self._held(),
         }

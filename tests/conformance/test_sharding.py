@@ -1,0 +1,111 @@
+"""Parameters sharded over two workers: the same weights as one worker, and less memory each."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from pipelines.models.shards import wholes
+from pipelines.training.checkpoint import FolderCheckpoints
+from pipelines.training.sharded_state import whole_states
+from tests.conformance.groups import in_group
+from tests.conformance.streams import Interruption, name_of, plan_of, taught
+
+SHARDED = {"num_workers": 2, "sharding": "fsdp"}
+EWC = {"type": "ewc", "strength": 10.0, "labels": "observed"}
+STACKS = [
+    [],
+    [{"type": "lora", "rank": 2}],
+    [{"type": "lora", "rank": 2, "per_task": True}],
+]
+NOISE = ".key.bias"
+"""Its gradient is zero in exact arithmetic: what AdamW makes of it is rounding."""
+
+
+@pytest.fixture(scope="session")
+def still_model(tiny_model, tmp_path_factory):
+    """The tiny encoder without dropout, which every worker would draw anew."""
+    folder = tmp_path_factory.mktemp("still") / "model"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+class GroupCheckpoints(FolderCheckpoints):
+    """One folder for all workers of a group, as a shared storage is; ends after `number` saves."""
+
+    def __init__(self, folder, workers, number=-1):
+        super().__init__(folder)
+        self.workers = workers
+        self.left = number
+
+    def save(self, name, write):
+        write(self.folder / name)
+        self.workers.barrier()
+        self.left -= 1
+        if self.left == 0:
+            raise Interruption(name)
+
+
+def known(teacher):
+    """What a teacher has learned and measured, whole."""
+    found = {f"model/{n}": t for n, t in wholes(teacher.model.learned_state(), keep=True).items()}
+    states = teacher.stack.state_dicts()
+    sharded = whole_states(teacher.model, teacher.stack, states, keep=True)
+    for kind, state in states.items():
+        tensors = state.tensors | sharded.get(kind, {})
+        found |= {f"{kind}/{name}": tensor for name, tensor in tensors.items()}
+    found |= {f"router/{name}": t for name, t in teacher.router.state_dict().items()}
+    return found | {"scores": teacher.scores}
+
+
+def learned(workers, plan):
+    return known(taught(plan, workers=workers))
+
+
+def alone(plan):
+    return known(taught(plan))
+
+
+def far_apart(one, other, tolerance):
+    assert one.keys() == other.keys(), sorted(one.keys() ^ other.keys())
+    return {
+        name: float((one[name] - other[name]).abs().max())
+        for name in one
+        if isinstance(one[name], torch.Tensor)
+        and not name.endswith(NOISE)
+        and not torch.allclose(one[name], other[name], rtol=0, atol=tolerance)
+    }
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=name_of)
+def test_two_workers_with_a_part_each_learn_what_one_learns(still_model, tmp_path, stack):
+    wanted = alone(plan_of(still_model, tmp_path / "alone", stack))
+    plan = plan_of(still_model, tmp_path / "pair", stack, scaling=SHARDED)
+    one, two = in_group(2, tmp_path / "found", learned, plan)
+    assert far_apart(one, two, 0.0) == {}
+    assert far_apart(wanted, one, 1e-4) == {}
+    assert wanted["scores"] == one["scores"]
+
+
+def cut_off_and_resumed(workers, plan, number):
+    folder = plan.job.folder / "checkpoints"
+    if number:
+        with pytest.raises(Interruption):
+            taught(plan, workers=workers, store=GroupCheckpoints(folder, workers, number))
+    return known(taught(plan, workers=workers, store=GroupCheckpoints(folder, workers)))
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=name_of)
+def test_going_on_from_a_checkpoint_inside_a_task_ends_the_same(tiny_model, tmp_path, stack):
+    training = {"checkpoint_every_steps": 1}
+    sections = {"scaling": SHARDED, "training": training}
+    whole = plan_of(tiny_model, tmp_path / "whole", stack, **sections)
+    wanted = in_group(2, tmp_path / "wanted", cut_off_and_resumed, whole, 0)
+    plan = plan_of(tiny_model, tmp_path / "again", stack, **sections)
+    found = in_group(2, tmp_path / "found", cut_off_and_resumed, plan, 5)
+    for one, other in zip(wanted, found, strict=True):
+        assert far_apart(one, other, 0.0) == {}
