@@ -21,6 +21,7 @@ from pipelines.config import UpdateSpec, spec_as_dict
 from pipelines.costs import split_costs, task_costs
 from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
+from pipelines.instruments import instrument_metrics
 from pipelines.manifest import Manifest, write_manifest
 from pipelines.models.source import model_location
 from pipelines.outcome import History, judge, main_measure, rounded
@@ -291,7 +292,7 @@ def _result(
 ) -> dict[str, Any]:
     spec = plan.job.spec
     measure = main_measure(spec.scenario)
-    metrics: dict[str, Any] = history.metrics(measure)
+    metrics: dict[str, Any] = history.metrics(measure) | instrument_metrics(outcome)
     result: dict[str, Any] = {
         "lineage": spec.lineage,
         "version": number,

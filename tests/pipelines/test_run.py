@@ -291,3 +291,22 @@ def test_costs_are_told_by_task(tiny_model, tmp_path):
     adapter = 4 * second["parameters_added"]
     assert adapter <= second["bytes_added"] <= adapter + 3 * router
     assert second["peak_memory_bytes"] > 1e7
+
+
+@pytest.mark.parametrize(
+    "methods", [[], [{"type": "lora", "per_task": True}], [{"type": "analytic", "width": 64}]]
+)
+def test_a_probe_tells_what_the_features_still_know(tiny_model, tmp_path, methods):
+    options = {"evaluation": {"probe": True}, "training": {"num_epochs": 8}}
+    spec = tiny_spec(tiny_model, tmp_path / "rows", "tiny", ["banking", "home"], methods, **options)
+    found = run_update(spec, home_in(tmp_path))
+    with_task_id = found["with_task_id"]["metrics"]["average_accuracy"]
+    assert 0.8 <= found["metrics"]["probe_accuracy"] <= 1.0
+    assert found["metrics"]["probe_accuracy"] >= with_task_id - 0.2
+    assert found["costs"]["banking"]["seconds"]["probe"] > 0
+
+
+def test_a_probe_that_nobody_asked_for_is_not_measured(tiny_model, tmp_path):
+    found = run_update(spec_for(tiny_model, tmp_path, "banking"), home_in(tmp_path))
+    assert found["metrics"]["probe_accuracy"] is None
+    assert "probe" not in found["seconds"]
