@@ -6,13 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from pipelines.config import UpdateSpec
 from pipelines.data.batching import num_steps
 from pipelines.method_config import MethodConfig
 from pipelines.miniature import Miniature, StageSizes, teach_miniature
-from pipelines.models.source import model_location
+from pipelines.models.load import load_tokenizer
 from pipelines.plan import Plan, make_plan, open_lineage
 from pipelines.registry import Registry
 from pipelines.types import Task
@@ -39,7 +37,7 @@ def describe_update(spec: UpdateSpec, registry: Registry) -> dict[str, Any]:
     """
     champion = registry.champion(spec.lineage)
     parent = None if champion is None else registry.path(spec.lineage, champion)
-    tokenizer = AutoTokenizer.from_pretrained(model_location(spec.model.name))
+    tokenizer = load_tokenizer(spec.model)
     with tempfile.TemporaryDirectory() as folder:
         plan = make_plan(spec, open_lineage(parent), tokenizer, Path(folder))
         mini = teach_miniature(plan, tokenizer)

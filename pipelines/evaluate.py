@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipelines.config import UpdateSpec
+from pipelines.data.answers import is_open
 from pipelines.data.prepared import HeldOut
 from pipelines.data.stream import TaskRows, load_stream
 from pipelines.data.tokens import tokenize
 from pipelines.errors import DataError, NotFoundError, Problem
-from pipelines.evaluation.evaluator import Evaluator, TaskScores
+from pipelines.evaluation.evaluator import TaskScores
+from pipelines.evaluation.language import make_evaluator
+from pipelines.models.load import model_spec_of
 from pipelines.training.precision import autocast, own_cpus, resolve_precision, set_threads
 from pipelines.training.workers import SingleWorker
 from pipelines.types import Task
@@ -40,21 +42,22 @@ def evaluate_version(spec: UpdateSpec, folder: Path) -> dict[str, Any]:
         DataError: With every problem in the data; a label that the task does not have is one.
         VersionError: The version is broken.
     """
-    stream = load_stream(spec)
     version = load_version(folder)
     by_name = {task.name: task for task in version.tasks}
+    stream = load_stream(_as_taught(spec, version), tokenizer=version.model.tokenizer)
     _check_known([rows.name for rows in stream.tasks], by_name)
     set_threads(own_cpus())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     version.model.to(device)
     precision = resolve_precision(spec.training.precision, device)
-    evaluator = Evaluator(
+    evaluator = make_evaluator(
         version.model,
         version.stack,
         version.manifest.labels,
         SingleWorker(),
         autocast("fp32" if version.stack.needs_float32 else precision, device),
-        without_task_id=version.manifest.scenario != "task_incremental",
+        version.manifest.scenario != "task_incremental",
+        spec.evaluation,
     )
     for rows in stream.tasks:
         evaluator.held_out[by_name[rows.name].id] = _held_out(rows, by_name[rows.name], version)
@@ -69,6 +72,28 @@ def evaluate_version(spec: UpdateSpec, folder: Path) -> dict[str, Any]:
         "average": _averages(by_task),
         "warnings": list(stream.warnings),
     }
+
+
+def _as_taught(spec: UpdateSpec, version: LoadedVersion) -> UpdateSpec:
+    """The spec with the version's model and length, and its answers open or closed as taught."""
+    length = int(version.manifest.routing["max_length"])
+    names = {
+        task.name: [version.manifest.labels[c] for c in task.class_ids] for task in version.tasks
+    }
+    changes: dict[str, Any] = {
+        "model": model_spec_of(version.manifest),
+        "training": spec.training.model_copy(update={"max_length": length}),
+    }
+    if spec.tasks is not None:
+        changes["tasks"] = tuple(
+            task.model_copy(
+                update={"answers": "open" if is_open(task.name, names[task.name]) else "closed"}
+            )
+            if task.name in names
+            else task
+            for task in spec.tasks
+        )
+    return spec.model_copy(update=changes)
 
 
 def _check_known(names: list[str], by_name: Mapping[str, Task]) -> None:
@@ -95,12 +120,14 @@ def _held_out(rows: TaskRows, task: Task, version: LoadedVersion) -> HeldOut:
     texts = [text for split in splits for text in split.texts]
     targets = [classes[label] for split in splits for label in split.labels]
     length = int(version.manifest.routing["max_length"])
-    tokens = tokenize(texts, targets, [task.id] * len(texts), version.model.tokenizer, length)
+    marked = version.model.kind == "causal_lm"
+    task_ids = [task.id] * len(texts)
+    tokens = tokenize(texts, targets, task_ids, version.model.tokenizer, length, marked)
     return HeldOut(tokens, len(rows.validation))
 
 
 def _by_split(scores: TaskScores, rows: TaskRows) -> dict[str, Any]:
-    raw = asdict(scores)
+    raw = scores.as_dict()
     sizes = {"validation": len(rows.validation)}
     if rows.test is not None:
         sizes["test"] = len(rows.test)
@@ -109,6 +136,11 @@ def _by_split(scores: TaskScores, rows: TaskRows) -> dict[str, Any]:
             "without_task_id": raw[f"{split}_all"],
             "with_task_id": raw[f"{split}_own"],
             "num_rows": size,
+            **{
+                name.removeprefix(f"{split}_"): value
+                for name, value in scores.more.items()
+                if name.startswith(f"{split}_")
+            },
         }
         for split, size in sizes.items()
     }

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from pipelines.data.batching import BatchRows
 from pipelines.data.prepared import HeldOut, PreparedData
 from pipelines.data.tokens import TokenizedRows, tokenize
+from pipelines.models.taught_model import ADDED
 from pipelines.plan import Plan
 from pipelines.training.checkpoint import Checkpoint, FolderCheckpoints, read_checkpoint, under
 from pipelines.training.job import UpdateJob
@@ -197,7 +198,8 @@ def _taken(
 ) -> TokenizedRows:
     index: list[int] = places.tolist()
     texts = [rows.texts[place] for place in index]
-    return tokenize(texts, rows.targets[places], rows.task_ids[places], tokenizer, length)
+    targets, task_ids = rows.targets[places], rows.task_ids[places]
+    return tokenize(texts, targets, task_ids, tokenizer, length, rows.marked)
 
 
 def _measured(
@@ -247,6 +249,6 @@ def _base_parameters(teacher: StreamTeacher) -> int:
     own = {
         name
         for name, _ in teacher.model.named_parameters()
-        if name.startswith("backbone.") and ".lora_" not in name
+        if name.startswith("backbone.") and not ADDED.search(name)
     }
     return sum(p.numel() for name, p in teacher.model.named_parameters() if name in own)

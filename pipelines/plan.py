@@ -21,7 +21,10 @@ from pipelines.data.tokens import TokenizedRows, tokenize
 from pipelines.errors import DataError, Problem, SpecError
 from pipelines.manifest import Manifest, read_manifest, verify_files
 from pipelines.method_config import MethodConfig, head_layout, isolates_tasks
+from pipelines.method_config.memory_room import memory_problems
+from pipelines.models.load import context_of, model_spec_of
 from pipelines.models.source import model_location, weights_hash
+from pipelines.row_lengths import check_lengths
 from pipelines.training.job import UpdateJob
 from pipelines.types import Task
 from pipelines.version import HeldOutTexts, configs_of, held_out_of, read_held_out, tasks_of
@@ -91,8 +94,9 @@ def check_continues(spec: UpdateSpec, lineage: Lineage) -> None:
         return
     manifest, problems = lineage.manifest, []
     held = f"the lineage {spec.lineage!r} is at version {manifest.version} and keeps"
-    for field in ("name", "pooling"):
-        given, expected = getattr(spec.model, field), manifest.base_model[field]
+    base = model_spec_of(manifest)
+    for field in ("name", "kind", "pooling", "dtype"):
+        given, expected = getattr(spec.model, field), getattr(base, field)
         if given != expected:
             problems.append(Problem(f"model.{field}", f"{held} {expected!r}", given))
     if (
@@ -129,6 +133,35 @@ def check_joint(spec: UpdateSpec) -> None:
         raise SpecError([Problem("joint", message, True, "Set per_task: false on lora")])
 
 
+def check_memory(spec: UpdateSpec, tasks: Sequence[Task]) -> None:
+    """Check that what is remembered can cover every class of the lineage.
+
+    Raises:
+        SpecError: A memory with fewer rows than there are classes.
+    """
+    groups = [index for task in tasks for index in task.class_ids]
+    num_workers = spec.scaling.num_workers
+    problems = memory_problems(spec.methods, len(set(groups)), len(groups), num_workers)
+    if problems:
+        raise SpecError(problems)
+
+
+def check_context(spec: UpdateSpec) -> None:
+    """Check that a language model can read rows as long as they are to be.
+
+    Raises:
+        SpecError: `training.max_length` is over the model's context.
+    """
+    if spec.model.kind != "causal_lm":
+        return
+    context = context_of(spec.model)
+    length = spec.training.max_length
+    if length > context:
+        message = f"{spec.model.name} reads texts of at most {context} tokens"
+        hint = f"Use {context} or less, or a model with a longer context"
+        raise SpecError([Problem("training.max_length", message, length, hint)])
+
+
 def make_plan(
     spec: UpdateSpec, lineage: Lineage, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> Plan:
@@ -140,11 +173,13 @@ def make_plan(
     """
     check_joint(spec)
     check_continues(spec, lineage)
+    check_context(spec)
     taught = {
         task.name: [lineage.labels[index] for index in task.class_ids] for task in lineage.tasks
     }
-    stream = load_stream(spec, taught, folder / DATA_FOLDER / "texts")
+    stream = load_stream(spec, taught, folder / DATA_FOLDER / "texts", tokenizer)
     tasks, labels = number_tasks(spec, lineage, stream)
+    check_memory(spec, tasks)
     job = UpdateJob(
         spec=spec,
         labels=labels,
@@ -156,7 +191,10 @@ def make_plan(
     train = _training_rows(job, stream, tokenizer)
     texts = _held_out_texts(job, stream, lineage)
     held_out = {task.id: _held_out(job, task, texts[task.id], tokenizer) for task in job.tasks}
-    warnings = (*stream.warnings, *_without_test(stream), *_dropped_methods(spec, lineage))
+    cut: list[str] = []
+    if job.is_language:
+        cut = check_lengths(job, stream, train, held_out, int(str(tokenizer.eos_token_id)))
+    warnings = (*stream.warnings, *cut, *_without_test(stream), *_dropped_methods(spec, lineage))
     return Plan(job, PreparedData(train, held_out), texts, warnings)
 
 
@@ -192,7 +230,8 @@ def number_tasks(
     class ids.
     """
     tasks, labels = list(lineage.tasks), list(lineage.labels)
-    shared = head_layout(spec.methods, spec.scenario) == "shared"
+    is_language = spec.model.kind == "causal_lm"  # answers with text: no head to be shared
+    shared = not is_language and head_layout(spec.methods, spec.scenario) == "shared"
     first_stage = 1 + max((task.stage for task in tasks), default=-1)
     for place, rows in enumerate(stream.tasks):
         if shared and labels:
@@ -246,6 +285,7 @@ def _training_rows(
             job.spec.training.max_length,
             memory_budget_mb=job.spec.data.memory_budget_mb,
             folder=train_path(job.folder, stage),
+            marked=job.is_language,
         )
     return train
 
@@ -268,6 +308,7 @@ def _tokenized(
         [task.id] * len(texts),
         tokenizer,
         job.spec.training.max_length,
+        job.is_language,
     )
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import AutoTokenizer
 
 from pipelines.atomic_file import write_atomically
 from pipelines.config import UpdateSpec, spec_as_dict
@@ -23,7 +22,7 @@ from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
 from pipelines.instruments import instrument_metrics
 from pipelines.manifest import Manifest, write_manifest
-from pipelines.models.source import model_location
+from pipelines.models.load import load_tokenizer
 from pipelines.outcome import History, judge, main_measure, rounded
 from pipelines.plan import Plan, make_plan, num_train, open_lineage, run_digest
 from pipelines.ray_session import ray_session
@@ -111,7 +110,7 @@ def run_update(
         parent = None if champion is None else registry.path(spec.lineage, champion)
         lineage = open_lineage(parent)
         folder = home.run_folder(spec.lineage, run_digest(spec, lineage))
-        tokenizer = AutoTokenizer.from_pretrained(model_location(spec.model.name))
+        tokenizer = load_tokenizer(spec.model)
         plan = make_plan(spec, lineage, tokenizer, folder)
         on_event(_planned(plan))
         for warning in plan.warnings:
@@ -345,8 +344,7 @@ def _write_version(
         parent=None if job.parent is None else int(job.parent.name),
         created=time.time(),
         base_model={
-            "name": job.spec.model.name,
-            "pooling": job.spec.model.pooling,
+            **job.spec.model.model_dump(mode="json"),
             "sha256": outcome["base_sha256"],
         },
         scenario=job.spec.scenario,

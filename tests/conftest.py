@@ -13,3 +13,19 @@ def tiny_model(tmp_path_factory):
     from tests.tiny import save_tiny_model
 
     return save_tiny_model(tmp_path_factory.mktemp("tiny") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory):
+    """The folder of a two-layer decoder with a tokenizer trained on a few dozen words."""
+    from tests.tiny_lm import save_tiny_decoder
+
+    return save_tiny_decoder(tmp_path_factory.mktemp("tiny_lm") / "decoder")
+
+
+@pytest.fixture(scope="session")
+def tied_decoder(tmp_path_factory):
+    """The same with one tensor for the embedding and the output layer."""
+    from tests.tiny_lm import save_tiny_decoder
+
+    return save_tiny_decoder(tmp_path_factory.mktemp("tied_lm") / "decoder", tied=True)

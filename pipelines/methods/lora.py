@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, TaskType, get_peft_model
+from peft import PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from pipelines.method_config import LoraConfig
 from pipelines.methods.base import Method
+from pipelines.methods.task_parts import peft_task_type
 from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task
 
@@ -36,19 +37,19 @@ class Lora(Method):
             model.keep_base()
             is_training = model.backbone.training
             model.backbone = get_peft_model(
-                model.backbone, self._peft_config(), adapter_name=name
+                model.backbone, self._peft_config(model), adapter_name=name
             ).train(is_training)
         elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
-            model.backbone.add_adapter(name, self._peft_config())
+            model.backbone.add_adapter(name, self._peft_config(model))
 
     def activate(self, model: TaughtModel, task_id: int) -> None:
         """Let the adapter of a task answer, and train where training is on."""
         assert isinstance(model.backbone, PeftModel), "expand() made it"
         model.backbone.set_adapter(self.adapter_name(task_id))
 
-    def _peft_config(self) -> PeftLoraConfig:
+    def _peft_config(self, model: TaughtModel) -> PeftLoraConfig:
         return PeftLoraConfig(
-            task_type=TaskType.FEATURE_EXTRACTION,
+            task_type=peft_task_type(model),
             r=self.config.rank,
             lora_alpha=self.config.alpha,  # pyright: ignore[reportArgumentType] - any number works
             lora_dropout=self.config.dropout,

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from pipelines.method_config import LwfConfig
 from pipelines.methods.base import Method, MethodState
+from pipelines.models.causal_lm import learned_tokens
 from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Batch, Output, TaskContext
 
@@ -21,7 +22,8 @@ class Lwf(Method):
     Source: Li & Hoiem 2016, arXiv:1606.09282. The teacher is the model as the last task left it, in
     eval mode, fed exactly the student's inputs. Deviations: KL instead of the cross-entropy with
     soft targets (the same gradient), and with a head a task the mean over old tasks of one KL each,
-    as the softmaxes are separate.
+    as the softmaxes are separate. A language model is held to the teacher's next-token distribution
+    at every learned token; as in the task loss, every row counts once.
     """
 
     def __init__(self, config: LwfConfig) -> None:
@@ -48,11 +50,13 @@ class Lwf(Method):
         with torch.no_grad(), ctx.autocast():
             wanted = self._teacher(new.inputs).logits
         given = output.all_logits[batch.parts["new"]]
-        groups = _class_groups(ctx)
-        terms = [
-            _divergence(wanted[:, classes], given[:, classes], self.config.temperature)
-            for classes in groups
-        ]
+        if ctx.model.kind == "causal_lm":
+            terms = [_token_divergence(wanted, given, new, self.config.temperature)]
+        else:
+            terms = [
+                _divergence(wanted[:, classes], given[:, classes], self.config.temperature).mean()
+                for classes in _class_groups(ctx)
+            ]
         return self.config.strength * torch.stack(terms).mean()
 
     def end_task(self, ctx: TaskContext) -> None:
@@ -89,7 +93,16 @@ def _class_groups(ctx: TaskContext) -> Sequence[list[int]]:
 
 
 def _divergence(wanted: Tensor, given: Tensor, temperature: float) -> Tensor:
+    """T^2 KL of each pair of rows [rows, classes], [rows]."""
     teacher = functional.log_softmax(wanted / temperature, dim=-1)
     student = functional.log_softmax(given / temperature, dim=-1)
-    kl = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return temperature**2 * kl
+    kl = functional.kl_div(student, teacher, reduction="none", log_target=True)
+    return temperature**2 * kl.sum(dim=-1)
+
+
+def _token_divergence(wanted: Tensor, given: Tensor, batch: Batch, temperature: float) -> Tensor:
+    """The mean over rows of the mean over each row's learned tokens, over the whole vocabulary."""
+    mask = learned_tokens(batch.inputs)
+    found = _divergence(wanted[:, :-1][mask], given[:, :-1][mask], temperature)
+    by_row = torch.zeros(mask.shape, device=found.device).masked_scatter(mask, found).sum(dim=1)
+    return (by_row / mask.sum(dim=1).clamp(min=1)).mean()

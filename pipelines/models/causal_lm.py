@@ -28,6 +28,8 @@ DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
     {"fp32": torch.float32, "bf16": torch.bfloat16}
 )
 """What `ModelSpec.dtype` means."""
+UNLIMITED = 1 << 30
+"""The context, in tokens, of a model that names no limit."""
 
 
 class CausalLM(TaughtModel):
@@ -53,7 +55,7 @@ class CausalLM(TaughtModel):
     ) -> None:
         super().__init__(backbone, tokenizer, name, location)
         self.dtype = backbone.dtype
-        self.context = int(getattr(backbone.config, "max_position_embeddings", None) or 1 << 30)
+        self.context = int(getattr(backbone.config, "max_position_embeddings", None) or UNLIMITED)
         self.uses_cache = True
 
     def forward(self, inputs: Mapping[str, Tensor], features: Tensor | None = None) -> Output:

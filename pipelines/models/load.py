@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from pipelines.config import ModelSpec
 from pipelines.errors import ModelError
 from pipelines.manifest import Manifest
-from pipelines.models.causal_lm import load_causal_lm
+from pipelines.models.causal_lm import UNLIMITED, load_causal_lm
 from pipelines.models.classifier import load_classifier
 from pipelines.models.source import model_location
 from pipelines.models.taught_model import TaughtModel
@@ -49,6 +49,22 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def context_of(spec: ModelSpec) -> int:
+    """Tokens that a spec's model can read at once, at most.
+
+    Raises:
+        ModelError: The model cannot be found.
+    """
+    location = model_location(spec.name)
+    try:
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model.name: {spec.name!r} cannot be loaded from {location}: {error}"
+        ) from error
+    return int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
 
 
 def model_spec_of(manifest: Manifest) -> ModelSpec:
