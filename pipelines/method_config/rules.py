@@ -173,10 +173,11 @@ def _head_problems(methods: Sequence[MethodConfig], scenario: Scenario) -> list[
                 "Use per_task or auto",
             )
         )
-    if heads is not None and any(m.type == "analytic" for m in methods):
-        problems.append(
-            Problem("methods", "analytic brings its own head", "heads", "Remove heads or analytic")
-        )
+    for own in (m.type for m in methods if m.type in ("analytic", "expansion")):
+        if heads is not None:
+            problems.append(
+                Problem("methods", f"{own} brings its own head", "heads", f"Remove heads or {own}")
+            )
     if heads is not None and heads.preallocate and layout != "growing":
         problems.append(
             Problem(

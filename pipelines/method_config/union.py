@@ -12,7 +12,7 @@ from pipelines.method_config.adapters import (
     OLoraConfig,
 )
 from pipelines.method_config.base import MethodConfig, Scenario
-from pipelines.method_config.growth import ColumnsConfig
+from pipelines.method_config.growth import ColumnsConfig, ExpansionConfig
 from pipelines.method_config.isolation import (
     AnalyticConfig,
     FreezeConfig,
@@ -35,6 +35,7 @@ AnyMethodConfig = Annotated[
     | AnalyticConfig
     | ColumnsConfig
     | EwcConfig
+    | ExpansionConfig
     | LwfConfig
     | ReplayConfig
     | SiConfig,
@@ -52,6 +53,7 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
         AnalyticConfig,
         ColumnsConfig,
         EwcConfig,
+        ExpansionConfig,
         LwfConfig,
         ReplayConfig,
         SiConfig,

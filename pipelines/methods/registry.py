@@ -12,6 +12,7 @@ from pipelines.methods.analytic import Analytic
 from pipelines.methods.base import Method, MethodStack
 from pipelines.methods.columns import Columns
 from pipelines.methods.ewc import Ewc
+from pipelines.methods.expansion import Expansion
 from pipelines.methods.freeze import Freeze
 from pipelines.methods.heads import HeadsMethod
 from pipelines.methods.lora import Lora
@@ -26,6 +27,7 @@ METHODS: Mapping[str, Callable[[Any], Method]] = MappingProxyType(
         "analytic": Analytic,
         "columns": Columns,
         "ewc": Ewc,
+        "expansion": Expansion,
         "freeze": Freeze,
         "heads": HeadsMethod,
         "lora": Lora,

@@ -38,6 +38,14 @@ class CosineBlock(nn.Module):
         return self.scale * functional.linear(directions, functional.normalize(self.weight, dim=-1))
 
 
+def linear_block(dim: int, num_classes: int) -> nn.Linear:
+    """A linear block that starts near zero, so that no class is favoured."""
+    block = nn.Linear(dim, num_classes)
+    nn.init.normal_(block.weight, std=0.02)
+    nn.init.zeros_(block.bias)
+    return block
+
+
 class Head(Protocol):
     """What the loop, the methods and the evaluation ask of the heads of a classifier."""
 
@@ -147,16 +155,16 @@ class Heads(ClassColumns):
         name = self.block_name(task.id)
         if name in self.blocks:
             return
-        block: nn.Module
-        if self.cosine_scale is not None:
-            block = CosineBlock(self.dim, len(task.class_ids), self.cosine_scale)
-        else:
-            block = nn.Linear(self.dim, len(task.class_ids))
-            nn.init.normal_(block.weight, std=0.02)
-            nn.init.zeros_(block.bias)
+        block = self.make_block(len(task.class_ids))
         device = next((parameter.device for parameter in self.parameters()), None)
         self.blocks[name] = block.to(device) if device is not None else block
         self._columns[name] = task.class_ids
+
+    def make_block(self, num_classes: int) -> nn.Module:
+        """A new block: features [rows, dim] -> logits [rows, num_classes]."""
+        if self.cosine_scale is not None:
+            return CosineBlock(self.dim, num_classes, self.cosine_scale)
+        return linear_block(self.dim, num_classes)
 
     def forward(self, features: Tensor) -> Tensor:
         """[rows, dim] -> logits over all classes [rows, classes], column = class id, unmasked."""

@@ -19,6 +19,7 @@ SETTINGS = {
     "analytic": {"width": 64},
     "columns": {"width": 0.5},
     "ewc": {"strength": 10.0},
+    "expansion": {"width": 2.0, "active": 0.25},
     "lwf": {},
     "replay": {"capacity": 10, "fraction": 0.3},
     "si": {"strength": 50.0},
