@@ -9,7 +9,10 @@ from pydantic import Field
 
 from pipelines.method_config.adapters import (
     AdapterConfig,
+    MamConfig,
     OLoraConfig,
+    PrefixConfig,
+    PromptConfig,
 )
 from pipelines.method_config.base import MethodConfig, Scenario
 from pipelines.method_config.growth import ColumnsConfig, ExpansionConfig
@@ -21,10 +24,16 @@ from pipelines.method_config.isolation import (
 )
 from pipelines.method_config.regularization import (
     EwcConfig,
+    L2SpConfig,
     LwfConfig,
+    MasConfig,
     SiConfig,
 )
-from pipelines.method_config.replay import ReplayConfig
+from pipelines.method_config.replay import (
+    AgemConfig,
+    DerConfig,
+    ReplayConfig,
+)
 
 AnyMethodConfig = Annotated[
     HeadsConfig
@@ -32,13 +41,20 @@ AnyMethodConfig = Annotated[
     | LoraConfig
     | AdapterConfig
     | OLoraConfig
+    | PrefixConfig
+    | PromptConfig
+    | MamConfig
     | AnalyticConfig
     | ColumnsConfig
     | EwcConfig
     | ExpansionConfig
     | LwfConfig
     | ReplayConfig
-    | SiConfig,
+    | SiConfig
+    | MasConfig
+    | L2SpConfig
+    | DerConfig
+    | AgemConfig,
     Field(discriminator="type"),
 ]
 
@@ -50,6 +66,9 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
         LoraConfig,
         AdapterConfig,
         OLoraConfig,
+        PrefixConfig,
+        PromptConfig,
+        MamConfig,
         AnalyticConfig,
         ColumnsConfig,
         EwcConfig,
@@ -57,6 +76,10 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
         LwfConfig,
         ReplayConfig,
         SiConfig,
+        MasConfig,
+        L2SpConfig,
+        DerConfig,
+        AgemConfig,
     )
 }
 

@@ -30,7 +30,7 @@ class Memory:
         self.selection = selection
         self.rows: list[MemoryRow] = []
         self.num_seen = 0
-        self._tokens: list[Tensor] | None = None
+        self._tokens: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -39,7 +39,7 @@ class Memory:
         """Put back what was remembered, and how many rows had been offered."""
         self.rows = list(rows)
         self.num_seen = num_seen
-        self._tokens = None
+        self._tokens = {}
 
     def resize(self, capacity: int, generator: torch.Generator) -> None:
         """Change the capacity; where rows must go, a reservoir gives up any, others their last.
@@ -49,9 +49,12 @@ class Memory:
         surplus = len(self.rows) - capacity
         if surplus > 0 and self.selection == "reservoir":
             kept = torch.randperm(len(self.rows), generator=generator)[:capacity]
-            self.rows = [self.rows[index] for index in sorted(kept.tolist())]
-            self._tokens = None
+            self._keep(sorted(kept.tolist()))
         self.capacity = capacity
+
+    def _keep(self, places: list[int]) -> None:
+        self.rows = [self.rows[place] for place in places]
+        self._tokens = {}
 
     def draw(self, count: int, generator: torch.Generator) -> list[int]:
         """Different rows, all equally likely."""
@@ -59,8 +62,10 @@ class Memory:
 
     def batch(self, chosen: list[int], ctx: TaskContext) -> Batch:
         """Remembered rows as a batch, tokenized once."""
-        if self._tokens is None:
-            self._tokens = ctx.tokenize([row.text for row in self.rows])
+        fresh = [place for place in range(len(self.rows)) if place not in self._tokens]
+        if fresh:
+            tokens = ctx.tokenize([self.rows[place].text for place in fresh])
+            self._tokens |= dict(zip(fresh, tokens, strict=True))
         rows = [self.rows[index] for index in chosen]
         return ctx.batch_of(
             [self._tokens[index] for index in chosen],
@@ -76,26 +81,29 @@ class Memory:
             targets = torch.cat([batch.targets for batch in batches]).cpu()
             task_ids = torch.cat([batch.task_ids for batch in batches]).cpu()
             if self.selection == "reservoir":
-                self._offer_all(ctx, index, targets, task_ids)
+                self._admit(ctx, index, targets, task_ids)
             else:
                 self._offer_by_class(ctx, batches, index, targets, task_ids)
         elif self.selection != "reservoir":
             self._shrink(ctx)
         self.num_seen += len(index)
-        self._tokens = None
+        self._tokens = {}
 
-    def _offer_all(
+    def _admit(
         self, ctx: TaskContext, index: Tensor, targets: Tensor, task_ids: Tensor
-    ) -> None:
+    ) -> dict[int, int]:
+        """Let the reservoir take in rows; returns the place of each row that it took, and which."""
         slots = reservoir(self.num_seen, len(index), self.capacity, ctx.generator)
         kept = {slot: item for item, slot in enumerate(slots.tolist()) if slot >= 0}
-        places = sorted(kept)
-        fresh = _remembered(ctx, [kept[slot] for slot in places], index, targets, task_ids)
-        for slot, row in zip(places, fresh, strict=True):
-            if slot < len(self.rows):
-                self.rows[slot] = row
-            else:
-                self.rows.append(row)
+        taken, size = sorted(kept), len(self.rows)
+        num_old = sum(slot < size for slot in taken)
+        places = [*taken[:num_old], *range(size, size + len(taken) - num_old)]
+        items = [kept[slot] for slot in taken]
+        fresh = _remembered(ctx, items, index, targets, task_ids)
+        for place, row in zip(places, fresh, strict=True):
+            self.rows[place : place + 1] = [row]
+            self._tokens.pop(place, None)
+        return dict(zip(places, items, strict=True))
 
     def _offer_by_class(
         self,
@@ -122,8 +130,7 @@ class Memory:
 
         A group is a class of a task: where tasks share their classes, no task takes another's room.
         """
-        head = ctx.model.head
-        known = [(t.id, c) for t in (*ctx.seen, *ctx.tasks) for c in head.task_classes[t.id]]
+        known = [(t.id, c) for t in (*ctx.seen, *ctx.tasks) for c in t.class_ids]
         quotas = dict(
             zip(known, class_quotas(self.capacity, range(len(known))).values(), strict=True)
         )

@@ -6,49 +6,66 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from pipelines.method_config import HeadsConfig, MethodConfig, Scenario, head_layout
+from pipelines.method_config import HeadsConfig, Kind, MethodConfig, Scenario, head_layout
 from pipelines.methods.adapter import Adapter
+from pipelines.methods.agem import Agem
 from pipelines.methods.analytic import Analytic
 from pipelines.methods.base import Method, MethodStack
 from pipelines.methods.columns import Columns
+from pipelines.methods.der import Der
 from pipelines.methods.ewc import Ewc
 from pipelines.methods.expansion import Expansion
 from pipelines.methods.freeze import Freeze
 from pipelines.methods.heads import HeadsMethod
+from pipelines.methods.l2_sp import L2Sp
 from pipelines.methods.lora import Lora
 from pipelines.methods.lwf import Lwf
+from pipelines.methods.mam import Mam
+from pipelines.methods.mas import Mas
 from pipelines.methods.o_lora import OLora
+from pipelines.methods.prefix import Prefix
+from pipelines.methods.prompt import Prompt
 from pipelines.methods.replay import Replay
 from pipelines.methods.si import Si
 
 METHODS: Mapping[str, Callable[[Any], Method]] = MappingProxyType(
     {
         "adapter": Adapter,
+        "agem": Agem,
         "analytic": Analytic,
         "columns": Columns,
+        "der": Der,
         "ewc": Ewc,
         "expansion": Expansion,
         "freeze": Freeze,
         "heads": HeadsMethod,
+        "l2_sp": L2Sp,
         "lora": Lora,
         "lwf": Lwf,
+        "mam": Mam,
+        "mas": Mas,
         "o_lora": OLora,
+        "prefix": Prefix,
+        "prompt": Prompt,
         "replay": Replay,
         "si": Si,
     }
 )
 
 
-def build_stack(configs: Sequence[MethodConfig], scenario: Scenario) -> MethodStack:
-    """The methods of a spec as one; heads are added where no method brings them.
+def build_stack(
+    configs: Sequence[MethodConfig], scenario: Scenario, kind: Kind = "classifier"
+) -> MethodStack:
+    """The methods of a spec as one; a classifier gets heads where no method brings them.
 
     Args:
         configs: A stack without problems (see `stack_problems`).
         scenario: Decides the layout of the heads.
+        kind: The kind of model that is taught.
     """
     configs = list(configs)
     types = {config.type for config in configs}
-    if not types & {"heads", "analytic"}:
+    if kind == "classifier" and not types & {"heads", "analytic"}:
         place = sum(config.owns_structure for config in configs)
         configs.insert(place, HeadsConfig())
     layout = head_layout(configs, scenario)

@@ -16,6 +16,9 @@ SETTINGS = {
     "lora": {"rank": 2, "dropout": 0.1},
     "adapter": {"bottleneck": 4},
     "o_lora": {"rank": 2},
+    "prefix": {"length": 3},
+    "prompt": {"length": 3},
+    "mam": {"length": 3, "bottleneck": 4},
     "analytic": {"width": 64},
     "columns": {"width": 0.5},
     "ewc": {"strength": 10.0},
@@ -23,6 +26,10 @@ SETTINGS = {
     "lwf": {},
     "replay": {"capacity": 10, "fraction": 0.3},
     "si": {"strength": 50.0},
+    "mas": {"strength": 10.0},
+    "l2_sp": {"strength": 1.0},
+    "der": {"capacity": 10, "rows_per_step": 4},
+    "agem": {"capacity": 10, "rows_per_step": 6},
 }
 """One vivid setting a method; a method without one fails the test of the registry."""
 
@@ -33,11 +40,18 @@ VARIANTS = [
     [{"type": "columns", "width": 0.5, "max_laterals": 1}],
     [{"type": "adapter", "bottleneck": 4, "variant": "houlsby", "per_task": True}],
     [{"type": "adapter", "bottleneck": 4, "variant": "parallel"}],
+    [{"type": "prefix", "length": 3, "per_task": True}],
+    [{"type": "prompt", "length": 3, "per_task": True}],
+    [{"type": "mam", "length": 3, "bottleneck": 4, "per_task": True}],
     [{"type": "ewc", "decay": 0.5, "labels": "observed"}],
     [{"type": "ewc", "per_task": True, "max_examples": 8}],
     [{"type": "replay", "capacity": 10, "selection": "class_balanced", "every_steps": 2}],
     [{"type": "replay", "capacity": 10, "selection": "herding"}],
     [{"type": "heads", "layout": "per_task"}, {"type": "lwf"}],
+    [{"type": "heads", "layout": "per_task"}, {"type": "mas", "max_examples": 8, "decay": 0.5}],
+    [{"type": "lora", "rank": 2}, {"type": "l2_sp", "towards": "last", "strength": 1.0}],
+    [{"type": "heads", "layout": "per_task"}, {"type": "der", "capacity": 10, "beta": 0.0}],
+    [{"type": "agem", "capacity": 10, "selection": "class_balanced"}],
 ]
 
 

@@ -15,6 +15,11 @@ ZEROS = [
     {"type": "replay", "fraction": 0.0, "selection": "reservoir"},
     {"type": "replay", "fraction": 0.0, "selection": "herding"},
     {"type": "si", "strength": 0.0},
+    {"type": "mas", "strength": 0.0},
+    {"type": "l2_sp", "strength": 0.0},
+    {"type": "der", "capacity": 0},
+    {"type": "der", "alpha": 0.0, "beta": 0.0},
+    {"type": "agem", "capacity": 0},
 ]
 BASES = [[], [{"type": "lora", "rank": 2}], [{"type": "freeze", "num_blocks": 1}]]
 STACKS = [
@@ -51,6 +56,13 @@ def test_strength_zero_is_plain_fine_tuning(tiny_model, tmp_path, plain, base, z
         [{"type": "ewc"}],
         [{"type": "lwf"}],
         [{"type": "replay", "capacity": 10}],
+        [{"type": "si", "strength": 50.0}],
+        [{"type": "mas"}],
+        [{"type": "l2_sp"}],
+        [{"type": "l2_sp", "towards": "last"}],
+        [{"type": "der", "capacity": 10}],
+        [{"type": "der", "capacity": 10, "beta": 0.0}],
+        [{"type": "agem", "capacity": 10}],
     ],
     ids=name_of,
 )

@@ -17,7 +17,9 @@ from tests.conformance.streams import (
     teacher_of,
 )
 
-OWN = ("replay/rows", "replay/values")  # a worker's own shard
+SHARDED = ("replay", "der", "agem")
+"""Methods whose memory is each worker's own shard."""
+
 SOME = [
     stack
     for stack in legal_stacks()
@@ -30,7 +32,7 @@ def learned(workers, plan):
 
 
 def shared(known):
-    return {name: value for name, value in known.items() if name not in OWN}
+    return {name: value for name, value in known.items() if name.split("/")[0] not in SHARDED}
 
 
 @pytest.mark.parametrize("stack", [[], *SOME], ids=name_of)
@@ -143,6 +145,8 @@ def _join_ranks(workers, plan):
     [
         [{"type": "replay", "capacity": 10}, {"type": "ewc"}],
         [{"type": "replay", "capacity": 11, "selection": "herding"}, {"type": "lwf"}],
+        [{"type": "der", "capacity": 11, "rows_per_step": 5}, {"type": "si", "strength": 50.0}],
+        [{"type": "agem", "capacity": 10, "rows_per_step": 5}],
     ],
     ids=name_of,
 )
@@ -156,6 +160,6 @@ def test_two_workers_go_on_inside_a_task_with_their_own_memory_and_numbers(
     resumed = in_group(2, tmp_path / "resumed", rank_checkpoints, plan, number)
     for one, other in zip(whole, resumed, strict=True):
         assert differences(one, other) == []
-    rows = [row for known in resumed for row in known["replay/rows"]]
+    rows = [row for known in resumed for row in known[f"{stack[0]['type']}/rows"]]
     assert len(rows) == stack[0]["capacity"]
     assert all(isinstance(row, MemoryRow) for row in rows)

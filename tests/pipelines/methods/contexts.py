@@ -27,11 +27,11 @@ class Logistic(nn.Module):
     device = torch.device("cpu")
 
     def forward(self, inputs):
-        features = self.backbone(inputs["input_ids"])
+        features = self.backbone(inputs["input_ids"].float())
         return Output(logits=self.heads(features), features=features)
 
     def features(self, inputs):
-        return self.backbone(inputs["input_ids"])
+        return self.backbone(inputs["input_ids"].float())
 
     restricted = Classifier.restricted
     row_losses = Classifier.row_losses

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from pipelines.method_config import ReplayConfig
 from pipelines.methods.base import MemoryRow, MethodState
-from pipelines.methods.replay import Replay, share_of
+from pipelines.methods.rehearsal import share_of
+from pipelines.methods.replay import Replay
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, RankOf, batch_of, context_of
 
 
