@@ -25,6 +25,8 @@ class Logistic(nn.Module):
         return self.heads
 
     device = torch.device("cpu")
+    is_sharded = False
+    kind = "classifier"
 
     def forward(self, inputs):
         features = self.backbone(inputs["input_ids"].float())
