@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.atomic_file import write_atomically
 from pipelines.compare.contender import contenders
 from pipelines.compare.design import Design, PlannedRun, plan_runs
+from pipelines.compare.page import html
 from pipelines.compare.record import add_intransigence, record_of
 from pipelines.compare.runner import Machine, Runner, Say
 from pipelines.compare.summary import INTERVAL_WORDS, rows_of
@@ -114,6 +115,8 @@ def _write(
     ]
     write_atomically(folder / "comparison.json", json.dumps(found, indent=1))
     write_atomically(folder / "comparison.md", markdown(rows, title, notes))
+    page = html(found, rows, path.stem, _training_words(design))
+    write_atomically(folder / "comparison.html", page)
     return found
 
 

@@ -34,12 +34,15 @@ class Contender:
 
     @property
     def family(self) -> str:
-        """The families of its methods, `baseline` for none; unknown types are left to the spec."""
+        """The family of its methods: `baseline` for none, `combined` for several.
+
+        Types that do not exist are left to the check of the spec.
+        """
         if self.joint or not self.methods:
             return "baseline"
         types = [str(method.get("type")) for method in self.methods]
-        families = dict.fromkeys(METHOD_CONFIGS[t].family for t in types if t in METHOD_CONFIGS)
-        return " + ".join(families)
+        families = {METHOD_CONFIGS[kind].family for kind in types if kind in METHOD_CONFIGS}
+        return families.pop() if len(families) == 1 else "combined"
 
     def with_seed(self, seed: int) -> list[dict[str, Any]]:
         """The stack with every method's own random choice drawn from another seed."""

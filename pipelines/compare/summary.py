@@ -74,6 +74,7 @@ class Row:
         num_done: Seeds that are done.
         num_runs: Seeds in all.
         errors: What the failed runs said, each once.
+        reports: Pages of the single runs, relative to the comparison's folder.
         metrics: By name, without the task id where the scenario has none.
         with_task_id: The same with the task id; empty where the first already is.
         costs: By name; `seconds` is of the whole update.
@@ -86,6 +87,7 @@ class Row:
     num_done: int
     num_runs: int
     errors: tuple[str, ...]
+    reports: tuple[str, ...]
     metrics: Mapping[str, Estimate | None]
     with_task_id: Mapping[str, Estimate | None]
     costs: Mapping[str, Estimate | None]
@@ -95,7 +97,7 @@ class Row:
         groups = ("metrics", "with_task_id", "costs")
         plain = {k: v for k, v in vars(self).items() if k not in groups}
         estimates = {group: _plain(getattr(self, group)) for group in groups}
-        return plain | {"errors": list(self.errors)} | estimates
+        return plain | {"errors": list(self.errors), "reports": list(self.reports)} | estimates
 
 
 def rows_of(records: Sequence[Record]) -> list[Row]:
@@ -125,6 +127,7 @@ def _row(records: Sequence[Record]) -> Row:
         num_done=len(done),
         num_runs=len(records),
         errors=tuple(dict.fromkeys(f"{e['type']}: {e['message']}" for e in errors)),
+        reports=tuple(record["report"] for record in done if "report" in record),
         metrics={name: _estimate([r["metrics"] for r in done], name) for name in METRICS},
         with_task_id={name: _estimate([r["metrics"] for r in named], name) for name in METRICS},
         costs={name: _estimate([r["totals"] for r in done], name) for name in COSTS},

@@ -22,7 +22,7 @@ def test_a_method_without_a_preset_comes_with_its_defaults():
         ("finetune", "baseline"),
         ("joint", "baseline"),
         ("analytic", "isolation"),
-        ("replay_ewc", "replay + regularization"),
+        ("replay_ewc", "combined"),
     ],
 )
 def test_the_family_is_of_the_methods(name, family):

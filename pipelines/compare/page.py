@@ -1,0 +1,79 @@
+"""A comparison as one self-contained HTML page: no script, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from pipelines.compare import charts
+from pipelines.compare.summary import INTERVAL_WORDS, Row
+from pipelines.compare.table import columns_of, percent
+
+FAMILIES = ("baseline", "isolation", "regularization", "head", "replay", "combined")
+
+
+def html(found: Mapping[str, Any], rows: Sequence[Row], title: str, training: str) -> str:
+    """The page as text.
+
+    Args:
+        found: What `comparison.json` holds.
+        rows: Its rows, best first.
+        title: What was compared.
+        training: How the contenders were trained, in words.
+    """
+    environment = Environment(
+        loader=ChoiceLoader(
+            [PackageLoader("pipelines", "compare"), PackageLoader("pipelines", "report")]
+        ),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    first = [row for row in rows if row.order == 0 and row.model == Path(found["model"]).name]
+    colours = family_colours(rows)
+    return environment.get_template("comparison.html.j2").render(
+        title=title,
+        headline=headline(first),
+        training=training,
+        spec=Path(found["spec"]).name,
+        scenario=found["scenario"],
+        model=Path(found["model"]).name,
+        num_done=found["num_done"],
+        num_runs=found["num_runs"],
+        rows=first,
+        columns=columns_of(first),
+        colours=colours,
+        failures=[(row.method, error) for row in rows for error in row.errors],
+        interval=INTERVAL_WORDS,
+        has_intervals=found["design"]["num_seeds"] > 1,
+        cost=charts.accuracy_against_cost(first, colours),
+        plasticity=charts.forgetting_against_plasticity(first, colours),
+        bars=charts.accuracies(first, colours),
+        orders=charts.panels(
+            [row for row in rows if row.model == Path(found["model"]).name],
+            lambda row: str(row.order),
+            colours,
+        ),
+        models=charts.panels(
+            [row for row in rows if row.order == 0], lambda row: row.model, colours
+        ),
+    )
+
+
+def family_colours(rows: Sequence[Row]) -> dict[str, int]:
+    """The number of a colour for each family that occurs; the same on every page."""
+    present = {row.family for row in rows}
+    return {family: index for index, family in enumerate(FAMILIES) if family in present}
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """Which method did best, in a sentence; upper bounds aside."""
+    done = [row for row in rows if row.metrics["average_accuracy"] and row.method != "joint"]
+    if not done:
+        return "Nothing is done yet."
+    best = done[0]
+    return f"{best.method} leads with {percent(best.metrics['average_accuracy'])} %."
