@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
-from pipelines.method_config import METHOD_CONFIGS, MethodConfig
+from pipelines.method_config import METHOD_CONFIGS, Kind, MethodConfig
 from pipelines.presets import preset_advice, preset_names, read_preset
 
 ALLOWED_WORDS: Mapping[str, str] = MappingProxyType(
@@ -37,7 +37,10 @@ def method_facts(name: str) -> dict[str, Any]:
         "type": name,
         "family": config.family,
         "summary": config.summary,
+        "protects": config.protects,
+        "cost": config.cost,
         "needs": _needs(config),
+        "kinds": sorted(config.kinds),
         "source": config.source,
         "description": inspect.getdoc(config) or "",
         "fields": _fields(config),
@@ -46,13 +49,28 @@ def method_facts(name: str) -> dict[str, Any]:
 
 def preset_facts(name: str) -> dict[str, Any]:
     """What is known of a preset, as plain values."""
-    return {"name": name, "when": preset_advice(name), "spec": read_preset(name)}
+    spec = read_preset(name)
+    types = [method["type"] for method in spec.get("methods", ())]
+    known = [METHOD_CONFIGS[kind] for kind in types if kind in METHOD_CONFIGS]
+    kinds = set(get_args(Kind)).intersection(*(config.kinds for config in known))
+    return {
+        "name": name,
+        "when": preset_advice(name),
+        "stack": types,
+        "families": sorted({config.family for config in known}),
+        "kinds": sorted(kinds),
+        "spec": spec,
+    }
 
 
 def _needs(config: type[MethodConfig]) -> str:
-    if config.stores_examples:
-        return "old text kept"
-    return "first in the list" if config.owns_structure else "no old text"
+    needs = ["old text kept" if config.stores_examples else "no old text"]
+    if config.owns_structure:
+        needs.append("a place before the other methods")
+    if len(config.kinds) == 1:
+        (kind,) = config.kinds
+        needs.append({"classifier": "a classifier", "causal_lm": "a language model"}[kind])
+    return ", ".join(needs)
 
 
 def _fields(config: type[MethodConfig]) -> dict[str, dict[str, Any]]:

@@ -61,24 +61,32 @@ def _list_all(session: Session, known: Facts, ready: Facts) -> None:
     if session.as_json:
         session.emit({"methods": list(known.values()), "presets": list(ready.values())})
         return
-    table = Table(title="Methods", title_justify="left", title_style="bold", show_edge=False)
-    for header in ("type", "family", "what it does", "needs", "source"):
-        table.add_column(header, no_wrap=header in ("type", "family"))
-    for facts in known.values():
-        keys = ("type", "family", "summary", "needs", "source")
-        table.add_row(*(escape(facts[key]) for key in keys))
-    session.out.print(table)
-    session.out.print()
+    for family in dict.fromkeys(facts["family"] for facts in known.values()):
+        _list_family(session, family, [own for own in known.values() if own["family"] == family])
     presets = Table(title="Presets", title_justify="left", title_style="bold", show_edge=False)
     presets.add_column("preset", no_wrap=True)
-    presets.add_column("stack")
-    presets.add_column("when")
+    presets.add_column("stack and when to choose it")
     for facts in ready.values():
-        presets.add_row(facts["name"], _stack(facts["spec"]), escape(facts["when"]))
+        when = facts["when"].removeprefix("Choose it ")
+        presets.add_row(facts["name"], f"{_stack(facts['spec'])}\n[dim]{escape(when)}[/]")
     session.out.print(presets)
     session.out.print(
         "\nMore of one: ratchet methods NAME. A spec to start from: ratchet schema --example"
     )
+
+
+def _list_family(session: Session, family: str, methods: list[Mapping[str, Any]]) -> None:
+    """A table of one family: what each method does, and below it what one decides by."""
+    title = f"Methods: {family}"
+    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    table.add_column("type", no_wrap=True)
+    table.add_column("what it does, protects, costs and needs")
+    for facts in methods:
+        said = [(word, facts[word]) for word in ("protects", "cost", "needs") if facts[word]]
+        below = "\n".join(f"{word}: {escape(text)}" for word, text in said)
+        table.add_row(facts["type"], f"{escape(facts['summary'])}\n[dim]{below}[/]")
+    session.out.print(table)
+    session.out.print()
 
 
 def _stack(spec: dict[str, Any]) -> str:
@@ -91,6 +99,10 @@ def _explain_method(session: Session, facts: Mapping[str, Any]) -> None:
         session.emit(facts)
         return
     session.out.print(f"[bold]{facts['type']}[/] ({facts['family']}) · {escape(facts['source'])}\n")
+    for word in ("protects", "cost", "needs"):
+        if facts[word]:
+            session.out.print(f"{word}: {escape(facts[word])}")
+    session.out.print()
     session.out.print(escape(facts["description"]) + "\n")
     table = Table(show_edge=False)
     for header in ("field", "default", "allowed"):

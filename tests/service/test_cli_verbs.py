@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pipelines.method_config import METHOD_CONFIGS
-from pipelines.presets import preset_names
+from pipelines.presets import preset_advice, preset_names
 from pipelines.spec_file import parse_spec
 from service.cli.app import VERBS
 from tests.service.test_cli_run import call, taught, write_spec  # noqa: F401
@@ -24,6 +24,31 @@ def test_methods_lists_every_method_and_preset():
     assert [preset["name"] for preset in found["presets"]] == preset_names()
     table = call("methods").stdout
     assert all(name in table for name in [*METHOD_CONFIGS, *preset_names()])
+
+
+def test_the_listing_says_what_one_decides_by_and_fits_80_columns(monkeypatch):
+    monkeypatch.setattr("service.cli.session.PIPE_WIDTH", 80)
+    lines = call("methods").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    whole = " ".join(" ".join(line.split("│")[-1].split()) for line in lines)
+    for config in METHOD_CONFIGS.values():
+        assert f"protects: {config.protects}" in whole
+        assert f"cost: {config.cost}" in whole
+        assert f"Methods: {config.family}" in whole
+    assert "old text kept" in whole
+    for name in preset_names():
+        assert preset_advice(name).removeprefix("Choose it ") in whole
+
+
+def test_methods_and_presets_say_for_which_kinds_they_are():
+    found = json.loads(call("methods", "--json").stdout)
+    kinds = {method["type"]: method["kinds"] for method in found["methods"]}
+    assert kinds["analytic"] == ["classifier"]
+    assert kinds["ewc"] == ["causal_lm", "classifier"]
+    presets = {preset["name"]: preset for preset in found["presets"]}
+    assert presets["analytic"]["kinds"] == ["classifier"]
+    assert presets["replay_ewc"]["families"] == ["regularization", "replay"]
+    assert presets["finetune"]["kinds"] == ["causal_lm", "classifier"]
 
 
 def test_methods_explains_one_with_its_defaults():
