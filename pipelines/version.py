@@ -1,7 +1,7 @@
 """The contents of a version on disk: weights, adapters, method states, memory, rows, router.
 
 Tensors lie in safetensors, rows in Parquet, the rest in JSON; nothing is pickled, and loading
-executes nothing that it loads. LoRA adapters lie in PEFT's own format.
+executes nothing that it loads. LoRA adapters, prefixes and prompts lie in PEFT's own format.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import (
+    PeftConfig,
+    PeftModel,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -27,10 +32,14 @@ from pipelines.methods.registry import build_stack
 from pipelines.models.load import load_model, model_spec_of
 from pipelines.models.router_statistics import RouterStatistics
 from pipelines.models.taught_model import TaughtModel, base_hash
+from pipelines.models.virtual_tokens import VirtualTokens
 from pipelines.types import Task
 
 WEIGHTS_FILE = "weights.safetensors"
 ADAPTERS_FOLDER = "adapters"
+ADAPTER_FILE = "adapter_model.safetensors"
+PROMPT_KEY = "prompt_embeddings"
+"""PEFT's name for the tensor of a prefix or a prompt."""
 METHODS_FOLDER = "methods"
 MEMORY_FILE = "memory.parquet"
 ROWS_FOLDER = "rows"
@@ -82,22 +91,49 @@ def write_weights(
         learned: Its learned state, whole, where the model holds only a part of it.
     """
     learned = model.learned_state() if learned is None else learned
-    state = {name: tensor for name, tensor in learned.items() if ".lora_" not in name}
+    tokens = _trained_tokens(model)
+    elsewhere = {place for _, place in tokens.values()}
+    state = {n: t for n, t in learned.items() if ".lora_" not in n and n not in elsewhere}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_plain(state), folder / WEIGHTS_FILE)
+    for name, (config, place) in tokens.items():
+        tensors = {PROMPT_KEY: learned[place]}
+        _write_adapter(folder / ADAPTERS_FOLDER / name, config, tensors, model.name)
     if not isinstance(model.backbone, PeftModel):
         return
     for name, config in model.backbone.peft_config.items():
-        own = folder / ADAPTERS_FOLDER / name
-        own.mkdir(parents=True)
         tensors = get_peft_model_state_dict(
             model.backbone, adapter_name=name, save_embedding_layers=False
         )
-        save_file(_plain(tensors), own / "adapter_model.safetensors", metadata={"format": "pt"})
-        # The name that the spec gave, not the folder where it lies on this machine.
-        saved = config.to_dict() | {"inference_mode": True, "base_model_name_or_path": model.name}
-        text = json.dumps(saved, indent=2, sort_keys=True, default=_json_default)
-        (own / "adapter_config.json").write_text(text, encoding="utf-8")
+        _write_adapter(folder / ADAPTERS_FOLDER / name, config, tensors, model.name)
+
+
+def _write_adapter(
+    folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor], base_name: str
+) -> None:
+    """Write an adapter as PEFT does.
+
+    Args:
+        folder: Its own.
+        config: PEFT's settings.
+        tensors: By PEFT's names.
+        base_name: The name that the spec gave the base model, not where it lies on this machine.
+    """
+    folder.mkdir(parents=True)
+    save_file(_plain(tensors), folder / ADAPTER_FILE, metadata={"format": "pt"})
+    saved = config.to_dict() | {"inference_mode": True, "base_model_name_or_path": base_name}
+    text = json.dumps(saved, indent=2, sort_keys=True, default=_json_default)
+    (folder / "adapter_config.json").write_text(text, encoding="utf-8")
+
+
+def _trained_tokens(model: TaughtModel) -> dict[str, tuple[PeftConfig, str]]:
+    """By name, prefixes and prompts: PEFT's settings, and the tensor's name in the model."""
+    return {
+        name: (part.config, f"parts.{kind}.sets.{name}.embedding.weight")
+        for kind, part in model.parts.items()
+        if isinstance(part, VirtualTokens)
+        for name in part.sets
+    }
 
 
 def read_weights(folder: Path, model: TaughtModel) -> None:
@@ -111,12 +147,14 @@ def read_weights(folder: Path, model: TaughtModel) -> None:
     own = model.learned_state()
     if isinstance(model.backbone, PeftModel):
         for name in model.backbone.peft_config:
-            tensors = load_file(folder / ADAPTERS_FOLDER / name / "adapter_model.safetensors")
+            tensors = load_file(folder / ADAPTERS_FOLDER / name / ADAPTER_FILE)
             result = set_peft_model_state_dict(model.backbone, tensors, adapter_name=name)
             missing = [key for key in result.missing_keys if f".{name}." in key]
             if result.unexpected_keys or missing:
                 raise VersionError(f"{folder}: the adapter {name} does not fit the base model")
         state |= {key: tensor for key, tensor in own.items() if ".lora_" in key}
+    for name, (_, place) in _trained_tokens(model).items():
+        state[place] = load_file(folder / ADAPTERS_FOLDER / name / ADAPTER_FILE)[PROMPT_KEY]
     model.load_learned_state(state)
 
 

@@ -10,6 +10,9 @@ ISOLATING = [
     {"type": "lora", "rank": 2, "per_task": True},
     {"type": "adapter", "bottleneck": 4, "variant": "houlsby", "per_task": True},
     {"type": "adapter", "bottleneck": 4, "variant": "parallel", "per_task": True},
+    {"type": "prefix", "length": 3, "per_task": True},
+    {"type": "prompt", "length": 3, "per_task": True},
+    {"type": "mam", "length": 3, "bottleneck": 4, "per_task": True},
 ]
 
 

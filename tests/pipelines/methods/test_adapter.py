@@ -41,8 +41,6 @@ SMALL = {
     "hidden_size": 16,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
     "intermediate_size": 24,
     "max_position_embeddings": 32,
     "pad_token_id": 0,
@@ -130,7 +128,8 @@ def test_adapters_lie_where_the_paper_puts_them(tiny_model, variant):
 def test_every_known_architecture_is_changed_block_by_block(config, variant):
     torch.manual_seed(0)
     kind = AutoModelForCausalLM if config in DECODERS else AutoModel
-    backbone = kind.from_config(config(**SMALL)).eval()
+    grouped = {"num_key_value_heads": 1, "head_dim": 8} if config in DECODERS[:5] else {}
+    backbone = kind.from_config(config(**SMALL, **grouped)).eval()
     inputs = {"input_ids": INPUTS["input_ids"], "attention_mask": INPUTS["attention_mask"]}
     with torch.no_grad():
         plain = backbone(**inputs)[0]
