@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from pipelines.method_config import EwcConfig
 from pipelines.methods.base import Method, MethodState
-from pipelines.methods.importance import squared_gradients
-from pipelines.methods.importance.rows import Objective, rows_of
+from pipelines.methods.importance.mean import mean_magnitudes
+from pipelines.methods.importance.rows import Objective
 from pipelines.methods.penalty import QuadraticPenalty, held_parameter
+from pipelines.models.shards import sharded_parameters
 from pipelines.types import Batch, Output, TaskContext
 
 
@@ -41,22 +42,27 @@ class Ewc(Method):
         """Measure the Fisher of what was trained and move the anchor."""
         if self.config.strength == 0:
             return
-        parameters = ctx.model.trainable()
-        found = squared_gradients(
-            ctx.model,
-            parameters,
-            _limited(ctx, self.config.max_examples),
-            self._log_likelihood(ctx),
-            autocast=ctx.autocast,
+        importance = mean_magnitudes(
+            ctx, self._log_likelihood(ctx), max_examples=self.config.max_examples
         )
-        count = torch.tensor([float(found.num_examples)], device=ctx.model.device)
-        sums = [found.sums[name] for name in parameters]
-        ctx.workers.sum([*sums, count])
-        torch._foreach_div_(sums, count.clamp(min=1).item())
-        importance = dict(zip(parameters, sums, strict=True))
+        before = dict(self.penalty.constant)
         self.penalty.merge(
-            importance, parameters, decay=self.config.decay, per_task=self.config.per_task
+            importance,
+            ctx.model.trainable(),
+            decay=self.config.decay,
+            per_task=self.config.per_task,
         )
+        if ctx.model.is_sharded:
+            self._sum_constants(ctx, before)
+
+    def _sum_constants(self, ctx: TaskContext, before: Mapping[str, Tensor]) -> None:
+        """Add up what each worker's part of a parameter added to the penalty's constant."""
+        sharded = {name for name, _ in sharded_parameters(ctx.model)}
+        for name in sorted(sharded & self.penalty.constant.keys()):
+            kept = before.get(name, torch.zeros((), dtype=torch.float64)) * self.config.decay
+            added = (self.penalty.constant[name] - kept).reshape(1)
+            ctx.workers.sum([added])
+            self.penalty.constant[name] = kept + added[0]
 
     def _log_likelihood(self, ctx: TaskContext) -> Objective:
         def log_likelihood(batch: Batch, output: Output) -> Tensor:
@@ -77,20 +83,3 @@ class Ewc(Method):
     def parameter_of(self, name: str) -> str | None:
         """Importances and anchors lie as the parameter that they belong to."""
         return held_parameter(name)
-
-
-def _limited(ctx: TaskContext, max_examples: int | None) -> Iterator[Batch]:
-    """This worker's batches; with a limit, its share of it, evenly spread over all lengths."""
-    if max_examples is None:
-        yield from ctx.batches()
-        return
-    rank, world_size = ctx.workers.rank, ctx.workers.world_size
-    total = sum(len(batch) for batch in ctx.batches())
-    share = min(total, max_examples // world_size + (rank < max_examples % world_size))
-    wanted = {place * total // share for place in range(share)}
-    passed = 0
-    for batch in ctx.batches():
-        kept = [item for item in range(len(batch)) if passed + item in wanted]
-        passed += len(batch)
-        if kept:
-            yield rows_of(batch, kept)

@@ -77,7 +77,7 @@ class Memory:
         """Show the memory every row of this worker's shard of a stage, once."""
         batches = list(ctx.batches())
         index = torch.cat([batch.rows for batch in batches]).cpu() if batches else torch.zeros(0)
-        if len(index):
+        if batches:
             targets = torch.cat([batch.targets for batch in batches]).cpu()
             task_ids = torch.cat([batch.task_ids for batch in batches]).cpu()
             if self.selection == "reservoir":

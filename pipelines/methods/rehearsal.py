@@ -30,7 +30,7 @@ class Rehearsal(Method):
     def end_task(self, ctx: TaskContext) -> None:
         """Offer every row of this worker's shard to this worker's share of the memory, once."""
         self.take_share(ctx)
-        if self.memory.capacity > 0:
+        if self.memory.capacity > 0 or ctx.model.is_sharded:  # all look at their rows together
             self.memory.offer(ctx)
 
     def state_dict(self) -> MethodState:

@@ -18,7 +18,22 @@ STACKS = [
     [],
     [{"type": "lora", "rank": 2}],
     [{"type": "lora", "rank": 2, "per_task": True}],
+    [EWC],
+    [{**EWC, "per_task": True}],
+    [{"type": "freeze", "num_blocks": 1}, EWC],
 ]
+DRAWN = [
+    [],
+    [{"type": "lora", "rank": 2}, {"type": "ewc"}],
+    [{"type": "replay", "capacity": 10}, {"type": "ewc"}],
+    [{"type": "ewc", "decay": 0.5, "max_examples": 9}],
+    [{"type": "freeze", "num_blocks": 0}, {"type": "replay", "capacity": 5}],
+    [{"type": "freeze", "warmup_epochs": 1}, {"type": "replay", "capacity": 4}],
+    [{"type": "heads", "cosine": True, "freeze_old_heads": True, "preallocate": True}],
+    [{"type": "replay", "capacity": 11, "selection": "herding"}],
+]
+"""Stacks whose workers draw numbers of their own, so that one worker is no measure for two."""
+
 NOISE = ".key.bias"
 """Its gradient is zero in exact arithmetic: what AdamW makes of it is rounding."""
 
@@ -89,6 +104,19 @@ def test_two_workers_with_a_part_each_learn_what_one_learns(still_model, tmp_pat
     assert far_apart(one, two, 0.0) == {}
     assert far_apart(wanted, one, 1e-4) == {}
     assert wanted["scores"] == one["scores"]
+
+
+@pytest.mark.parametrize("stack", DRAWN, ids=name_of)
+def test_a_part_each_learns_what_the_whole_on_each_learns(still_model, tmp_path, stack):
+    # 24 rows in steps of 23: the last step of an epoch leaves a worker without rows.
+    training = {"batch_size": 23, "gradient_accumulation_steps": 2}
+    whole = plan_of(still_model, tmp_path / "whole", stack, training=training)
+    wanted = in_group(2, tmp_path / "wanted", learned, whole)
+    plan = plan_of(still_model, tmp_path / "parts", stack, scaling=SHARDED, training=training)
+    found = in_group(2, tmp_path / "found", learned, plan)
+    for one, other in zip(wanted, found, strict=True):
+        assert far_apart(one, other, 1e-4) == {}
+        assert one["scores"] == other["scores"]
 
 
 def cut_off_and_resumed(workers, plan, number):

@@ -94,7 +94,7 @@ def squared_gradients(
         magnitude=Magnitude(power),
         rules=rules,
     )
-    with _undisturbed(model):
+    with undisturbed(model):
         for batch in batches:
             work.add(batch)
     return GradientSums(work.sums, work.num_examples)
@@ -128,7 +128,7 @@ class _Pass:
                 self._sites = self._plan(batch)
             pulled = self._through(batch, self._sites, self._cast)
             self._add_rows(batch, pulled, self._cast, self._by_row, self.sums)
-            self._check_layout(batch)
+            check_layout(self._sites, batch)
         self.num_examples += len(batch)
 
     def _cast(self, batch: Batch) -> Output:
@@ -194,13 +194,19 @@ class _Pass:
     def _find(self, parameters: Mapping[str, nn.Parameter]) -> list[Site]:
         return find_sites(self.model, parameters, self.sums, self.rules, self.magnitude)
 
-    def _check_layout(self, batch: Batch) -> None:
-        odd = [site.name for site in self._sites or () if site.misfit]
-        if odd:
-            raise MethodError(
-                f"importance: {odd[0]} does not give one row for each of {len(batch)} examples, as "
-                "in the first batch. Leave its type out of `rules` to measure it by single examples"
-            )
+
+def check_layout(sites: Iterable[Site], batch: Batch) -> None:
+    """Check that every measured module gave one row an example.
+
+    Raises:
+        MethodError: One did not.
+    """
+    odd = [site.name for site in sites if site.misfit]
+    if odd:
+        raise MethodError(
+            f"importance: {odd[0]} does not give one row for each of {len(batch)} examples, as "
+            "in the first batch. Leave its type out of `rules` to measure it by single examples"
+        )
 
 
 def _zeros(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -234,7 +240,7 @@ def _attention() -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
+def undisturbed(model: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients of parameters; everything as before at the end."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

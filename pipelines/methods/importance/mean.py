@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pipelines.methods.importance.engine import squared_gradients
 from pipelines.methods.importance.rows import Objective, rows_of
+from pipelines.methods.importance.rules import Magnitude
+from pipelines.methods.importance.sharded import ShardedPass
 from pipelines.types import Batch, TaskContext
 
 
@@ -22,8 +24,8 @@ def mean_magnitudes(
 ) -> dict[str, Tensor]:
     """The mean of |d objective / d theta_i|^power over the examples, by parameter name.
 
-    Every worker measures its shard of the stage's training rows, and all get the same result. Every
-    worker must call it.
+    Every worker measures its shard of the stage's training rows, and all get the same result, or
+    where parameters are sharded each the result of its part. Every worker must call it.
 
     Args:
         ctx: The context of the stage; what trains in its model is measured.
@@ -31,6 +33,8 @@ def mean_magnitudes(
         power: 2 for squares, 1 for absolute values.
         max_examples: How many examples to look at over all workers, or None for all.
     """
+    if ctx.model.is_sharded:
+        return _sharded_means(ctx, objective, power, max_examples)
     parameters = ctx.model.trainable()
     found = squared_gradients(
         ctx.model,
@@ -47,6 +51,17 @@ def mean_magnitudes(
     return dict(zip(parameters, sums, strict=True))
 
 
+def _sharded_means(
+    ctx: TaskContext, objective: Objective, power: Literal[1, 2], max_examples: int | None
+) -> dict[str, Tensor]:
+    work = ShardedPass(ctx.model, ctx.workers, objective, ctx.autocast, Magnitude(power))
+    sums = work.run(limited(ctx, max_examples))
+    count = torch.tensor([float(work.num_examples)], device=ctx.model.device)
+    ctx.workers.sum([count])
+    torch._foreach_div_(list(sums.values()), count.clamp(min=1).item())
+    return sums
+
+
 def limited(ctx: TaskContext, max_examples: int | None) -> Iterator[Batch]:
     """This worker's batches; with a limit, its share of it, evenly spread over all lengths."""
     if max_examples is None:
@@ -60,5 +75,5 @@ def limited(ctx: TaskContext, max_examples: int | None) -> Iterator[Batch]:
     for batch in ctx.batches():
         kept = [item for item in range(len(batch)) if passed + item in wanted]
         passed += len(batch)
-        if kept:
+        if kept or ctx.model.is_sharded:  # all workers go through equally many batches
             yield rows_of(batch, kept)

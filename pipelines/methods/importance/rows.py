@@ -18,7 +18,7 @@ Objective = Callable[[Batch, Output], Tensor]
 
 def rows_of(batch: Batch, rows: list[int]) -> Batch:
     """Some rows of a batch, padded as they were."""
-    index = torch.tensor(rows, device=batch.targets.device)
+    index = torch.tensor(rows, dtype=torch.int64, device=batch.targets.device)
     return replace(
         batch,
         inputs={key: value[index] for key, value in batch.inputs.items()},

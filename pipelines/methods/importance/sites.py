@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
-from pipelines.methods.importance.rules import Magnitude, Rule
+from pipelines.methods.importance.rules import Magnitude, Rule, rule_of
 
 
 class Site:
@@ -93,16 +94,17 @@ def watched(sites: Iterable[Site]) -> Iterator[None]:
 def find_sites(
     model: nn.Module,
     parameters: Mapping[str, nn.Parameter],
-    sums: Mapping[str, Tensor],
+    sums: Mapping[str, Any],
     rules: Mapping[type[nn.Module], Rule],
     magnitude: Magnitude,
+    make: type[Site] = Site,
 ) -> list[Site]:
     """The modules of known types that hold given parameters which no other module holds."""
     names = {id(parameter): name for name, parameter in parameters.items()}
     owners = _count_owners(model)
     sites = []
     for module_name, module in model.named_modules():
-        rule = rules.get(type(module))
+        rule = rule_of(_type_of(module), rules)
         if rule is None or not _is_plain(module):
             continue
         mine = {
@@ -111,8 +113,14 @@ def find_sites(
             if id(parameter) in names and owners[id(parameter)] == 1
         }
         if mine:
-            sites.append(Site(module_name, module, rule, mine, magnitude))
+            sites.append(make(module_name, module, rule, mine, magnitude))
     return sites
+
+
+def _type_of(module: nn.Module) -> type[nn.Module]:
+    """The module's type before it was sharded: that made it a subclass of the same forward."""
+    kind = type(module)
+    return kind.__mro__[FSDPModule._orig_cls_mro_index] if issubclass(kind, FSDPModule) else kind
 
 
 def _count_owners(model: nn.Module) -> dict[int, int]:

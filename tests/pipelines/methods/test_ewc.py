@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from pipelines.method_config import EwcConfig
-from pipelines.methods.ewc import Ewc, _limited
+from pipelines.methods.ewc import Ewc
+from pipelines.methods.importance.mean import limited
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, RankOf, batch_of, context_of
 
 INPUTS = [1.0, 2.0, -1.0, 3.0]
@@ -136,7 +137,7 @@ def test_a_limit_on_the_examples_holds_over_all_workers(max_examples, world_size
         batches = [batch_of([1.0] * len(part), [0] * len(part)) for part in parts]
         workers = RankOf(rank, world_size)
         ctx = context_of(logistic()[0], batches, [TASK], workers=workers)
-        seen += [int(row) for batch in _limited(ctx, max_examples) for row in batch.rows]
+        seen += [int(row) for batch in limited(ctx, max_examples) for row in batch.rows]
     assert len(seen) == min(max_examples, 10)
 
 
