@@ -163,7 +163,17 @@ RULES: Mapping[type[nn.Module], Rule] = MappingProxyType(
         nn.Linear: linear_rule,
         nn.Embedding: embedding_rule,
         nn.LayerNorm: layer_norm_rule,
+        nn.RMSNorm: module_rule,
         CosineBlock: module_rule,
     }
 )
 """The rule of each module type; subclasses are other types, for their forward may differ."""
+
+
+def rule_of(kind: type[nn.Module], rules: Mapping[type[nn.Module], Rule]) -> Rule | None:
+    """The rule of a module of this exact type.
+
+    The decoders of transformers each bring a root-mean-square norm of their own: their classes are
+    known by name, and measured by the forward that they have.
+    """
+    return rules.get(nn.RMSNorm if kind.__name__.endswith("RMSNorm") else kind)
