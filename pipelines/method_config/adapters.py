@@ -109,7 +109,6 @@ class OsfConfig(MethodConfig):
     protects: ClassVar[str] = "the strongest directions of every weight matrix"
     cost: ClassVar[str] = "a singular value decomposition of every weight a task"
     owns_structure: ClassVar[bool] = True
-    renews_weights: ClassVar[bool] = True
 
     type: Literal["osf"] = "osf"
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5

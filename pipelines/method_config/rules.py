@@ -147,7 +147,7 @@ def _needless(method: MethodConfig, methods: Sequence[MethodConfig]) -> tuple[st
 
 def _adds(owner: MethodConfig) -> bool:
     """Whether a method trains what it adds in place of the base model's own weights."""
-    return owner.owns_structure and owner.type not in ("heads", "freeze")
+    return owner.owns_structure and owner.type not in ("heads", "freeze", "osf")
 
 
 def _head_problems(methods: Sequence[MethodConfig], scenario: Scenario) -> list[Problem]:

@@ -11,6 +11,7 @@ from pipelines.method_config.adapters import (
     AdapterConfig,
     MamConfig,
     OLoraConfig,
+    OsfConfig,
     PrefixConfig,
     PromptConfig,
 )
@@ -44,6 +45,7 @@ AnyMethodConfig = Annotated[
     | PrefixConfig
     | PromptConfig
     | MamConfig
+    | OsfConfig
     | AnalyticConfig
     | ColumnsConfig
     | EwcConfig
@@ -69,6 +71,7 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
         PrefixConfig,
         PromptConfig,
         MamConfig,
+        OsfConfig,
         AnalyticConfig,
         ColumnsConfig,
         EwcConfig,

@@ -81,6 +81,9 @@ class Method:
     def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Change `.grad` after the average over workers and before the clip."""
 
+    def correct_weights(self, ctx: TaskContext) -> None:
+        """Change the weights that a step just left: on every worker, also one without rows."""
+
     def after_step(self, ctx: TaskContext, batch: Batch, output: Output) -> None:
         """Look at what an optimizer step just did."""
 
@@ -175,6 +178,11 @@ class MethodStack(Method):
         """Every method edits the gradients that the one before left."""
         for method in self.methods.values():
             method.edit_gradients(ctx, batch)
+
+    def correct_weights(self, ctx: TaskContext) -> None:
+        """Every method corrects what the one before left."""
+        for method in self.methods.values():
+            method.correct_weights(ctx)
 
     def after_step(self, ctx: TaskContext, batch: Batch, output: Output) -> None:
         """Every method looks at the step, in order."""

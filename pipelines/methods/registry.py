@@ -23,6 +23,7 @@ from pipelines.methods.lwf import Lwf
 from pipelines.methods.mam import Mam
 from pipelines.methods.mas import Mas
 from pipelines.methods.o_lora import OLora
+from pipelines.methods.osf import Osf
 from pipelines.methods.prefix import Prefix
 from pipelines.methods.prompt import Prompt
 from pipelines.methods.replay import Replay
@@ -45,6 +46,7 @@ METHODS: Mapping[str, Callable[[Any], Method]] = MappingProxyType(
         "mam": Mam,
         "mas": Mas,
         "o_lora": OLora,
+        "osf": Osf,
         "prefix": Prefix,
         "prompt": Prompt,
         "replay": Replay,

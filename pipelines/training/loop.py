@@ -133,6 +133,7 @@ class StageLoop:
         self.stack.edit_gradients(self.ctx, last)
         self._check(self.optimizer.clip())
         self.optimizer.step()
+        self.stack.correct_weights(self.ctx)
         self.ctx.step += 1
         if output is not None:
             self.stack.after_step(self.ctx, last, output)

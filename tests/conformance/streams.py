@@ -19,6 +19,7 @@ SETTINGS = {
     "prefix": {"length": 3},
     "prompt": {"length": 3},
     "mam": {"length": 3, "bottleneck": 4},
+    "osf": {"keep": 0.5},
     "analytic": {"width": 64},
     "columns": {"width": 0.5},
     "ewc": {"strength": 10.0},
