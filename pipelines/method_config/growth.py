@@ -19,8 +19,10 @@ class ColumnsConfig(_Growth):
 
     Layer i of column k reads its own layer i-1 and, through a scaled, non-linear lateral adapter,
     layer i-1 of the base and of every earlier column; earlier columns never read later ones and
-    never change. With `max_laterals`, the laterals used least are pruned when a task ends, so that
-    growth in the number of tasks stays linear.
+    never change. With `max_laterals`, each level keeps the laterals from so many earlier columns,
+    those used most, and the one from the base; the others are pruned when a task ends, so that
+    growth in the number of tasks stays linear. `width` is the share of the base's heads.
+    `lateral_width` is the bottleneck of a lateral, by default the column's width.
     """
 
     summary: ClassVar[str] = "a narrow column a task that reads the base and all earlier columns"
@@ -66,7 +68,8 @@ class ExpansionConfig(_Growth):
 class ExpertsConfig(_Growth):
     """Mixture of experts: new expert blocks a task, and a gate that grows with them.
 
-    Old experts and their gate rows are frozen. `balance` weighs the load-balance term.
+    Old experts and their gate rows are frozen. `balance` weighs the load-balance term. `top_k` is
+    2 at least: a softmax over one kept logit is constant, and the gate could not learn.
     """
 
     summary: ClassVar[str] = "new expert blocks a task under a gate that grows with them"
@@ -77,6 +80,6 @@ class ExpertsConfig(_Growth):
 
     type: Literal["experts"] = "experts"
     experts_per_task: PositiveInt = 1
-    top_k: PositiveInt = 2
+    top_k: Annotated[int, Field(ge=2)] = 2
     bottleneck: PositiveInt = 64
     balance: NonNegativeFloat = 0.01

@@ -16,7 +16,7 @@ from pipelines.method_config.adapters import (
     PromptConfig,
 )
 from pipelines.method_config.base import MethodConfig, Scenario
-from pipelines.method_config.growth import ColumnsConfig, ExpansionConfig
+from pipelines.method_config.growth import ColumnsConfig, ExpansionConfig, ExpertsConfig
 from pipelines.method_config.isolation import (
     AnalyticConfig,
     FreezeConfig,
@@ -50,6 +50,7 @@ AnyMethodConfig = Annotated[
     | ColumnsConfig
     | EwcConfig
     | ExpansionConfig
+    | ExpertsConfig
     | LwfConfig
     | ReplayConfig
     | SiConfig
@@ -76,6 +77,7 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
         ColumnsConfig,
         EwcConfig,
         ExpansionConfig,
+        ExpertsConfig,
         LwfConfig,
         ReplayConfig,
         SiConfig,

@@ -15,6 +15,7 @@ from pipelines.methods.columns import Columns
 from pipelines.methods.der import Der
 from pipelines.methods.ewc import Ewc
 from pipelines.methods.expansion import Expansion
+from pipelines.methods.experts import Experts
 from pipelines.methods.freeze import Freeze
 from pipelines.methods.heads import HeadsMethod
 from pipelines.methods.l2_sp import L2Sp
@@ -38,6 +39,7 @@ METHODS: Mapping[str, Callable[[Any], Method]] = MappingProxyType(
         "der": Der,
         "ewc": Ewc,
         "expansion": Expansion,
+        "experts": Experts,
         "freeze": Freeze,
         "heads": HeadsMethod,
         "l2_sp": L2Sp,

@@ -24,6 +24,7 @@ SETTINGS = {
     "columns": {"width": 0.5},
     "ewc": {"strength": 10.0},
     "expansion": {"width": 2.0, "active": 0.25},
+    "experts": {"bottleneck": 4, "experts_per_task": 2},
     "lwf": {},
     "replay": {"capacity": 10, "fraction": 0.3},
     "si": {"strength": 50.0},
