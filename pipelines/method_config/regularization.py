@@ -59,7 +59,7 @@ class SiConfig(MethodConfig):
     summary: ClassVar[str] = "holds weights by how much they lowered the loss while they moved"
     source: ClassVar[str] = "Zenke 2017, arXiv:1703.04200"
     protects: ClassVar[str] = "the weights that did the learning"
-    cost: ClassVar[str] = "no further pass; four copies of what trains"
+    cost: ClassVar[str] = "no further pass; four copies of what trains, six within a step"
     anchors_weights: ClassVar[bool] = True
 
     type: Literal["si"] = "si"
@@ -71,7 +71,7 @@ class MasConfig(MethodConfig):
     """Memory aware synapses: strength / 2 * sum_i Omega_i (theta_i - anchor_i)^2.
 
     Omega is the mean over examples of |d ||f(x)||^2 / d theta_i|, per example, in eval mode; it
-    needs no labels. `decay` and `per_task` as in `ewc`.
+    needs no labels. `decay` as in `ewc`.
     """
 
     family: ClassVar[Family] = "regularization"

@@ -58,8 +58,9 @@ class Der(Rehearsal):
 
     def loss(self, ctx: TaskContext, batch: Batch, output: Output) -> Tensor | None:
         """The terms of both draws; the answers to the new rows are noted for the reservoir."""
-        new = batch.parts["new"]
-        self._offers.append((batch.part("new"), output.all_logits[new].detach()))
+        if self.config.capacity > 0:
+            answers = output.all_logits[batch.parts["new"]].detach()
+            self._offers.append((batch.part("new"), answers))
         terms = []
         if ANSWERS in batch.parts:
             drawn = _rows_of(output, batch.parts[ANSWERS])

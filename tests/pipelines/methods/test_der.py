@@ -206,11 +206,14 @@ def test_a_memory_cut_to_a_workers_share_keeps_rows_and_logits_together():
 @pytest.mark.parametrize("settings", [{"capacity": 0}, {"alpha": 0.0, "beta": 0.0}])
 def test_nothing_is_drawn_at_zero(settings):
     der, ctx = Der(DerConfig(**settings)), context_of(linear((1.0, 2.0)), [], [TASK])
+    numbers = ctx.generator.get_state()
     for _ in range(3):
         batch = batch_of([1.0], [0])
         longer, _, loss = learn(der, ctx, batch)
         assert longer is batch
         assert loss is None
+    untouched = torch.equal(ctx.generator.get_state(), numbers)
+    assert untouched == (der.config.capacity == 0)
 
 
 def test_logits_of_different_numbers_of_classes_lie_side_by_side_and_come_back():
