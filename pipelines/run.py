@@ -20,7 +20,7 @@ from pipelines.config import UpdateSpec, spec_as_dict
 from pipelines.costs import split_costs, task_costs
 from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
-from pipelines.instruments import instrument_metrics
+from pipelines.instruments import instrument_details, instrument_metrics
 from pipelines.manifest import Manifest, write_manifest
 from pipelines.models.load import load_tokenizer
 from pipelines.outcome import History, judge, main_measure, rounded
@@ -291,7 +291,10 @@ def _result(
 ) -> dict[str, Any]:
     spec = plan.job.spec
     measure = main_measure(spec.scenario)
-    metrics: dict[str, Any] = history.metrics(measure) | instrument_metrics(outcome)
+    stages = [[task.name for task in stage] for stage in plan.job.stages]
+    champion = {} if plan.job.parent is None else read_matrix(plan.job.parent).get("right", {})
+    metrics: dict[str, Any] = history.metrics(measure)
+    metrics |= instrument_metrics(outcome, measure, stages, champion)
     result: dict[str, Any] = {
         "lineage": spec.lineage,
         "version": number,
@@ -300,18 +303,16 @@ def _result(
         "accuracy_matrix": rounded(history.matrix(measure)),
         "metrics": metrics,
         "gate": verdict.as_dict(),
-        "costs": task_costs(
-            outcome["costs"],
-            outcome["before"],
-            [[task.name for task in stage] for stage in plan.job.stages],
-        ),
+        "costs": task_costs(outcome["costs"], outcome["before"], stages),
+        "instruments": instrument_details(outcome, measure, stages, champion),
         "precision": outcome["precision"],
         "warnings": list(plan.warnings),
     }
     if measure != "test_own":
         result["with_task_id"] = {
             "accuracy_matrix": rounded(history.matrix("test_own")),
-            "metrics": history.metrics("test_own"),
+            "metrics": history.metrics("test_own")
+            | instrument_metrics(outcome, "test_own", stages, champion),
         }
     return result
 
@@ -336,7 +337,7 @@ def _write_version(
     job, folder = plan.job, plan.job.folder / DRAFT_FOLDER
     for task_id, texts in plan.texts.items():
         write_held_out(folder, task_id, texts)
-    write_matrix(folder, history.as_dict())
+    write_matrix(folder, history.as_dict() | {"right": outcome["right"][-1]})
     (folder / "spec.yaml").write_text(spec_yaml, encoding="utf-8")
     manifest = Manifest(
         lineage=job.spec.lineage,

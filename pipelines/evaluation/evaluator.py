@@ -61,6 +61,10 @@ class Evaluator:
         workers: The worker group; each rank evaluates its shard of the rows.
         autocast: Precision of the forward pass.
         without_task_id: Whether accuracies without the task id are wanted.
+
+    Attributes:
+        right: Whether each test row of a task was answered right when it was measured last, 0 or 1:
+            with the task id, and without it or None.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Evaluator:
         self.without_task_id = without_task_id
         self.held_out: dict[int, HeldOut] = {}
         self.num_forwards = 0
+        self.right: dict[int, tuple[Tensor, Tensor | None]] = {}
         self.labels = tuple(labels)
         self._label_ids = torch.tensor([labels.index(label) for label in labels])
         self._features: dict[int, tuple[str, Tensor]] = {}
@@ -123,6 +128,26 @@ class Evaluator:
         self.stack.activate(self.model, task_id)
         return self._forward(rows, self.model.features)
 
+    def is_right(
+        self, task: Task, seen: Sequence[Task], features: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Whether rows of a task are answered right, [rows], bool.
+
+        Among the labels of all tasks seen; where the task would have to be inferred, or is given,
+        among its own.
+
+        Args:
+            task: The task, whose own parameters made the features.
+            seen: All tasks taught so far.
+            features: [rows, width].
+            targets: Class ids, [rows].
+        """
+        with torch.no_grad():
+            logits = self.model.heads(features.to(self.model.device)).float().cpu()
+        known = [task] if self.routes or not self.without_task_id else seen
+        classes = sorted({index for other in known for index in other.class_ids})
+        return self._right(self._best(logits, classes), self._label_ids[targets]).bool()
+
     def _score(
         self, task: Task, seen: Sequence[Task], router: Router | None, fingerprint: str
     ) -> TaskScores:
@@ -136,6 +161,10 @@ class Evaluator:
         elif self.without_task_id:
             known = sorted({index for other in seen for index in other.class_ids})
             everything = self._right(self._best(logits, known), targets)
+        self.right[task.id] = (
+            own[held.test],
+            None if everything is None else everything[held.test],
+        )
         return TaskScores(
             validation_own=_mean(own[held.validation]),
             validation_all=None if everything is None else _mean(everything[held.validation]),

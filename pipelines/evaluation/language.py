@@ -70,6 +70,7 @@ class LanguageEvaluator(Evaluator):
         held = self.held_out[task.id]
         chosen = rows < held.num_validation
         reported = ~chosen if bool((~chosen).any()) else chosen
+        self.right[task.id] = (own[reported], None if everything is None else everything[reported])
         more: dict[str, float] = {}
         splits = {"validation": (held.validation, chosen), "test": (held.test, reported)}
         for split, (place, members) in splits.items():
@@ -165,7 +166,7 @@ class LanguageEvaluator(Evaluator):
         tokens = [self._answer_tokens[answer] for answer in answers]
         longest = max(map(len, tokens))
         pairs = [(place, column) for place in mine for column in range(len(answers))]
-        for start in range(0, len(pairs), EVALUATION_ROWS):
+        for start in range(0, self._passes(mine, rows) * len(answers), EVALUATION_ROWS):
             some = pairs[start : start + EVALUATION_ROWS]
             texts = []
             for place, column in some:
@@ -204,6 +205,10 @@ class LanguageEvaluator(Evaluator):
         plain = torch.where(tokens < 0, -1 - tokens, tokens)
         return plain[-max(1, self._decoder.context - room) :]
 
+    def _passes(self, mine: Sequence[int], rows: Tensor) -> int:
+        """Rows to go through: this worker's, or where all take part in each the longest share."""
+        return -(-len(rows) // self.workers.world_size) if self.model.is_sharded else len(mine)
+
     # Generated answers
 
     def _generated(
@@ -216,9 +221,12 @@ class LanguageEvaluator(Evaluator):
             mine = range(self.workers.rank, len(rows), self.workers.world_size)
             lengths = self.held_out[task.id].rows.lengths[rows]
             order = sorted(mine, key=lambda place: -int(lengths[place]))
-            for start in range(0, len(order), EVALUATION_ROWS):
+            for start in range(0, self._passes(mine, rows), EVALUATION_ROWS):
                 places = order[start : start + EVALUATION_ROWS]
-                table[places] = self._compared(task, rows[places]).to(table.device)
+                if places:
+                    table[places] = self._compared(task, rows[places]).to(table.device)
+                else:  # the other workers wait for this one at every token
+                    self._compared(task, rows[:1])
             self.workers.sum([table])
             kept = table.cpu()
             if fingerprint is not None:

@@ -10,6 +10,7 @@ from pipelines.data.batching import BatchRows
 from pipelines.data.prepared import PreparedData
 from pipelines.evaluation.evaluator import Evaluator
 from pipelines.evaluation.probe import LinearProbe, ProbeRows
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task
 
 
@@ -29,12 +30,16 @@ def probe_tasks(
     found: dict[str, float] = {}
     for stage in stages:
         rows = data.train[stage[0].stage]
-        groups = [[task] for task in stage] if evaluator.model.has_task_adapters else [list(stage)]
-        for tasks in groups:
+        for tasks in feature_groups(evaluator.model, stage):
             features = evaluator.features_of(tasks[0].id, rows)
             for task in tasks:
                 found[task.name] = _probe(evaluator, task, rows, features)
     return found
+
+
+def feature_groups(model: TaughtModel, stage: Sequence[Task]) -> list[Sequence[Task]]:
+    """Tasks of a stage that see their rows through the same features: one pass serves a group."""
+    return [[task] for task in stage] if model.has_task_adapters else [stage]
 
 
 def _probe(evaluator: Evaluator, task: Task, rows: BatchRows, features: Tensor) -> float:

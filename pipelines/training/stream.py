@@ -32,10 +32,10 @@ from pipelines.training.checkpoint import (
     write_checkpoint,
 )
 from pipelines.training.events import EventLog
+from pipelines.training.instruments import Instruments
 from pipelines.training.job import UpdateJob
 from pipelines.training.loop import Position, Progress, StageLoop, shard_batches
 from pipelines.training.precision import Precision, autocast, resolve_precision
-from pipelines.training.probing import probe_tasks
 from pipelines.training.random_state import derive_seed, random_state, set_random_state
 from pipelines.training.sharded_state import (
     describe_shards,
@@ -111,6 +111,7 @@ class StreamTeacher:
             job.spec.evaluation,
         )
         self.evaluator.held_out.update(data.held_out)
+        self.instruments = Instruments(job, data, self.evaluator)
 
     def _load(self) -> TaughtModel:
         """The base model on this worker's device: all of it, or this worker's part."""
@@ -145,7 +146,8 @@ class StreamTeacher:
         """
         is_first = self.workers.rank == 0
         threshold = self.calibrate()
-        instruments = self._instruments()
+        with self._phase("instruments", self.job.new):
+            instruments = self.instruments.finish()
         learned = wholes(self.model.learned_state(), keep=is_first)
         if is_first:
             shutil.rmtree(folder, ignore_errors=True)
@@ -169,6 +171,7 @@ class StreamTeacher:
                 "before": self.before,
                 "baseline": self.baseline,
                 "instruments": instruments,
+                "right": self.instruments.right,
                 "threshold": threshold,
                 "precision": self.precision,
                 "base_sha256": base_hash(self.model),
@@ -176,14 +179,6 @@ class StreamTeacher:
             }
             write_atomically(folder.parent / OUTCOME_FILE, json.dumps(outcome))
         self.workers.gather(None)  # nobody leaves before the first rank has written
-
-    def _instruments(self) -> dict[str, Any]:
-        """What the spec wants measured once, at the end; every rank must call it."""
-        found: dict[str, Any] = {}
-        if self.job.spec.evaluation.probe:
-            with self._phase("probe", self.job.new):
-                found["probe"] = probe_tasks(self.evaluator, self.data, self.job.stages)
-        return found
 
     def calibrate(self) -> float:
         """The in-scope score that `accept_fraction` of all tasks' validation rows reach.
@@ -233,6 +228,7 @@ class StreamTeacher:
         self.scores = saved.values["scores"]
         self.costs = saved.values["costs"]
         self.baseline = saved.values["baseline"]
+        self.instruments.restore(saved.values["right"], under(saved.shared, "instruments"))
 
     def _restore_shards(self, saved: Checkpoint) -> None:
         """Read this worker's parts of a checkpoint, once the model has its structure."""
@@ -289,6 +285,9 @@ class StreamTeacher:
 
         def after_step(following: Position, progress: Progress) -> None:
             self._report(loop.ctx.task, progress)
+            if following.step_in_epoch == 0 and following.epoch < self.training.num_epochs:
+                with self._phase("instruments", loop.ctx.tasks):
+                    self.instruments.after_epoch(loop.ctx.tasks)
             every = self.training.checkpoint_every_steps
             if every is not None and loop.ctx.step % every == 0 and loop.ctx.step < loop.num_steps:
                 self._save(index, following, loop)
@@ -304,6 +303,8 @@ class StreamTeacher:
         with self._phase("evaluate", stage):
             by_name = self._measure(seen)
         self.scores.append(by_name)
+        with self._phase("instruments", stage):
+            self.instruments.after_stage(index)
         for task in stage:
             self.costs[task.name] |= self._sizes()
         self.events.emit(
@@ -371,6 +372,7 @@ class StreamTeacher:
         """Write a checkpoint: between stages (`loop` None) or inside one."""
         shared = {f"model/{name}": t for name, t in self.model.learned_state().items()}
         shared |= {f"router/{name}": t for name, t in self.router.state_dict().items()}
+        shared |= {f"instruments/{name}": t for name, t in self.instruments.tensors().items()}
         schedule = 0
         if loop is not None and loop.optimizer is not None:
             moments, schedule = loop.optimizer.state_dict()
@@ -386,6 +388,7 @@ class StreamTeacher:
                 "scores": self.scores,
                 "costs": self.costs,
                 "baseline": self.baseline,
+                "right": self.instruments.right,
                 "sharded": describe_shards(self.stack, sharded),
             },
             shared=shared,

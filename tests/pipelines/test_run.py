@@ -303,10 +303,48 @@ def test_a_probe_tells_what_the_features_still_know(tiny_model, tmp_path, method
     with_task_id = found["with_task_id"]["metrics"]["average_accuracy"]
     assert 0.8 <= found["metrics"]["probe_accuracy"] <= 1.0
     assert found["metrics"]["probe_accuracy"] >= with_task_id - 0.2
-    assert found["costs"]["banking"]["seconds"]["probe"] > 0
+    assert found["costs"]["banking"]["seconds"]["instruments"] > 0
 
 
 def test_a_probe_that_nobody_asked_for_is_not_measured(tiny_model, tmp_path):
     found = run_update(spec_for(tiny_model, tmp_path, "banking"), home_in(tmp_path))
     assert found["metrics"]["probe_accuracy"] is None
-    assert "probe" not in found["seconds"]
+    assert found["metrics"]["forgetting_events"] is None
+    assert found["metrics"]["negative_flip_rate"] is None  # nothing was known before
+
+
+def test_instruments_go_on_after_an_interruption(tiny_model, tmp_path, monkeypatch):
+    options = {"evaluation": {"forgetting_events": True, "probe": True}}
+    spec = tiny_spec(tiny_model, tmp_path / "rows", "tiny", ["banking", "home"], [], **options)
+    wanted = run_update(spec, home_in(tmp_path / "whole"))
+    home = home_in(tmp_path / "cut")
+    training = {"training": {"checkpoint_every_steps": 1}}
+    cut = tiny_spec(
+        tiny_model, tmp_path / "rows", "tiny", ["banking", "home"], [], **options, **training
+    )
+    interrupted(cut, home, monkeypatch, 12)
+    found = run_update(cut, home)
+    assert found["instruments"] == wanted["instruments"]
+    assert found["metrics"] == wanted["metrics"]
+    events = found["instruments"]["forgetting_events"]
+    assert set(events["by_task"]) == {"banking", "home"}
+    assert len(events["most_forgotten"]) == 20
+    counts = [example["events"] for example in events["most_forgotten"]]
+    assert counts == sorted(counts, reverse=True)
+    for example in events["most_forgotten"]:  # looked at after 4 epochs, and again after `home`
+        looks = {"banking": 5, "home": 4}[example["task"]]
+        assert (example["events"] == looks) == example["never_learned"]
+        assert example["label"] in TASKS[example["task"]]
+    assert 0 < found["metrics"]["forgetting_events"] < 5
+    assert found["metrics"]["negative_flip_rate"] > 0
+
+
+def test_a_second_update_is_held_against_the_champions_answers(tiny_model, tmp_path):
+    options = {"methods": [], "training": {"num_epochs": 8}}
+    home = home_in(tmp_path)
+    run_update(spec_for(tiny_model, tmp_path, "banking", **options), home)
+    found = run_update(spec_for(tiny_model, tmp_path, "home", **options), home)
+    before, after = (row[0] for row in found["accuracy_matrix"])
+    rate = found["metrics"]["negative_flip_rate"]
+    assert rate >= before - after > 0
+    assert found["instruments"]["negative_flip_rate_by_stage"] == [rate]
