@@ -20,7 +20,7 @@ from pipelines.data.stream import Stream, TaskRows, load_stream
 from pipelines.data.tokens import TokenizedRows, tokenize
 from pipelines.errors import DataError, Problem, SpecError
 from pipelines.manifest import Manifest, read_manifest, verify_files
-from pipelines.method_config import MethodConfig, head_layout, isolates_tasks
+from pipelines.method_config import MethodConfig, head_layout
 from pipelines.method_config.memory_room import memory_problems
 from pipelines.models.load import context_of, model_spec_of
 from pipelines.models.source import model_location, weights_hash
@@ -128,9 +128,12 @@ def check_joint(spec: UpdateSpec) -> None:
     Raises:
         SpecError: `joint` with a stack that isolates tasks: all rows would train the last one's.
     """
-    if spec.joint and isolates_tasks(spec.methods):
+    owner = next((method for method in spec.methods if method.isolates_tasks), None)
+    if spec.joint and owner is not None:
         message = "tasks learned at once share their parameters, and this stack gives each its own"
-        raise SpecError([Problem("joint", message, True, "Set per_task: false on lora")])
+        has_choice = "per_task" in type(owner).model_fields
+        hint = f"Set per_task: false on {owner.type}" if has_choice else f"Remove {owner.type}"
+        raise SpecError([Problem("joint", message, True, hint)])
 
 
 def check_memory(spec: UpdateSpec, tasks: Sequence[Task]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from peft.tuners.osf.utils import decompose_weight_matrix
 from torch import Tensor, nn
@@ -110,7 +112,7 @@ def _weights(model: TaughtModel) -> dict[str, nn.Parameter]:
     embeddings = (model.backbone.get_input_embeddings(), model.backbone.get_output_embeddings())
     left_out = {id(getattr(module, "weight", None)) for module in embeddings}
     return {
-        f"{name}.weight": module.weight
+        f"{name}.weight": cast("nn.Parameter", module.weight)
         for name, module in model.backbone.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and id(module.weight) not in left_out
     }

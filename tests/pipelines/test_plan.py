@@ -31,9 +31,10 @@ def test_joint_tasks_are_one_stage(tiny_model, tmp_path):
     assert plan.data.train[0].task_ids.unique().tolist() == [0, 1, 2]
 
 
-def test_joint_with_an_adapter_a_task_is_refused(tiny_model, tmp_path):
-    with pytest.raises(SpecError, match="joint: tasks learned at once share their parameters"):
-        plan_of(tiny_model, tmp_path, [{"type": "lora", "per_task": True}], joint=True)
+@pytest.mark.parametrize("kind", ["lora", "adapter", "prefix", "prompt", "mam"])
+def test_joint_with_parts_a_task_is_refused(tiny_model, tmp_path, kind):
+    with pytest.raises(SpecError, match=f"joint: tasks learned at once .* false on {kind}"):
+        plan_of(tiny_model, tmp_path, [{"type": kind, "per_task": True}], joint=True)
 
 
 def test_domains_share_their_class_ids_where_one_head_serves_them(tiny_model, tmp_path):

@@ -25,6 +25,12 @@ def lineages(tiny_model, tmp_path_factory):
     update("cosine", ["banking", "home"], [{"type": "heads", "cosine": True}])
     update("named", ["banking", "home"], [], "task_incremental")
     update("analytic", ["banking", "home"], [{"type": "analytic", "width": 64}])
+    update("bottlenecks", ["banking", "home"], [{"type": "adapter", "per_task": True}])
+    update("bottlenecks", ["kitchen"], [{"type": "adapter", "per_task": True}])
+    update("mixed", ["banking", "home"], [{"type": "mam", "length": 3, "per_task": True}])
+    update("prompted", ["banking", "home"], [{"type": "prompt", "length": 3, "per_task": True}])
+    update("summed", ["banking", "home"], [{"type": "o_lora", "rank": 2}])
+    update("complement", ["banking", "home"], [{"type": "osf"}])
     domains = {"films": ["positive", "negative"], "books": ["positive", "negative"]}
     update("domains", domains, [], "domain_incremental")
     update("adapted_domains", domains, LORA, "domain_incremental")

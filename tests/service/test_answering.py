@@ -4,6 +4,7 @@ import torch
 from pipelines.version import load_version
 from service.answering import Query, answer, class_logits
 from service.frozen_base import BaseShelf
+from service.golden import check_golden
 from service.served_version import load_served_version
 from tests.tiny import MARKERS, TASKS, texts_of
 
@@ -16,6 +17,12 @@ EVERY = [
     ("cosine", 1),
     ("named", 1),
     ("analytic", 1),
+    ("bottlenecks", 1),
+    ("bottlenecks", 2),
+    ("mixed", 1),
+    ("prompted", 1),
+    ("summed", 1),
+    ("complement", 1),
     ("domains", 1),
     ("adapted_domains", 1),
 ]
@@ -80,7 +87,9 @@ def scores_of(version, texts):
     return version.router.scores(features)
 
 
-@pytest.mark.parametrize("lineage", ["columns", "adapted_domains", "domains", "named"])
+@pytest.mark.parametrize(
+    "lineage", ["columns", "adapted_domains", "domains", "named", "bottlenecks", "mixed"]
+)
 def test_auto_goes_to_the_task_that_the_router_names(registry, lineage):
     version = load(registry, lineage, registry.champion(lineage))
     texts = some_texts(2)
@@ -101,7 +110,7 @@ def test_auto_goes_to_the_task_that_the_router_names(registry, lineage):
             assert len(answered.probs) == len(names)
 
 
-@pytest.mark.parametrize("lineage", ["growing", "analytic", "cosine", "shared_adapter"])
+@pytest.mark.parametrize("lineage", ["growing", "analytic", "cosine", "shared_adapter", "summed"])
 def test_auto_over_one_head_takes_the_best_of_all_labels(registry, lineage):
     number = registry.champion(lineage)
     version = load(registry, lineage, number)
@@ -153,3 +162,34 @@ def test_texts_are_cut_where_training_cut_them(registry):
     long = "money " * 200
     found = answer([Query(long, version, 0)])[0]
     assert found.num_tokens == 24
+
+
+@pytest.mark.parametrize("lineage", ["bottlenecks", "mixed", "prompted"])
+def test_each_task_of_a_batch_is_answered_by_its_own_part(registry, lineage):
+    version = load(registry, lineage, registry.champion(lineage))
+    assert version.model.has_task_adapters
+    assert not version.slots
+    text = "please tell me about my money"
+    order = [task.id for task in version.tasks] * 2
+    found = class_logits([Query(text, version, task_id) for task_id in order])
+    alone = [class_logits([Query(text, version, task_id)])[0] for task_id in order]
+    for mixed, single in zip(found, alone, strict=True):
+        torch.testing.assert_close(mixed, single, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+
+
+def test_parts_of_old_tasks_answer_in_a_later_version_as_before(registry):
+    first, second = (load(registry, "bottlenecks", number) for number in (1, 2))
+    texts = some_texts(1)
+    for task in first.tasks:
+        ids = list(task.class_ids)
+        before = class_logits([Query(text, first, task.id) for text in texts])
+        after = class_logits([Query(text, second, task.id) for text in texts])
+        for one, other in zip(before, after, strict=True):
+            assert torch.equal(one[ids], other[ids])
+
+
+@pytest.mark.parametrize("lineage", ["bottlenecks", "mixed", "prompted", "summed", "complement"])
+def test_versions_with_parts_of_their_own_pass_the_check_before_going_live(registry, lineage):
+    number = registry.champion(lineage)
+    check_golden(load(registry, lineage, number), registry.path(lineage, number))
