@@ -31,20 +31,22 @@ class Si(Method):
         self.penalty = QuadraticPenalty()
         self._path: dict[str, Tensor] = {}
         self._start: dict[str, Tensor] = {}
-        self._step: _Step | None = None
+        self._step = _Step()
 
     def begin_task(self, ctx: TaskContext) -> None:
         """Begin the sums of this stage."""
-        self._path, self._start, self._step = {}, {}, None
+        self._path, self._start, self._step = {}, {}, _Step()
 
     def watch_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Keep the task gradient and the weights as they are before the step."""
         if self.config.strength == 0:
             return
         self._settle()
-        self._step = _Step(ctx.model.trainable())
-        for name, before in self._step.before.items():
-            self._start.setdefault(name, before)
+        parameters = ctx.model.trainable()
+        self._step.begin(parameters)
+        for name, parameter in parameters.items():
+            if name not in self._start:
+                self._start[name] = parameter.detach().clone()
 
     def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Add 2 * strength * Omega * (theta - anchor) to the gradients."""
@@ -71,13 +73,11 @@ class Si(Method):
             for name, path in self._path.items()
         }
         self.penalty.merge(importance, weights)
-        self._path, self._start = {}, {}
+        self._path, self._start, self._step = {}, {}, _Step()
 
     def _settle(self) -> None:
         """Finish the step that was begun, if any: a worker without rows has no `after_step`."""
-        if self._step is not None:
-            self._step.add_to(self._path)
-            self._step = None
+        self._step.finish(self._path)
 
     def state_dict(self) -> MethodState:
         """Importances and anchors; inside a stage its sums and where its weights started too."""
@@ -98,34 +98,48 @@ class Si(Method):
             else:
                 held[key] = tensor
         self.penalty.load_state_dict(held)
-        self._path, self._start, self._step = own["path"], own["start"], None
+        self._path, self._start, self._step = own["path"], own["start"], _Step()
 
 
 class _Step:
-    """The gradients and weights before one optimizer step, as copies: the live ones change.
+    """The gradients and weights before an optimizer step, as copies: the live ones change.
 
-    Args:
-        parameters: What trains, by name; those without a gradient do not move.
+    The copies are made over those of the step before: fresh memory would cost more than the sums.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        self.weights = {name: p for name, p in parameters.items() if p.grad is not None}
-        grads = [p.grad for p in self.weights.values() if p.grad is not None]
-        self.gradients: list[Tensor] = [grad.detach().clone().float() for grad in grads]
-        self.before = {name: p.detach().clone() for name, p in self.weights.items()}
+    def __init__(self) -> None:
+        self._moving: dict[str, nn.Parameter] = {}
+        self._gradients: dict[str, Tensor] = {}
+        self._before: dict[str, Tensor] = {}
+
+    def begin(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Look at what trains, by name; what has no gradient does not move."""
+        self._moving = {name: p for name, p in parameters.items() if p.grad is not None}
+        gradients = {name: p.grad for name, p in self._moving.items() if p.grad is not None}
+        _copy(gradients, self._gradients)
+        _copy(self._moving, self._before)
 
     @torch.no_grad()
-    def add_to(self, path: dict[str, Tensor]) -> None:
+    def finish(self, path: dict[str, Tensor]) -> None:
         """Add -gradient * movement of each weight to its sum in `path`, made where missing."""
-        if not self.weights:
+        names = list(self._moving)
+        if not names:
             return
-        for name, before in self.before.items():
-            known = path.get(name)
-            path[name] = (
-                torch.zeros_like(before, dtype=torch.float32)
-                if known is None
-                else known.to(before.device)
-            )
-        moved = torch._foreach_sub(list(self.weights.values()), list(self.before.values()))
-        sums = [path[name] for name in self.weights]
-        torch._foreach_addcmul_(sums, self.gradients, [way.float() for way in moved], value=-1.0)
+        for name in names:
+            before, known = self._before[name], path.get(name)
+            path[name] = torch.zeros_like(before) if known is None else known.to(before.device)
+        way_back = [self._before[name] for name in names]
+        torch._foreach_sub_(way_back, list(self._moving.values()))
+        gradients = [self._gradients[name] for name in names]
+        torch._foreach_addcmul_([path[name] for name in names], gradients, way_back)
+        self._moving = {}
+
+
+@torch.no_grad()
+def _copy(values: Mapping[str, Tensor], copies: dict[str, Tensor]) -> None:
+    """Copy tensors over earlier copies of them, float32."""
+    for name, value in values.items():
+        if name not in copies:
+            copies[name] = torch.empty_like(value, dtype=torch.float32)
+    if values:
+        torch._foreach_copy_([copies[name] for name in values], list(values.values()))
