@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipelines.method_config import AnyMethodConfig, Kind, Scenario, Sharding
+from pipelines.method_config import AnyMethodConfig, Kind, MethodConfig, Scenario, Sharding
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -127,7 +127,8 @@ class TrainingSpec(_Section):
 class ScalingSpec(_Section):
     """Ray Train workers; `num_workers: 0` runs the same loop inside the driver.
 
-    `sharding: data` gives each worker a share of the rows, `fsdp` also a share of every parameter.
+    `sharding: data` gives each worker a share of the rows, `fsdp` also a share of every parameter
+    of the base model.
     """
 
     num_workers: NonNegativeInt = 0
@@ -135,6 +136,15 @@ class ScalingSpec(_Section):
     gpus_per_worker: NonNegativeFloat = 0.0
     sharding: Sharding = "data"
     max_failures: NonNegativeInt = 3
+
+    @model_validator(mode="after")
+    def _someone_to_share_with(self) -> ScalingSpec:
+        if self.sharding == "fsdp" and self.num_workers < 2:
+            raise ValueError(
+                "sharding: fsdp shares the parameters out over the workers, and num_workers is "
+                f"{self.num_workers}: set num_workers to 2 or more, or sharding: data"
+            )
+        return self
 
 
 class GateSpec(_Section):
@@ -182,6 +192,17 @@ class EvaluationSpec(_Section):
     joint: str | None = None
     retention: RetentionSpec | None = None
 
+    def with_paths_under(self, folder: Path) -> EvaluationSpec:
+        """The same with relative paths made absolute; a lineage's name stays."""
+        changes: dict[str, Any] = {}
+        if self.joint is not None and (folder / self.joint).is_dir():
+            changes["joint"] = str((folder / self.joint).resolve())
+        if self.retention is not None:
+            paths = {split: getattr(self.retention, split) for split in ("train", "test")}
+            absolute = {k: absolute_uri(path, folder) for k, path in paths.items() if path}
+            changes["retention"] = self.retention.model_copy(update=absolute)
+        return self.model_copy(update=changes)
+
 
 class TuneSpec(_Section):
     """Search space of a study; read by `ratchet tune` only."""
@@ -217,11 +238,14 @@ class UpdateSpec(_Section):
             changes["tasks"] = tuple(_absolute(task, folder) for task in self.tasks)
         if self.stream is not None:
             changes["stream"] = _absolute(self.stream, folder)
+        changes["evaluation"] = self.evaluation.with_paths_under(folder)
         local_model = folder / self.model.name
         if self.model.name.startswith((".", "/")) or (
             "/" in self.model.name and local_model.is_dir()
         ):
             changes["model"] = self.model.model_copy(update={"name": str(local_model.resolve())})
+        if any(method.uri_fields for method in self.methods):
+            changes["methods"] = tuple(_with_uris(method, folder) for method in self.methods)
         return self.model_copy(update=changes)
 
 
@@ -231,6 +255,13 @@ def _absolute(section: SplitPaths, folder: Path) -> SplitPaths:
         update={
             split: absolute_uri(path, folder) for split, path in paths.items() if path is not None
         }
+    )
+
+
+def _with_uris(method: MethodConfig, folder: Path) -> MethodConfig:
+    fields = {name: getattr(method, name) for name in method.uri_fields}
+    return method.model_copy(
+        update={name: tuple(absolute_uri(u, folder) for u in uris) for name, uris in fields.items()}
     )
 
 

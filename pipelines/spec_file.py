@@ -14,7 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipelines.config import UpdateSpec, absolute_uri
 from pipelines.errors import Problem, SpecError
-from pipelines.method_config import AnyMethodConfig, Kind, Scenario, Sharding, stack_problems
+from pipelines.method_config import (
+    METHOD_CONFIGS,
+    AnyMethodConfig,
+    Kind,
+    Scenario,
+    Sharding,
+    stack_problems,
+)
 from pipelines.presets import preset_names, read_preset
 from pipelines.spec_changes import Change, apply_changes, parse_changes
 from pipelines.spec_problems import problem_of, unknown
@@ -122,12 +129,27 @@ def _repeated_names(tasks: Any) -> list[Problem]:
 
 
 def _missing_files(raw: Mapping[str, Any], folder: Path) -> list[Problem]:
-    return [
-        Problem(f"{where}.{split}", "no such file or folder", value)
+    named = [
+        (f"{where}.{split}", section.get(split))
         for where, section in _data_sections(raw)
         for split in SPLITS
-        if isinstance(value := section.get(split), str) and value and not _exists(value, folder)
     ]
+    return [
+        Problem(where, "no such file or folder", value)
+        for where, value in [*named, *_method_uris(raw.get("methods"))]
+        if isinstance(value, str) and value and not _exists(value, folder)
+    ]
+
+
+def _method_uris(methods: Any) -> Iterator[tuple[str, Any]]:
+    """The URIs that methods name, each with the path of its field."""
+    for method in methods if isinstance(methods, list | tuple) else ():
+        kind = method.get("type") if isinstance(method, Mapping) else None
+        config = METHOD_CONFIGS.get(kind) if isinstance(kind, str) else None
+        for field in config.uri_fields if config is not None else ():
+            uris = method.get(field)
+            for uri in uris if isinstance(uris, list | tuple) else ():
+                yield f"methods.{kind}.{field}", uri
 
 
 def _data_sections(raw: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

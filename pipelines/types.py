@@ -179,6 +179,7 @@ class TaskContext:
         batch_of: Tokens of rows, class ids [rows] and task ids [rows] -> a padded batch whose rows
             are in no split.
         autocast: A context manager that sets the precision of the forward pass.
+        max_length: Tokens that a row is cut to in this update.
     """
 
     model: TaughtModel
@@ -192,6 +193,7 @@ class TaskContext:
     tokenize: Callable[[list[str]], list[Tensor]]
     batch_of: Callable[[list[Tensor], Tensor, Tensor], Batch]
     autocast: Callable[[], Any]
+    max_length: int = 128
     step: int = 0
     epoch: int = 0
 

@@ -34,6 +34,7 @@ class MethodConfig(BaseModel):
         anchors_weights: It holds trained weights near values of an earlier task.
         renews_weights: What trains is made anew for each task, so that there is nothing to anchor.
         shards: It works with parameters sharded over workers (`scaling.sharding: fsdp`).
+        uri_fields: Fields that hold URIs of data; local paths are relative to the spec's file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -50,6 +51,7 @@ class MethodConfig(BaseModel):
     anchors_weights: ClassVar[bool] = False
     renews_weights: ClassVar[bool] = False
     shards: ClassVar[bool] = False
+    uri_fields: ClassVar[tuple[str, ...]] = ()
 
     type: Any  # each config narrows it to one literal
 

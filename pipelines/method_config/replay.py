@@ -67,7 +67,8 @@ class AgemConfig(MethodConfig):
     """Averaged gradient episodic memory: a step may not go against the memory's gradient.
 
     If g . g_ref < 0 then g becomes g - (g . g_ref / g_ref . g_ref) g_ref. g_ref is the gradient of
-    `rows_per_step` remembered rows, averaged over all workers.
+    `rows_per_step` remembered rows, averaged over all workers. After a penalty in the stack it
+    bends the penalty's pull too; before one it does not see it.
     """
 
     family: ClassVar[Family] = "replay"
@@ -88,15 +89,18 @@ class GenerativeConfig(MethodConfig):
 
     A language model writes `ratio` x N examples, shared out over the old tasks, from each task's
     marker before a new task of N examples, and learns to write its own examples beside its task
-    (weight `language_weight`). For a classifier, features are drawn from a Gaussian a class that
-    was fitted when the class was learned, and only the heads rehearse them.
+    (weight `language_weight`). For a classifier, `ratio` features are drawn for each new row from a
+    Gaussian a class that was fitted when the class was learned, and only the heads rehearse them:
+    that holds as long as the backbone stays as it was, so freeze it (`freeze` with `num_blocks: 0`
+    or `warmup_epochs`). Drawing costs next to nothing there, and a ratio above 1 keeps the old
+    classes' share of the loss as they become more.
     """
 
     family: ClassVar[Family] = "replay"
     summary: ClassVar[str] = "rehearses examples that the model makes up; keeps no text"
     source: ClassVar[str] = "Sun 2020 (LAMOL), arXiv:1909.03329"
     protects: ClassVar[str] = "what the model can still imitate, without any old text"
-    cost: ClassVar[str] = "generation before each task; ratio x N more rows"
+    cost: ClassVar[str] = "generation before each task; (1 + ratio) x 2 rows for each new one"
 
     type: Literal["generative"] = "generative"
     ratio: Annotated[float, Field(ge=0)] = 0.2
@@ -108,8 +112,9 @@ class GenerativeConfig(MethodConfig):
 class MixedDataConfig(MethodConfig):
     """A share of general text in every batch, so that the pretrained ability stays in use.
 
-    Sources are drawn with probability proportional to size ** (1 / temperature): 1 in proportion,
-    larger values more evenly.
+    `sources` are files, folders or globs of raw text, relative to the spec's file. They are drawn
+    with probability proportional to size ** (1 / temperature): 1 in proportion, larger values more
+    evenly.
     """
 
     family: ClassVar[Family] = "replay"
@@ -121,8 +126,9 @@ class MixedDataConfig(MethodConfig):
     cost: ClassVar[str] = "share / (1 - share) more rows a step"
     kinds: ClassVar[frozenset[Kind]] = LANGUAGE_MODELS
     kind_reason: ClassVar[str] = "general text has no class labels to learn from"
+    uri_fields: ClassVar[tuple[str, ...]] = ("sources",)
 
     type: Literal["mixed_data"] = "mixed_data"
-    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    sources: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     temperature: Annotated[float, Field(ge=1)] = 2.0

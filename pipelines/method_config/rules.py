@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.errors import Problem
 from pipelines.method_config.base import Kind, MethodConfig, Scenario, Sharding
-from pipelines.method_config.isolation import HeadsConfig
+from pipelines.method_config.isolation import FreezeConfig, HeadsConfig
 from pipelines.method_config.regularization import L2SpConfig
 from pipelines.method_config.union import METHOD_CONFIGS, head_layout, isolates_tasks
 
@@ -33,6 +33,8 @@ def stack_problems(
     problems = [
         *_wrong_kind(methods, kind),
         *_unsharded(methods, sharding),
+        *_without_data(methods),
+        *_nothing_trains(methods, kind),
         *_repeated(methods),
         *_out_of_order(methods),
         *_rival_structure(methods),
@@ -63,6 +65,32 @@ def _unsharded(methods: Sequence[MethodConfig], sharding: Sharding) -> Iterator[
                 "and scaling.sharding: fsdp gives each a part",
                 method.type,
                 f"Use sharding: data, or one of {', '.join(fitting)}",
+            )
+
+
+def _without_data(methods: Sequence[MethodConfig]) -> Iterator[Problem]:
+    for i, method in enumerate(methods):
+        for field in method.uri_fields:
+            if not getattr(method, field):
+                yield Problem(
+                    f"methods[{i}].{field}",
+                    f"{method.type} needs data of its own; name at least one file, folder or glob",
+                    hint=f"Set methods.{method.type}.{field}",
+                )
+
+
+def _nothing_trains(methods: Sequence[MethodConfig], kind: Kind) -> Iterator[Problem]:
+    """A frozen language model has no head that could still learn."""
+    for i, method in enumerate(methods):
+        if kind != "causal_lm" or not isinstance(method, FreezeConfig):
+            continue
+        if method.warmup_epochs is not None or method.num_blocks == 0:
+            field = "num_blocks" if method.warmup_epochs is None else "warmup_epochs"
+            yield Problem(
+                f"methods[{i}].{field}",
+                "nothing would train: a language model has no head beside its backbone",
+                getattr(method, field),
+                "Set num_blocks to 1 or more, without warmup_epochs",
             )
 
 

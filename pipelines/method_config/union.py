@@ -33,6 +33,8 @@ from pipelines.method_config.regularization import (
 from pipelines.method_config.replay import (
     AgemConfig,
     DerConfig,
+    GenerativeConfig,
+    MixedDataConfig,
     ReplayConfig,
 )
 
@@ -57,7 +59,9 @@ AnyMethodConfig = Annotated[
     | MasConfig
     | L2SpConfig
     | DerConfig
-    | AgemConfig,
+    | AgemConfig
+    | GenerativeConfig
+    | MixedDataConfig,
     Field(discriminator="type"),
 ]
 
@@ -85,6 +89,8 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
         L2SpConfig,
         DerConfig,
         AgemConfig,
+        GenerativeConfig,
+        MixedDataConfig,
     )
 }
 

@@ -17,12 +17,14 @@ from pipelines.methods.ewc import Ewc
 from pipelines.methods.expansion import Expansion
 from pipelines.methods.experts import Experts
 from pipelines.methods.freeze import Freeze
+from pipelines.methods.generative import Generative
 from pipelines.methods.heads import HeadsMethod
 from pipelines.methods.l2_sp import L2Sp
 from pipelines.methods.lora import Lora
 from pipelines.methods.lwf import Lwf
 from pipelines.methods.mam import Mam
 from pipelines.methods.mas import Mas
+from pipelines.methods.mixed_data import MixedData
 from pipelines.methods.o_lora import OLora
 from pipelines.methods.osf import Osf
 from pipelines.methods.prefix import Prefix
@@ -41,12 +43,14 @@ METHODS: Mapping[str, Callable[[Any], Method]] = MappingProxyType(
         "expansion": Expansion,
         "experts": Experts,
         "freeze": Freeze,
+        "generative": Generative,
         "heads": HeadsMethod,
         "l2_sp": L2Sp,
         "lora": Lora,
         "lwf": Lwf,
         "mam": Mam,
         "mas": Mas,
+        "mixed_data": MixedData,
         "o_lora": OLora,
         "osf": Osf,
         "prefix": Prefix,

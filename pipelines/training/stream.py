@@ -366,6 +366,7 @@ class StreamTeacher:
                 tokens, targets, task_ids, self.device, rows.marked
             ),
             autocast=self.autocast,
+            max_length=self.training.max_length,
         )
 
     def _save(self, stages_done: int, position: Position, loop: StageLoop | None) -> None:

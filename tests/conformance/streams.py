@@ -1,14 +1,19 @@
 """Streams taught without a driver: a plan, the teacher a worker runs, and what it knows after."""
 
+from pathlib import Path
+
 import torch
-from transformers import AutoTokenizer
 
 from pipelines.method_config import METHOD_CONFIGS, stack_problems
+from pipelines.models.load import load_tokenizer
 from pipelines.plan import make_plan, open_lineage
 from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.stream import StreamTeacher
 from pipelines.training.workers import SingleWorker
 from tests.tiny import tiny_spec
+from tests.tiny_lm import tiny_lm_spec
+
+GENERAL_TEXT = str(Path(__file__).parents[1] / "general_text.txt")
 
 SETTINGS = {
     "heads": {"cosine": True, "freeze_old_heads": True, "preallocate": True},
@@ -32,6 +37,8 @@ SETTINGS = {
     "l2_sp": {"strength": 1.0},
     "der": {"capacity": 10, "rows_per_step": 4},
     "agem": {"capacity": 10, "rows_per_step": 6},
+    "generative": {"ratio": 1.5},
+    "mixed_data": {"sources": [GENERAL_TEXT], "share": 0.3},
 }
 """One vivid setting a method; a method without one fails the test of the registry."""
 
@@ -54,6 +61,7 @@ VARIANTS = [
     [{"type": "lora", "rank": 2}, {"type": "l2_sp", "towards": "last", "strength": 1.0}],
     [{"type": "heads", "layout": "per_task"}, {"type": "der", "capacity": 10, "beta": 0.0}],
     [{"type": "agem", "capacity": 10, "selection": "class_balanced"}],
+    [{"type": "heads", "layout": "per_task"}, {"type": "generative"}],
 ]
 
 
@@ -64,9 +72,40 @@ def legal_stacks():
     return [s for s in [*singles, *pairs, *VARIANTS] if not problems_of(s)]
 
 
-def problems_of(stack, scenario="class_incremental"):
+ON_LANGUAGE_MODELS = [
+    "freeze",
+    "lora",
+    "ewc",
+    "lwf",
+    "replay",
+    "generative",
+    "mixed_data",
+    "si",
+    "mas",
+    "l2_sp",
+    "agem",
+]
+"""Methods whose stacks are taught to the tiny decoder too, with their settings above."""
+
+LANGUAGE_VARIANTS = [
+    [],
+    [{"type": "lora", "rank": 2, "per_task": True}],
+    [{"type": "ewc", "labels": "observed", "max_examples": 8}],
+    [{"type": "replay", "capacity": 10, "selection": "herding"}],
+    [{"type": "replay", "capacity": 10, "selection": "class_balanced"}, {"type": "ewc"}],
+    [{"type": "lora", "rank": 2}, {"type": "replay", "capacity": 10}, {"type": "lwf"}],
+]
+
+
+def language_stacks():
+    """What the conformance tests teach to a language model."""
+    singles = [[{"type": kind, **SETTINGS[kind]}] for kind in ON_LANGUAGE_MODELS]
+    return [*singles, *LANGUAGE_VARIANTS]
+
+
+def problems_of(stack, scenario="class_incremental", kind="classifier"):
     configs = [METHOD_CONFIGS[method["type"]].model_validate(method) for method in stack]
-    return stack_problems(configs, scenario)
+    return stack_problems(configs, scenario, kind)
 
 
 def name_of(stack):
@@ -74,15 +113,24 @@ def name_of(stack):
     return "+".join("_".join(str(v) for v in method.values()) for method in stack) or "finetune"
 
 
-def plan_of(model, folder, methods, tasks=("banking", "home"), parent=None, **sections):
+def plan_of(
+    model,
+    folder,
+    methods,
+    tasks=("banking", "home"),
+    parent=None,
+    kind="classifier",
+    **sections,
+):
     """A planned update over tiny tasks; two epochs of two steps a task."""
+    spec_of = {"classifier": tiny_spec, "causal_lm": tiny_lm_spec}[kind]
     training = {"num_epochs": 2, "batch_size": 16, **sections.pop("training", {})}
     held = {"data": sections.pop("data", {})}
-    spec = tiny_spec(model, folder / "rows", "tiny", tasks, methods, training=training, **sections)
+    spec = spec_of(model, folder / "rows", "tiny", tasks, methods, training=training, **sections)
     spec = spec.model_validate(spec.model_dump() | held)
     run = folder / "run"
     run.mkdir(parents=True, exist_ok=True)
-    return make_plan(spec, open_lineage(parent), AutoTokenizer.from_pretrained(model), run)
+    return make_plan(spec, open_lineage(parent), load_tokenizer(spec.model), run)
 
 
 def teacher_of(plan, store=None, workers=None):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipelines.method_config import METHOD_CONFIGS
-from tests.conformance.streams import name_of, plan_of, problems_of, taught
+from tests.conformance.streams import GENERAL_TEXT, name_of, plan_of, problems_of, taught
 
 ZEROS = [
     {"type": "ewc", "strength": 0.0},
@@ -20,6 +20,8 @@ ZEROS = [
     {"type": "der", "capacity": 0},
     {"type": "der", "alpha": 0.0, "beta": 0.0},
     {"type": "agem", "capacity": 0},
+    {"type": "generative", "ratio": 0.0},
+    {"type": "mixed_data", "sources": [GENERAL_TEXT], "share": 0.0},
 ]
 BASES = [[], [{"type": "lora", "rank": 2}], [{"type": "freeze", "num_blocks": 1}]]
 STACKS = [
@@ -63,6 +65,7 @@ def test_strength_zero_is_plain_fine_tuning(tiny_model, tmp_path, plain, base, z
         [{"type": "der", "capacity": 10}],
         [{"type": "der", "capacity": 10, "beta": 0.0}],
         [{"type": "agem", "capacity": 10}],
+        [{"type": "generative"}],
     ],
     ids=name_of,
 )

@@ -206,10 +206,15 @@ def test_a_spec_goes_before_its_preset(folder):
     assert spec.training.batch_size == 16
 
 
+NEEDS = {"mixed_data": ["model.kind=causal_lm", "methods.mixed_data.sources=[a.jsonl]"]}
+"""What a preset must be told, as its advice says."""
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml")))
 def test_each_preset_is_sound_and_says_when_to_choose_it(name, folder):
-    spec = parse_spec(sound(preset=name), folder)
-    assert not stack_problems(spec.methods, spec.scenario)
+    changes = parse_changes(NEEDS.get(name, []))
+    spec = parse_spec(sound(preset=name), folder, changes)
+    assert not stack_problems(spec.methods, spec.scenario, spec.model.kind)
     assert set(read_preset(name)) <= {"methods", "training", "joint", "gate"}
     assert len(preset_advice(name).split()) > 5
     assert PRESETS_FOLDER.joinpath(f"{name}.yaml").read_text().startswith("# ")
