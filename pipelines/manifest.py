@@ -27,7 +27,7 @@ class Manifest:
         version: Number within the lineage, from 1.
         parent: The version that it grew from, or None.
         created: Unix seconds.
-        base_model: Name, pooling, and SHA-256 of the base weights.
+        base_model: Name, kind, pooling and dtype, and SHA-256 of the base weights.
         scenario: The scenario of the lineage.
         methods: The methods' configs, in order.
         labels: Label of each class id.
@@ -53,6 +53,11 @@ class Manifest:
     libraries: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def kind(self) -> str:
+        """The kind of model: `classifier` or `causal_lm`."""
+        return self.base_model.get("kind", "classifier")
 
     @property
     def task_names(self) -> list[str]:

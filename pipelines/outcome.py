@@ -13,6 +13,7 @@ from pipelines.gate import TaskScore, Verdict, decide
 Scores = Mapping[str, Mapping[str, float | None]]
 Matrix = list[list[float | None]]
 MEASURES = ("validation_own", "validation_all", "test_own", "test_all")
+LANGUAGE_MEASURES = ("perplexity", "token_accuracy", "exact_match", "rouge_l")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class History:
         baseline = [self.baseline.get(task, {}).get(measure) for task in self.tasks]
         known = baseline if all(value is not None for value in baseline) else None
         return summarize(matrix, known, self.stages)
+
+    def language_matrices(self) -> dict[str, Matrix]:
+        """What only language models are measured by, on test data, each as a matrix; see above."""
+        found = {f"{name}_matrix": self.matrix(f"test_{name}") for name in LANGUAGE_MEASURES}
+        return {name: matrix for name, matrix in found.items() if matrix is not None}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, as a version keeps them."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pipelines.errors import Problem, RatchetError
+from pipelines.errors import ModelError, Problem, RatchetError
+from pipelines.manifest import Manifest
 
 
 class ServiceError(RatchetError):
@@ -141,3 +142,17 @@ def _openai_type(status: int) -> str:
     if status == OverloadedError.status:
         return "rate_limit_error"
     return "invalid_request_error" if status < 500 else "server_error"
+
+
+def refuse_language_model(manifest: Manifest) -> None:
+    """Say that versions of language models are not served.
+
+    Raises:
+        ModelError: The version is one of a language model.
+    """
+    if manifest.kind == "causal_lm":
+        raise ModelError(
+            f"model.kind: {manifest.lineage}@{manifest.version} is a causal language model, and "
+            "serving answers with classifiers only; use `ratchet predict`, or hand the version's "
+            "adapters (in PEFT's format) to a server of language models"
+        )

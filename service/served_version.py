@@ -30,6 +30,7 @@ from pipelines.version import (
     tasks_of,
 )
 from service.adapter_bank import read_adapter
+from service.errors import refuse_language_model
 from service.frozen_base import BaseShelf, FrozenBase
 
 RIDGE_TEMPERATURE = 0.05
@@ -142,9 +143,10 @@ def load_served_version(
     Raises:
         NotFoundError: The folder holds no version.
         VersionError: The version is broken or does not fit.
-        ModelError: The base model or the weights do not fit.
+        ModelError: The base model or the weights do not fit, or it is a language model.
     """
     manifest = read_manifest(folder)
+    refuse_language_model(manifest)
     verify_files(folder, manifest)
     base = shelf.base_of(manifest)
     stack = stack_of(manifest)

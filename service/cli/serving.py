@@ -15,12 +15,12 @@ from service.cli.session import Session
 def predict(
     session: Session,
     reference: Annotated[str, typer.Argument(metavar="LINEAGE[@VERSION]")],
-    texts: Annotated[list[str], typer.Argument(help="What to classify; - reads lines from stdin.")],
+    texts: Annotated[list[str], typer.Argument(help="What to answer; - reads lines from stdin.")],
     task: Annotated[
         str, typer.Option("--task", help="The task of every text; auto infers each one's.")
     ] = "auto",
 ) -> None:
-    """Classify texts here, without a server."""
+    """Classify texts here, or continue them with a language model, without a server."""
     wanted = [line for text in texts for line in _lines(text)]
     from pipelines.quiet import quiet_libraries
     from service.predict import predict as classify
@@ -29,6 +29,9 @@ def predict(
     answers = classify(session.home, reference, wanted, task)
     if session.as_json:
         session.emit(answers)
+        return
+    if answers and "completion" in answers[0]:
+        session.out.print(_completions(wanted, answers))
         return
     table = Table(show_edge=False)
     for header in ("text", "label", "probability", "task", "score"):
@@ -50,12 +53,14 @@ def serve(
     ] = 1,
 ) -> None:
     """Serve the champions of LINEAGES over HTTP until Ctrl-C; a promotion goes live by itself."""
+    from pipelines.manifest import read_manifest
     from pipelines.quiet import quiet_libraries
     from pipelines.registry import Registry
+    from service.errors import refuse_language_model
 
     registry = Registry(session.home)
     for lineage in lineages:
-        registry.resolve(lineage)  # before Ray is started for nothing
+        refuse_language_model(read_manifest(registry.resolve(lineage)))  # before Ray is started
     quiet_libraries()
     from service.app import serve_lineages
 
@@ -64,6 +69,16 @@ def serve(
         serve_lineages(session.home, lineages, host, port, replicas)
     except KeyboardInterrupt:
         session.err.print("Stopped.")  # the way to end it, so no failure
+
+
+def _completions(texts: list[str], answers: list[dict[str, Any]]) -> Table:
+    """What a language model added to each text."""
+    table = Table(show_edge=False)
+    for header in ("text", "completion", "task"):
+        table.add_column(header)
+    for text, answer in zip(texts, answers, strict=True):
+        table.add_row(escape(text), escape(answer["completion"]), escape(answer["task"] or "·"))
+    return table
 
 
 def _lines(text: str) -> list[str]:
