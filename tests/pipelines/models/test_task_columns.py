@@ -13,14 +13,8 @@ from pipelines.models.classifier import Classifier, load_classifier
 from pipelines.models.column import ColumnSize
 from pipelines.models.pooling import pool
 from pipelines.models.task_columns import TaskColumns
-from tests.tiny_lm import save_tiny_decoder
 
 INPUTS = {"input_ids": torch.tensor([[2, 6, 7, 9, 3]]), "attention_mask": torch.ones(1, 5).long()}
-
-
-@pytest.fixture(scope="module")
-def tiny_decoder(tmp_path_factory):
-    return save_tiny_decoder(tmp_path_factory.mktemp("tiny") / "decoder")
 
 
 def with_columns(model, num_tasks=2, share=0.5, lateral_width=None):
