@@ -33,6 +33,8 @@ def instrument_metrics(
     return {
         "probe_accuracy": None if not probes else float(np.mean(list(probes.values()))),
         "forgetting_events": None if not events else _mean_events(events["by_task"]),
+        "retention": instruments.get("retention", {}).get("after"),
+        "retention_before": instruments.get("retention", {}).get("before"),
         "negative_flip_rate": update_flip_rate(rows, stages, champion.get(which, {})),
     }
 

@@ -21,6 +21,7 @@ from pipelines.costs import split_costs, task_costs
 from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
 from pipelines.instruments import instrument_details, instrument_metrics
+from pipelines.joint_bound import intransigence_of, joint_history
 from pipelines.manifest import Manifest, write_manifest
 from pipelines.models.load import load_tokenizer
 from pipelines.outcome import History, judge, main_measure, rounded
@@ -109,6 +110,7 @@ def run_update(
         champion = registry.champion(spec.lineage)
         parent = None if champion is None else registry.path(spec.lineage, champion)
         lineage = open_lineage(parent)
+        joint = _joint(spec, registry)
         folder = home.run_folder(spec.lineage, run_digest(spec, lineage))
         tokenizer = load_tokenizer(spec.model)
         plan = make_plan(spec, lineage, tokenizer, folder)
@@ -125,11 +127,25 @@ def run_update(
             tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder, send=False)
             with _following(folder, on_event, tracker, plan):
                 _teach(plan)
-            result = _finish(plan, registry, tracker, spec_yaml, prepared, started)
+            result = _finish(plan, registry, tracker, joint, spec_yaml, prepared, started)
     (folder / DONE_FILE).write_text(json.dumps(result), encoding="utf-8")
     for leftover in ("checkpoints", "data"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
     return result
+
+
+def _joint(spec: UpdateSpec, registry: Registry) -> History | None:
+    """The joint run to measure intransigence against; looked up before anything is taught."""
+    reference = spec.evaluation.joint
+    return None if reference is None else joint_history(reference, registry)
+
+
+def _metrics_by_measure(plan: Plan, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The metrics of a result by the measure that they are of."""
+    found = {main_measure(plan.job.spec.scenario): result["metrics"]}
+    if "with_task_id" in result:
+        found["test_own"] = result["with_task_id"]["metrics"]
+    return found
 
 
 def _planned(plan: Plan) -> dict[str, Any]:
@@ -227,6 +243,7 @@ def _finish(
     plan: Plan,
     registry: Registry,
     tracker: Tracker,
+    joint: History | None,
     spec_yaml: str,
     prepared: float,
     started: float,
@@ -239,6 +256,9 @@ def _finish(
     number = _claimed_number(job.folder, registry, job.spec.lineage)
     target = registry.path(job.spec.lineage, number)
     result = _result(plan, history, verdict, number, outcome)
+    for measure, metrics in _metrics_by_measure(plan, result).items():
+        bound = None if joint is None else intransigence_of(history, joint, measure)
+        metrics["intransigence"] = bound
     result["seconds"] = _seconds(outcome, prepared, time.perf_counter() - started)
     result["report"] = str(target / "report.html")
     if number not in registry.versions(job.spec.lineage):

@@ -128,6 +128,10 @@ class Evaluator:
         self.stack.activate(self.model, task_id)
         return self._forward(rows, self.model.features)
 
+    def compute(self, rows: BatchRows, compute: Callable[[Mapping[str, Tensor]], Tensor]) -> Tensor:
+        """What a function of inputs gives for any rows, [rows, width], all ranks together."""
+        return self._forward(rows, compute)
+
     def is_right(
         self, task: Task, seen: Sequence[Task], features: Tensor, targets: Tensor
     ) -> Tensor:

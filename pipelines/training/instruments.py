@@ -13,8 +13,10 @@ from pipelines.errors import Problem, SpecError
 from pipelines.evaluation.evaluator import Evaluator
 from pipelines.evaluation.example_history import ExampleHistory
 from pipelines.evaluation.flips import pack_right
+from pipelines.models.classifier import Classifier
 from pipelines.training.job import UpdateJob
 from pipelines.training.probing import feature_groups, probe_tasks
+from pipelines.training.retention import GeneralRows, retention_of
 from pipelines.types import Task
 
 NUM_MOST_FORGOTTEN = 20
@@ -40,6 +42,7 @@ class Instruments:
         self.right: list[dict[str, dict[str, str]]] = []
         self.histories: dict[int, ExampleHistory] = {}
         self._check_kind()
+        self._general = self._general_rows()
 
     def after_epoch(self, stage: Sequence[Task]) -> None:
         """Look at the examples of the stage that is being taught; every rank must call it."""
@@ -73,6 +76,8 @@ class Instruments:
             found["probe"] = probe_tasks(self.evaluator, self.data, self.job.stages)
         if self.wanted.forgetting_events:
             found["forgetting_events"] = self._forgotten()
+        if self._general is not None:
+            found["retention"] = retention_of(self.evaluator, self._general, self.job.tasks[-1])
         return found
 
     def tensors(self) -> dict[str, Tensor]:
@@ -94,13 +99,24 @@ class Instruments:
             parts.setdefault(int(stage), {})[name] = tensor
         self.histories = {stage: ExampleHistory.from_state(own) for stage, own in parts.items()}
 
+    def _general_rows(self) -> GeneralRows | None:
+        """Read before anything is taught, so that what is wrong with them costs nothing."""
+        model = self.evaluator.model
+        if self.wanted.retention is None or not isinstance(model, Classifier):
+            return None
+        return GeneralRows.read(self.job.spec, self.wanted.retention, model)
+
     def _check_kind(self) -> None:
-        asked = {"probe": self.wanted.probe, "forgetting_events": self.wanted.forgetting_events}
+        asked = {
+            "probe": self.wanted.probe,
+            "forgetting_events": self.wanted.forgetting_events,
+            "retention": self.wanted.retention is not None,
+        }
         problems = [
             Problem(
                 f"evaluation.{name}",
-                "is measured on classifiers only; a language model has no classes to tell apart",
-                True,
+                "is measured on classifiers only, by classes or with a probe",
+                self.job.spec.model.kind,
                 "Remove it",
             )
             for name, is_asked in asked.items()

@@ -10,7 +10,7 @@ from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.loop import StageLoop
 from pipelines.version import load_version, read_held_out, read_states
 from tests.conformance.streams import Interruption, differences
-from tests.tiny import TASKS, tiny_spec
+from tests.tiny import TASKS, tiny_spec, write_task
 
 REPLAY = [{"type": "replay", "capacity": 12, "fraction": 0.5}, {"type": "ewc"}]
 
@@ -348,3 +348,49 @@ def test_a_second_update_is_held_against_the_champions_answers(tiny_model, tmp_p
     rate = found["metrics"]["negative_flip_rate"]
     assert rate >= before - after > 0
     assert found["instruments"]["negative_flip_rate_by_stage"] == [rate]
+
+
+def test_intransigence_is_what_learning_at_once_would_have_reached(tiny_model, tmp_path):
+    home = home_in(tmp_path)
+    rows = tmp_path / "rows"
+    names = ["banking", "home"]
+    joint = run_update(tiny_spec(tiny_model, rows, "joint", names, [], joint=True), home)
+    asked = {"evaluation": {"joint": "joint"}}
+    found = run_update(tiny_spec(tiny_model, rows, "tiny", names, [], **asked), home)
+    for one, other in ((found, joint), (found["with_task_id"], joint["with_task_id"])):
+        learned = [row[i] for i, row in enumerate(one["accuracy_matrix"])]
+        pairs = zip(other["accuracy_matrix"][-1], learned, strict=True)
+        wanted = sum(bound - own for bound, own in pairs) / 2
+        assert one["metrics"]["intransigence"] == pytest.approx(wanted, abs=1e-5)
+    assert joint["metrics"]["intransigence"] is None
+
+
+def test_a_joint_run_that_does_not_exist_is_told_before_anything_is_taught(tiny_model, tmp_path):
+    spec = spec_for(tiny_model, tmp_path, "banking", evaluation={"joint": "nowhere"})
+    with pytest.raises(RatchetError, match="nowhere"):
+        run_update(spec, home_in(tmp_path))
+    assert not list((tmp_path / "home").rglob("events.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("methods", "is_kept"), [([{"type": "analytic", "width": 64}], True), ([], False)]
+)
+def test_retention_is_a_probe_on_general_rows(tiny_model, tmp_path, methods, is_kept):
+    general = write_task(tmp_path / "general", "general", ["positive", "negative", "film"])
+    options = {
+        "evaluation": {"retention": {"train": general["train"], "test": general["test"]}},
+        "training": {"num_epochs": 8, "learning_rate": 1e-2},
+    }
+    found = run_update(
+        spec_for(tiny_model, tmp_path, "banking", methods, **options), home_in(tmp_path)
+    )
+    before, after = (found["metrics"][name] for name in ("retention_before", "retention"))
+    assert found["instruments"]["retention"] == {"before": before, "after": after}
+    assert before > 0.5
+    assert (before == after) == is_kept
+
+
+def test_general_rows_need_training_rows(tiny_model, tmp_path):
+    options = {"evaluation": {"retention": {"test": "x.jsonl"}}}
+    with pytest.raises(RatchetError, match=r"evaluation\.retention\.train"):
+        run_update(spec_for(tiny_model, tmp_path, "banking", **options), home_in(tmp_path))

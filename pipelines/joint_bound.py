@@ -1,0 +1,43 @@
+"""What a version that learned all tasks at once reached: what intransigence is against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.evaluation.metrics import accuracy_matrix, intransigence
+from pipelines.manifest import MANIFEST_FILE
+from pipelines.outcome import History
+from pipelines.registry import Registry
+from pipelines.version import read_matrix
+
+
+def joint_history(reference: str, registry: Registry) -> History:
+    """The measurements of a joint run.
+
+    Args:
+        reference: The folder of a version, or `lineage`, `lineage@3` in the registry.
+        registry: Where lineages are looked up.
+
+    Raises:
+        NotFoundError: There is neither such a folder nor such a lineage.
+    """
+    folder = Path(reference)
+    if not (folder / MANIFEST_FILE).is_file():
+        folder = registry.resolve(reference)
+    return History.from_dict(read_matrix(folder))
+
+
+def intransigence_of(history: History, joint: History, measure: str) -> float | None:
+    """mean_j (A_joint[j] − A[j, j]); None where the joint run lacks a task or the measure.
+
+    Args:
+        history: The measurements of the lineage.
+        joint: Those of the joint run, whose last row counts.
+        measure: Which accuracy of both.
+    """
+    matrix = history.matrix(measure)
+    known = [joint.rows[-1].get(task, {}).get(measure) for task in history.tasks]
+    bound = [value for value in known if value is not None]
+    if matrix is None or len(bound) < len(known):
+        return None
+    return intransigence(accuracy_matrix(matrix, None, history.stages), bound)
