@@ -29,3 +29,11 @@ def tied_decoder(tmp_path_factory):
     from tests.tiny_lm import save_tiny_decoder
 
     return save_tiny_decoder(tmp_path_factory.mktemp("tied_lm") / "decoder", tied=True)
+
+
+@pytest.fixture(scope="session")
+def still_model(tiny_model, tmp_path_factory):
+    """The tiny encoder without dropout, which every worker would draw anew."""
+    from tests.tiny import without_dropout
+
+    return without_dropout(tiny_model, tmp_path_factory.mktemp("still") / "encoder")

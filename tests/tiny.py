@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -80,6 +81,15 @@ def save_tiny_model(folder):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def without_dropout(model, folder):
+    """A copy of a saved encoder that drops nothing in training."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 

@@ -99,7 +99,19 @@ def write_shards(folder: Path, shards: Mapping[str, Tensor]) -> None:
     path = folder / SHARDS_FOLDER
     path.mkdir(parents=True, exist_ok=True)
     writer = HuggingFaceStorageWriter(str(path), save_distributed=True)
-    dcp.save(dict(shards), storage_writer=writer)
+    dcp.save(_apart(shards), storage_writer=writer)
+
+
+def _apart(shards: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, tied ones copied: safetensors refuses aliases."""
+    found: dict[str, Tensor] = {}
+    places = set()
+    for key, tensor in shards.items():
+        part = own_part(tensor)
+        is_alias = part.numel() > 0 and part.data_ptr() in places
+        places.add(part.data_ptr())
+        found[key] = as_sharded(tensor, part.clone()) if is_alias else tensor
+    return found
 
 
 def read_shards(

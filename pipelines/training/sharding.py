@@ -7,6 +7,7 @@ and stays whole on every worker, so that structure may grow at any time.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -72,6 +73,8 @@ def shard_backbone(backbone: PreTrainedModel, mesh: DeviceMesh, precision: Preci
     Raises:
         ModelError: The architecture keeps its blocks in no list.
     """
+    # It warns of changing a block's output in place: transformers' blocks and we do not.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
     policy = MixedPrecisionPolicy()
     if precision == "bf16":  # autocast decides about activations
         policy = MixedPrecisionPolicy(

@@ -32,6 +32,7 @@ class GroupWorkers:
     def __init__(self) -> None:
         self.rank = dist.get_rank()
         self.world_size = dist.get_world_size()
+        self._sends_only_cuda = dist.get_backend() == "nccl"
 
     def sum(self, tensors: list[Tensor]) -> None:
         """Replace each tensor by its sum over the ranks, in place; one message a dtype."""
@@ -39,10 +40,12 @@ class GroupWorkers:
         for tensor in tensors:
             groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
         for members in groups.values():
-            if len(members) == 1 and members[0].is_contiguous():
+            must_move = self._sends_only_cuda and not members[0].is_cuda
+            if len(members) == 1 and members[0].is_contiguous() and not must_move:
                 dist.all_reduce(members[0])
                 continue
             flat = torch.cat([tensor.reshape(-1) for tensor in members])
+            flat = flat.cuda() if must_move else flat
             dist.all_reduce(flat)
             for tensor, part in zip(
                 members, flat.split([member.numel() for member in members]), strict=True

@@ -1,8 +1,5 @@
 """Parameters sharded over two workers: the same weights as one worker, and less memory each."""
 
-import json
-import shutil
-
 import pytest
 import torch
 
@@ -11,6 +8,7 @@ from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.sharded_state import whole_states
 from tests.conformance.groups import in_group
 from tests.conformance.streams import Interruption, name_of, plan_of, taught
+from tests.conformance.test_language_models import language_plan
 
 SHARDED = {"num_workers": 2, "sharding": "fsdp"}
 EWC = {"type": "ewc", "strength": 10.0, "labels": "observed"}
@@ -36,17 +34,6 @@ DRAWN = [
 
 NOISE = ".key.bias"
 """Its gradient is zero in exact arithmetic: what AdamW makes of it is rounding."""
-
-
-@pytest.fixture(scope="session")
-def still_model(tiny_model, tmp_path_factory):
-    """The tiny encoder without dropout, which every worker would draw anew."""
-    folder = tmp_path_factory.mktemp("still") / "model"
-    shutil.copytree(tiny_model, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 class GroupCheckpoints(FolderCheckpoints):
@@ -137,3 +124,27 @@ def test_going_on_from_a_checkpoint_inside_a_task_ends_the_same(tiny_model, tmp_
     found = in_group(2, tmp_path / "found", cut_off_and_resumed, plan, 5)
     for one, other in zip(wanted, found, strict=True):
         assert far_apart(one, other, 0.0) == {}
+
+
+LANGUAGE = [
+    [],
+    [{"type": "lora", "rank": 2}, EWC],
+    [{"type": "lora", "rank": 2, "per_task": True}],
+]
+
+
+@pytest.mark.parametrize("stack", LANGUAGE, ids=name_of)
+def test_a_language_model_learns_the_same_from_its_parts(tiny_decoder, tmp_path, stack):
+    wanted = alone(language_plan(tiny_decoder, tmp_path / "alone", stack))
+    plan = language_plan(tiny_decoder, tmp_path / "pair", stack, scaling=SHARDED)
+    one, two = in_group(2, tmp_path / "found", learned, plan)
+    assert far_apart(one, two, 0.0) == {}
+    assert far_apart(wanted, one, 1e-4) == {}
+    assert one["scores"] == two["scores"]
+
+
+def test_a_tied_embedding_is_sharded_once(tied_decoder, tmp_path):
+    wanted = alone(language_plan(tied_decoder, tmp_path / "alone", [EWC]))
+    plan = language_plan(tied_decoder, tmp_path / "pair", [EWC], scaling=SHARDED)
+    one, _ = in_group(2, tmp_path / "found", learned, plan)
+    assert far_apart(wanted, one, 1e-4) == {}
