@@ -8,8 +8,10 @@ from peft import TaskType
 from transformers import PreTrainedModel
 
 from pipelines.methods.base import Method
+from pipelines.models.causal_lm import CausalLM
 from pipelines.models.part import SetPart, task_part
 from pipelines.models.taught_model import TaughtModel
+from pipelines.models.virtual_tokens import VirtualTokens
 from pipelines.types import Task
 
 SHARED_SET = "shared"
@@ -52,6 +54,8 @@ class TaskParts(Method):
                 part = self.make_part(name, model, backbone)
                 model.keep_base()
                 model.parts[name] = part.train(model.training)
+                if isinstance(part, VirtualTokens) and isinstance(model, CausalLM):
+                    model.context -= part.length  # what they take is not there for the text
             cast("SetPart", model.parts[name]).add(self.set_name(task.id))
         model.parts.to(model.device)
 

@@ -16,12 +16,13 @@ from tests.conformance.streams import (
     taught,
     teacher_of,
 )
-from tests.conformance.test_kept_outputs import after_each_stage
+from tests.conformance.test_kept_outputs import ISOLATING, after_each_stage
 from tests.conformance.test_strength_zero import ZEROS
 from tests.conformance.test_workers import learned, shared
 from tests.tiny_lm import write_open_task, write_text_task
 
 ZEROS_HERE = [zero for zero in ZEROS if not problems_of([zero], kind="causal_lm")]
+ISOLATING_HERE = [m for m in ISOLATING if not problems_of([m], kind="causal_lm")]
 LIMITS = {"max_new_tokens": 4, "max_generated_rows": 4}
 
 
@@ -110,9 +111,9 @@ def test_two_workers_measure_what_one_measures(tiny_decoder, tmp_path):
                 assert other[task] == pytest.approx(scores, rel=1e-3, abs=1e-6)
 
 
-def test_an_adapter_a_task_never_changes_again(tiny_decoder, tmp_path):
-    stack = [{"type": "lora", "rank": 2, "per_task": True}]
-    plan = language_plan(tiny_decoder, tmp_path, stack)
+@pytest.mark.parametrize("method", ISOLATING_HERE, ids=lambda method: name_of([method]))
+def test_what_is_one_task_s_own_never_changes_again(tiny_decoder, tmp_path, method):
+    plan = language_plan(tiny_decoder, tmp_path, [method])
 
     def logits_of_first(teacher, seen):
         teacher.stack.activate(teacher.model, 0)

@@ -289,6 +289,15 @@ def test_base_features_are_exactly_the_base_s(tiny_model, tiny_decoder, kind, lo
     assert set(model.trainable()) == trainable
 
 
+@pytest.mark.parametrize(("kind", "length"), [("prefix", 3), ("prompt", 3), ("mam", 3)])
+def test_a_decoder_s_context_shrinks_by_the_trained_tokens_once(tiny_decoder, kind, length):
+    before = load_causal_lm(str(tiny_decoder)).context
+    model, _ = tuned(tiny_decoder, kind, (FIRST, SECOND), load=load_causal_lm, per_task=True)
+    assert model.context == before - length
+    prompt = torch.full((before - length - 2,), 6)
+    assert len(model.generate([prompt], 10)[0]) <= 2
+
+
 @pytest.mark.parametrize("kind", METHODS)
 @pytest.mark.parametrize("copied", [copy.deepcopy, frozen_copy], ids=lambda f: f.__name__)
 def test_a_copy_has_tokens_of_its_own(tiny_model, kind, copied):
