@@ -48,6 +48,7 @@ def report_data(
         spec_yaml=spec_yaml,
         methods=[_method(method) for method in manifest.methods],
         seconds={k: v for k, v in result["seconds"].items() if k != "total"},
+        forgotten=outcome["instruments"].get("forgetting_events", {}).get("most_forgotten", []),
         out_of_scope=OutOfScope(
             threshold=outcome["threshold"],
             accept_fraction=plan.job.spec.routing.accept_fraction,

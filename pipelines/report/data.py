@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 Matrix = Sequence[Sequence[float | None]]
 
@@ -78,6 +78,7 @@ class ReportData(TypedDict):
         methods: The stack in words, a method each.
         seconds: Seconds by phase of the whole update; their sum is shown as its time.
         out_of_scope: Calibration of rejection, or None when the version has none.
+        forgotten: The most forgotten training examples, where they were counted.
     """
 
     lineage: str
@@ -98,3 +99,4 @@ class ReportData(TypedDict):
     methods: Sequence[str]
     seconds: Mapping[str, float]
     out_of_scope: OutOfScope | None
+    forgotten: NotRequired[Sequence[Mapping[str, Any]]]

@@ -17,6 +17,12 @@ MEANINGS: Mapping[str, str] = {
     "forgetting": "Mean loss from a task's best earlier accuracy to the end.",
     "forgetting_clamped": "The same, with a task that gained counting as zero.",
     "forgetting_from_learned": "Mean loss from right after learning to the end.",
+    "intransigence": "Mean shortfall of a just learned task from learning all tasks at once.",
+    "probe_accuracy": "Mean accuracy of a linear head a task, trained again on the final features.",
+    "negative_flip_rate": "Share of old test rows that were right before and are wrong now.",
+    "forgetting_events": "How often a training example went from right to wrong, on average.",
+    "retention": "Accuracy of a probe on general rows, now.",
+    "retention_before": "The same with the untouched base.",
 }
 
 
@@ -73,7 +79,7 @@ class MetricRow:
     meaning: str
     value: float | None
     with_task_id: float | None
-    is_difference: bool
+    form: Literal["share", "difference", "number"]
 
 
 def heat_rows(matrix: Matrix, tasks: Sequence[TaskReport]) -> list[HeatRow]:
@@ -104,10 +110,16 @@ def metric_rows(data: ReportData) -> list[MetricRow]:
     """Every metric that has a value, with its meaning."""
     other = data["metrics_with_task_id"] or {}
     return [
-        MetricRow(name, MEANINGS.get(name, ""), value, other.get(name), "accuracy" not in name)
+        MetricRow(name, MEANINGS.get(name, ""), value, other.get(name), _form(name))
         for name, value in data["metrics"].items()
         if value is not None or other.get(name) is not None
     ]
+
+
+def _form(name: str) -> Literal["share", "difference", "number"]:
+    if name == "forgetting_events":
+        return "number"
+    return "share" if "accuracy" in name or "retention" in name else "difference"
 
 
 def _kind(stage: int, task: TaskReport) -> Literal["before", "learned", "after"]:

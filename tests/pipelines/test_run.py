@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -336,6 +337,7 @@ def test_instruments_go_on_after_an_interruption(tiny_model, tmp_path, monkeypat
         assert (example["events"] == looks) == example["never_learned"]
         assert example["label"] in TASKS[example["task"]]
     assert 0 < found["metrics"]["forgetting_events"] < 5
+    assert events["most_forgotten"][0]["text"] in Path(found["report"]).read_text()
     assert found["metrics"]["negative_flip_rate"] > 0
 
 
