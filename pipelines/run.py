@@ -328,6 +328,8 @@ def _result(
         "precision": outcome["precision"],
         "warnings": list(plan.warnings),
     }
+    for name, matrix in history.language_matrices().items():
+        result[name] = rounded(matrix)
     if measure != "test_own":
         result["with_task_id"] = {
             "accuracy_matrix": rounded(history.matrix("test_own")),

@@ -141,11 +141,13 @@ class RawText:
         words: list[int | None] = encoding.word_ids()
         cuts, first = [0], 0
         while len(offsets) - first > self.room:
-            place = first + self.room
+            last = place = first + self.room
             while place > first + 1 and words[place] == words[place - 1]:
                 place -= 1
-            if place == first + 1:  # one word longer than a block
-                place = first + self.room
+            if words[place] == words[place - 1]:  # a word longer than a block
+                place = last
+                while place > first + 1 and offsets[place][0] == offsets[place - 1][0]:
+                    place -= 1  # never inside a character
             cuts.append(offsets[place][0])
             first = place
         return [*cuts, len(text)]
