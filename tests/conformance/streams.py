@@ -75,6 +75,8 @@ def legal_stacks():
 ON_LANGUAGE_MODELS = [
     "freeze",
     "lora",
+    "columns",
+    "experts",
     "ewc",
     "lwf",
     "replay",
