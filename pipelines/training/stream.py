@@ -20,10 +20,9 @@ from pipelines.data.tokens import collate_rows, tokens_of
 from pipelines.evaluation.language import make_evaluator
 from pipelines.methods.base import MethodState
 from pipelines.methods.registry import build_stack
-from pipelines.models.load import load_model
 from pipelines.models.router_statistics import RouterStatistics
 from pipelines.models.shards import own_part, wholes
-from pipelines.models.taught_model import TaughtModel, base_hash
+from pipelines.models.taught_model import base_hash
 from pipelines.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
@@ -34,6 +33,7 @@ from pipelines.training.checkpoint import (
 from pipelines.training.events import EventLog
 from pipelines.training.instruments import Instruments
 from pipelines.training.job import UpdateJob
+from pipelines.training.loading import load_for_training
 from pipelines.training.loop import Position, Progress, StageLoop, shard_batches
 from pipelines.training.precision import Precision, autocast, resolve_precision
 from pipelines.training.random_state import derive_seed, random_state, set_random_state
@@ -44,7 +44,6 @@ from pipelines.training.sharded_state import (
     take_sharded,
     whole_states,
 )
-from pipelines.training.sharding import share_out
 from pipelines.training.workers import AnyWorkers
 from pipelines.types import Batch, Task, TaskContext, route_classes, route_tasks
 from pipelines.version import (
@@ -99,7 +98,7 @@ class StreamTeacher:
         self._reported_at = 0.0
         self.events.emit("worker_started")
         with self._phase("load"):
-            self.model = self._load()
+            self.model = load_for_training(job.spec, workers, device, self.precision)
         self.router = RouterStatistics.empty(self.model.base_width)
         self.evaluator = make_evaluator(
             self.model,
@@ -112,17 +111,6 @@ class StreamTeacher:
         )
         self.evaluator.held_out.update(data.held_out)
         self.instruments = Instruments(job, data, self.evaluator)
-
-    def _load(self) -> TaughtModel:
-        """The base model on this worker's device: all of it, or this worker's part."""
-        spec = self.job.spec.model
-
-        def load() -> TaughtModel:
-            return load_model(spec)
-
-        if self.job.spec.scaling.sharding == "data" or self.workers.world_size == 1:
-            return load().to(self.device)
-        return share_out(load, self.workers, self.device, self.precision)
 
     def run(self) -> None:
         """Teach every stage that is left, from the latest checkpoint if there is one."""

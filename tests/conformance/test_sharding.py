@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pipelines.models.shards import wholes
+from pipelines.models.shards import own_part, wholes
 from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.sharded_state import whole_states
 from tests.conformance.groups import in_group
-from tests.conformance.streams import Interruption, name_of, plan_of, taught
+from tests.conformance.streams import Interruption, name_of, plan_of, taught, teacher_of
 from tests.conformance.test_language_models import language_plan
 
 SHARDED = {"num_workers": 2, "sharding": "fsdp"}
@@ -104,6 +104,52 @@ def test_a_part_each_learns_what_the_whole_on_each_learns(still_model, tmp_path,
     for one, other in zip(wanted, found, strict=True):
         assert far_apart(one, other, 1e-4) == {}
         assert one["scores"] == other["scores"]
+
+
+def test_activations_computed_again_change_nothing(still_model, tmp_path):
+    wanted = alone(plan_of(still_model, tmp_path / "alone", []))
+    training = {"gradient_checkpointing": True}
+    once = alone(plan_of(still_model, tmp_path / "again", [], training=training))
+    assert far_apart(wanted, once, 1e-6) == {}
+    plan = plan_of(still_model, tmp_path / "pair", [], scaling=SHARDED, training=training)
+    one, _ = in_group(2, tmp_path / "found", learned, plan)
+    assert far_apart(wanted, one, 1e-4) == {}
+
+
+def test_parts_gathered_in_bf16_learn_what_whole_ones_learn_in_it(still_model, tmp_path):
+    training = {"precision": "bf16", "learning_rate": 1e-4}
+    whole = plan_of(still_model, tmp_path / "whole", [EWC], training=training)
+    wanted = in_group(2, tmp_path / "wanted", learned, whole)
+    plan = plan_of(still_model, tmp_path / "parts", [EWC], scaling=SHARDED, training=training)
+    one, two = in_group(2, tmp_path / "found", learned, plan)
+    assert far_apart(one, two, 0.0) == {}
+    for name, tensor in wanted[0].items():
+        if name.startswith("ewc/importance"):
+            apart = float((one[name] - tensor).norm())
+            assert apart <= 0.1 * float(tensor.norm()) + 1e-6, name
+
+
+def parts_of(workers, plan):
+    teacher = teacher_of(plan, workers=workers)
+    teacher._start_lineage(None)
+    teacher._expand(plan.job.stages[0])
+    teacher.model._base()
+    frozen = {f"base/{n}": p for n, p in teacher.model._frozen_base[0].named_parameters()}
+    named = dict(teacher.model.named_parameters()) | frozen
+    return {name: (tuple(p.shape), own_part(p).numel()) for name, p in named.items()}
+
+
+def test_each_worker_holds_its_part_of_the_backbone_and_of_its_frozen_copy(still_model, tmp_path):
+    plan = plan_of(still_model, tmp_path, [], scaling={"num_workers": 3, "sharding": "fsdp"})
+    found = in_group(3, tmp_path / "found", parts_of, plan)
+    for name, (shape, _) in found[0].items():
+        held = [parts[name][1] for parts in found]
+        size = torch.Size(shape).numel()
+        if name.startswith("heads."):
+            assert held == [size] * 3
+        else:
+            assert sum(held) == size
+            assert max(held) <= -(-shape[0] // 3) * size // shape[0]
 
 
 def cut_off_and_resumed(workers, plan, number):

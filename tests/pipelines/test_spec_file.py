@@ -92,6 +92,12 @@ def test_a_sound_spec_has_absolute_paths(folder):
         ({"preset": ["replay"]}, "preset", "valid string"),
         ({"preset": "replay", "methods": [{"type": "ewc"}]}, "methods", "not both"),
         ({"gate": {"max_forgetting": 2}}, "gate.max_forgetting", "less than or equal to 1"),
+        ({"scaling": {"sharding": "fsdp"}}, "scaling", "set num_workers to 2 or more"),
+        (
+            {"scaling": {"sharding": "fsdp", "num_workers": 2}, "methods": [{"type": "lwf"}]},
+            "methods[0].type",
+            "Use sharding: data, or one of",
+        ),
         ({3: 4}, "3", "text"),
         ({"training": {3: 4}}, "training[3]", "text"),
     ],
