@@ -90,10 +90,10 @@ class _Look:
             for row, any_left, whole in zip(
                 some.tolist(), learned.tolist(), ended.tolist(), strict=True
             ):
-                if is_raw(self.tokens.texts[row]):
+                if is_raw(str(self.tokens.texts[row])):
                     continue
                 if not any_left:
-                    problems.append(_too_long(self.origins[row - self.members.start], length))
+                    problems.append(_too_long(str(self.origins[row - self.members.start]), length))
                 num_cut += not whole
         return problems, num_cut
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from safetensors.torch import load_file
@@ -157,7 +157,7 @@ def load_served_version(
             model = _over_base(folder, base, stack, tasks)
         else:
             loaded = load_version(folder, verify=False)
-            model, stack = loaded.model.to(base.device), loaded.stack
+            model, stack = cast("Classifier", loaded.model.to(base.device)), loaded.stack
         model.eval()
         router = read_router(folder).fit(route_tasks(tasks)).to(base.device)
         wanted = "fp32" if stack.needs_float32 else precision

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import cast
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -44,7 +45,7 @@ def encode_segments(
     is learned after each completion. A row starts with the tokenizer's own first token, where it
     has one, and is cut at `max_length`.
     """
-    end = tokenizer.eos_token_id
+    end = cast("int", tokenizer.eos_token_id)
     start = first_tokens(tokenizer)
     rows: list[list[int]] = []
     for first in range(0, len(texts), _TEXTS_PER_CALL):

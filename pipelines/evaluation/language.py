@@ -241,7 +241,7 @@ class LanguageEvaluator(Evaluator):
         texts = self.held_out[task.id].rows.texts
         scores = []
         for row, tokens in zip(rows.tolist(), found, strict=True):
-            wanted = last_completion(texts[row]).strip()
+            wanted = last_completion(str(texts[row])).strip()
             given = str(self.model.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
             scores.append([float(given == wanted), rouge_l(given, wanted)])
         return torch.tensor(scores)
