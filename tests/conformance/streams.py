@@ -65,11 +65,32 @@ VARIANTS = [
 ]
 
 
+PAIRED_WITH_ALL = ("lora", "freeze")
+"""Structures that are paired with every method; of the others each has a replay and a penalty."""
+
+
 def legal_stacks():
-    """Every method alone, every legal ordered pair, and the variants that change what is saved."""
+    """Every method alone, the variants that change what is saved, and pairs of the families.
+
+    Every penalty stands with every replay method and every other penalty, in one order: what a pair
+    shares is the batch, the gradient and the generator, whoever comes first. A structure is only
+    ever one of a pair, and most of them share one way of adding parts.
+    """
     singles = [[{"type": kind, **SETTINGS[kind]}] for kind in METHOD_CONFIGS]
-    pairs = [[*one, *other] for one in singles for other in singles]
-    return [s for s in [*singles, *pairs, *VARIANTS] if not problems_of(s)]
+    stacks = [*singles, *_pairs(singles), *VARIANTS]
+    return [stack for stack in stacks if not problems_of(stack)]
+
+
+def _pairs(singles):
+    free = [one for one in singles if not METHOD_CONFIGS[one[0]["type"]].owns_structure]
+    pairs = [[*one, *other] for place, one in enumerate(free) for other in free[place + 1 :]]
+    for turn, owner in enumerate(one for one in singles if one not in free):
+        legal = [[*owner, *one] for one in free if not problems_of([*owner, *one])]
+        if owner[0]["type"] not in PAIRED_WITH_ALL and legal:
+            half = len(legal) // 2
+            legal = [legal[turn % len(legal)], legal[(turn + half) % len(legal)]]
+        pairs += legal
+    return pairs
 
 
 ON_LANGUAGE_MODELS = [

@@ -37,7 +37,7 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(tiny_model, tmp_
         assert differences(undisturbed, interrupted(plan, place)) == []
 
 
-@pytest.mark.parametrize("stack", legal_stacks(), ids=name_of)
+@pytest.mark.parametrize("stack", [s for s in legal_stacks() if len(s) == 1], ids=name_of)
 def test_the_same_seed_gives_the_same_weights_in_one_process(tiny_model, tmp_path, stack):
     plan = plan_of(tiny_model, tmp_path, stack)
     first = knowledge(taught(plan_of(tiny_model, tmp_path / "again", stack)))
