@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines.methods.base import MemoryRow, MethodState
-from pipelines.training.sharded_state import write_shards
+from pipelines.models.shards import own_part
+from pipelines.models.taught_model import TaughtModel
+from pipelines.training.sharded_state import read_shards, write_shards
 
 SHARED_FILE = "shared.safetensors"
 STATE_FILE = "state.json"
@@ -73,6 +75,21 @@ def read_checkpoint(folder: Path, rank: int) -> Checkpoint:
         methods=join_states(tensors, methods),
         folder=folder,
     )
+
+
+def restore_shards(saved: Checkpoint, model: TaughtModel) -> None:
+    """Read this worker's parts of a checkpoint, once the model has its structure."""
+    described = saved.values["sharded"]
+    if not described:
+        return
+    assert saved.folder is not None, "it was read from there"
+    for key, tensor in read_shards(saved.folder, described, model).items():
+        section, _, rest = key.partition("/")
+        if section == "methods":
+            kind, _, name = rest.partition("/")
+            saved.methods[kind].tensors[name] = own_part(tensor)
+        else:
+            saved.shared[key] = tensor if section == "model" else own_part(tensor)
 
 
 def split_states(states: Mapping[str, MethodState]) -> tuple[dict[str, Tensor], dict[str, Any]]:

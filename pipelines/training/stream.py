@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -21,12 +20,13 @@ from pipelines.evaluation.language import make_evaluator
 from pipelines.methods.base import MethodState
 from pipelines.methods.registry import build_stack
 from pipelines.models.router_statistics import RouterStatistics
-from pipelines.models.shards import own_part, wholes
+from pipelines.models.shards import wholes
 from pipelines.models.taught_model import base_hash
 from pipelines.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
     read_checkpoint,
+    restore_shards,
     under,
     write_checkpoint,
 )
@@ -40,10 +40,10 @@ from pipelines.training.random_state import derive_seed, random_state, set_rando
 from pipelines.training.sharded_state import (
     describe_shards,
     own_parts,
-    read_shards,
     take_sharded,
     whole_states,
 )
+from pipelines.training.sizes import held_sizes, sizes_of
 from pipelines.training.workers import AnyWorkers
 from pipelines.types import Batch, Task, TaskContext, route_classes, route_tasks
 from pipelines.version import (
@@ -188,7 +188,7 @@ class StreamTeacher:
             read_weights(self.job.parent, self.model)
             self.router = read_router(self.job.parent)
             self._load_states(read_states(self.job.parent))
-        self.before = self._held()
+        self.before = held_sizes(self.model, self.stack, self.router)
         if self.job.parent is None:
             self.before["stored_bytes"] = 0.0  # a version of the base alone would keep nothing
         torch.manual_seed(derive_seed(self.training.seed, "foresee", self.job.num_past))
@@ -209,7 +209,7 @@ class StreamTeacher:
         done = int(saved.values["stages_done"]) + int(saved.values["in_stage"])
         for stage in self.job.stages[:done]:
             self._expand(stage)
-        self._restore_shards(saved)
+        restore_shards(saved, self.model)
         self.model.load_learned_state(under(saved.shared, "model"))
         self.stack.load_state_dicts(saved.methods)
         self.router = RouterStatistics.from_state(under(saved.shared, "router"))
@@ -217,20 +217,6 @@ class StreamTeacher:
         self.costs = saved.values["costs"]
         self.baseline = saved.values["baseline"]
         self.instruments.restore(saved.values["right"], under(saved.shared, "instruments"))
-
-    def _restore_shards(self, saved: Checkpoint) -> None:
-        """Read this worker's parts of a checkpoint, once the model has its structure."""
-        described = saved.values["sharded"]
-        if not described:
-            return
-        assert saved.folder is not None, "it was read from there"
-        for key, tensor in read_shards(saved.folder, described, self.model).items():
-            section, _, rest = key.partition("/")
-            if section == "methods":
-                kind, _, name = rest.partition("/")
-                saved.methods[kind].tensors[name] = own_part(tensor)
-            else:
-                saved.shared[key] = tensor if section == "model" else own_part(tensor)
 
     def _expand(self, stage: tuple[Task, ...]) -> None:
         for task in stage:
@@ -294,7 +280,7 @@ class StreamTeacher:
         with self._phase("instruments", stage):
             self.instruments.after_stage(index)
         for task in stage:
-            self.costs[task.name] |= self._sizes()
+            self.costs[task.name] |= sizes_of(self.model, self.stack, self.router)
         self.events.emit(
             "stage_done",
             stage=stage[0].stage,
@@ -408,31 +394,3 @@ class StreamTeacher:
             costs = self.costs.setdefault(key, {})
             label = f"{name}_seconds"
             costs[label] = costs.get(label, 0.0) + spent / max(1, len(stage))
-
-    def _sizes(self) -> dict[str, float]:
-        return {
-            "peak_memory_bytes": float(self._peak_memory()),
-            "state_bytes": float(self._state_bytes()),
-            "trainable_parameters": float(
-                sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-            ),
-            **self._held(),
-        }
-
-    def _peak_memory(self) -> int:
-        """Peak bytes so far: of the device where there is one, else of the process."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-    def _state_bytes(self) -> int:
-        return sum(state.num_bytes for state in self.stack.state_dicts().values())
-
-    def _held(self) -> dict[str, float]:
-        """Size of the model, and of what a version of it would keep."""
-        tensors = [*self.model.learned_state().values(), *self.router.tensors()]
-        stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        return {
-            "total_parameters": float(sum(p.numel() for p in self.model.parameters())),
-            "stored_bytes": float(stored + self._state_bytes()),
-        }
