@@ -24,7 +24,7 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 FILES = {"train": "train", "validation": "val", "test": "test"}
 TOPICS = ("dbpedia", "amazon", "yelp", "agnews")
 CLINC_TRAINING = {"max_length": 48}
-TOPICS_TRAINING = {"max_length": 96}
+TOPICS_TRAINING = {"max_length": 64}
 
 
 def cut(rows: list[dict[str, str]], per_class: int | None, seed: int = 0) -> list[dict[str, str]]:
