@@ -70,7 +70,8 @@ def _of_parameters(
 ) -> dict[str, Tensor]:
     """Of a state's tensors those that are laid out as a sharded parameter, with the parameter."""
     method = stack.methods[kind]
-    found = {name: method.parameter_of(name) or "" for name in state.tensors}
+    # Sorted, because all workers gather them together and a set's order is each process's own.
+    found = {name: method.parameter_of(name) or "" for name in sorted(state.tensors)}
     return {name: parameters[own] for name, own in found.items() if own in parameters}
 
 

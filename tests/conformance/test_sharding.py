@@ -56,6 +56,9 @@ def known(teacher):
     """What a teacher has learned and measured, whole."""
     found = {f"model/{n}": t for n, t in wholes(teacher.model.learned_state(), keep=True).items()}
     states = teacher.stack.state_dicts()
+    if teacher.workers.rank:  # as where a set's order is each process's own
+        for state in states.values():
+            state.tensors = dict(reversed(state.tensors.items()))
     sharded = whole_states(teacher.model, teacher.stack, states, keep=True)
     for kind, state in states.items():
         tensors = state.tensors | sharded.get(kind, {})
