@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -90,7 +91,8 @@ class StageLoop:
             after_step: Called after every optimizer step with the position that follows it.
 
         Raises:
-            DivergedError: A gradient is not finite; the step was not taken.
+            DivergedError: A gradient is not finite, and the step was not taken; or weights that
+                are to be kept are not finite.
         """
         self.model.train()
         for epoch in range(position.epoch, self.training.num_epochs):
@@ -101,6 +103,8 @@ class StageLoop:
             for step, batch in enumerate(self._epoch(epoch, first), start=first):
                 started = time.perf_counter()
                 loss = self.step(batch)
+                if self._is_kept():
+                    self._check_weights()
                 spent = time.perf_counter() - started
                 rate = len(batch) * self.workers.world_size / max(spent, 1e-9)
                 progress = Progress(epoch, self.ctx.step, self.num_steps, loss, rate)
@@ -231,11 +235,26 @@ class StageLoop:
 
     def _check(self, norm: Tensor) -> None:
         if not torch.isfinite(norm):
-            raise DivergedError(
-                f"task {self.ctx.task.name!r}, step {self.ctx.step + 1}: "
-                "the gradient is not finite "
-                f"({norm.item()}); lower training.learning_rate or the strength of a penalty"
-            )
+            self._fail(self.ctx.step + 1, f"the gradient is not finite ({norm.item()})")
+
+    def _is_kept(self) -> bool:
+        """Whether the weights as they are now go into a checkpoint or on to the next stage."""
+        every = self.training.checkpoint_every_steps or self.num_steps
+        return self.ctx.step % every == 0 or self.ctx.step == self.num_steps
+
+    def _check_weights(self) -> None:
+        assert self.optimizer is not None, "start() makes the optimizer"
+        norm = self.optimizer.weight_norm()
+        if not torch.isfinite(norm):
+            self._fail(self.ctx.step, f"the weights are not finite after it ({norm.item()})")
+
+    def _fail(self, step: int, what: str) -> NoReturn:
+        rate = self.training.learning_rate
+        raise DivergedError(
+            f"task {self.ctx.task.name!r}, step {step}: {what}; "
+            f"lower training.learning_rate ({rate:g}) or the strength of a penalty. "
+            "Nothing was made of it: versions and earlier checkpoints are as they were"
+        )
 
 
 def shard_batches(

@@ -53,6 +53,10 @@ class StageOptimizer:
         self._divisor = None if excess is None or not gradients else excess.clamp(min=1.0)
         return norm
 
+    def weight_norm(self) -> Tensor:
+        """The joint norm of everything that may train, a scalar; every rank must call it."""
+        return self._norm({name: p.detach() for name, p in self.parameters.items()})
+
     def step(self) -> None:
         """Step, advance the schedule, drop the gradients."""
         # torch reads the divisor from the optimizer's attribute, as its gradient scaler sets it.
