@@ -21,6 +21,7 @@ from pipelines.data.tokens import TokenizedRows, tokenize
 from pipelines.errors import DataError, Problem, SpecError
 from pipelines.manifest import Manifest, read_manifest, verify_files
 from pipelines.method_config import MethodConfig, head_layout
+from pipelines.method_config.advice import stack_warnings
 from pipelines.method_config.memory_room import memory_problems
 from pipelines.models.load import context_of, model_spec_of
 from pipelines.models.source import model_location, weights_hash
@@ -197,7 +198,11 @@ def make_plan(
     cut: list[str] = []
     if job.is_language:
         cut = check_lengths(job, stream, train, held_out, int(str(tokenizer.eos_token_id)))
-    warnings = (*stream.warnings, *cut, *_without_test(stream), *_dropped_methods(spec, lineage))
+    about_methods = [
+        *_dropped_methods(spec, lineage),
+        *stack_warnings(spec.methods, spec.model.kind),
+    ]
+    warnings = (*stream.warnings, *cut, *_without_test(stream), *about_methods)
     return Plan(job, PreparedData(train, held_out), texts, warnings)
 
 
