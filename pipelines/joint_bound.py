@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.errors import NotFoundError
 from pipelines.evaluation.metrics import accuracy_matrix, intransigence
 from pipelines.manifest import MANIFEST_FILE
 from pipelines.outcome import History
@@ -23,7 +24,13 @@ def joint_history(reference: str, registry: Registry) -> History:
     """
     folder = Path(reference)
     if not (folder / MANIFEST_FILE).is_file():
-        folder = registry.resolve(reference)
+        try:
+            folder = registry.resolve(reference)
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"evaluation.joint: {error}. {reference!r} is no folder of a version either; teach "
+                "the same tasks with joint: true first, or remove evaluation.joint"
+            ) from error
     return History.from_dict(read_matrix(folder))
 
 

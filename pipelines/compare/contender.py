@@ -90,12 +90,21 @@ def _from_fields(name: str, fields: Any) -> Contender:
         raise SpecError(
             [Problem(f"{name}.{odd[0]}", "a stack's file does not set this", hint=hint)]
         )
-    return Contender(
-        name,
-        tuple(fields.get("methods") or ()),
-        bool(fields.get("joint", False)),
-        fields.get("training") or {},
-    )
+    methods, training = fields.get("methods") or (), fields.get("training") or {}
+    joint = fields.get("joint", False)
+    listed = isinstance(methods, Sequence) and all(isinstance(own, Mapping) for own in methods)
+    wrong = [
+        Problem(f"{name}.{field}", f"should be {allowed}", fields[field])
+        for field, allowed, is_right in (
+            ("methods", "a list of methods, each like {type: ewc}", listed),
+            ("training", "a mapping of fields", isinstance(training, Mapping)),
+            ("joint", "true or false", isinstance(joint, bool)),
+        )
+        if not is_right
+    ]
+    if wrong:
+        raise SpecError(wrong)
+    return Contender(name, tuple(methods), joint, training)
 
 
 def _seeded(method: Mapping[str, Any], seed: int) -> dict[str, Any]:

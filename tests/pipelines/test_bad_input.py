@@ -5,7 +5,7 @@ import shutil
 import pytest
 from transformers import FunnelBaseModel, FunnelConfig
 
-from pipelines.errors import DataError, DivergedError, MethodError, SpecError
+from pipelines.errors import DataError, DivergedError, MethodError, NotFoundError, SpecError
 from pipelines.manifest import read_manifest, verify_files
 from pipelines.run import Home, run_update
 from tests.tiny import tiny_spec
@@ -99,6 +99,16 @@ def test_an_architecture_that_a_method_cannot_take_is_refused(tiny_model, tmp_pa
     assert home.registry.versions("tiny") == []
 
 
+@pytest.mark.parametrize("joint", ["nowhere", "./no/folder", "tiny@7"])
+def test_a_joint_run_that_is_not_there_is_named_with_its_field(tiny_model, begun, tmp_path, joint):
+    home = home_like(begun, tmp_path)
+    evaluation = {"joint": joint}
+    spec = tiny_spec(tiny_model, tmp_path / "rows", "tiny", ["home"], [], evaluation=evaluation)
+    with pytest.raises(NotFoundError, match=r"evaluation\.joint: .*no folder of a version either"):
+        run_update(spec, home)
+    assert_as_it_was(home)
+
+
 def test_a_memory_must_have_room_for_the_classes_of_the_whole_lineage(tiny_model, begun, tmp_path):
     home = home_like(begun, tmp_path)
 
@@ -119,7 +129,8 @@ def test_a_prompt_longer_than_the_context_is_named_with_its_line(tiny_decoder, t
     home = Home(tmp_path / "home", None)
     with pytest.raises(DataError, match=r"long\.jsonl:3: .*max_length"):
         run_update(tiny_lm_spec(tiny_decoder, tmp_path, "tiny", [task], []), home)
-    spec = tiny_lm_spec(tiny_decoder, tmp_path, "tiny", ["banking"], [], training={"max_length": 65})
+    over = {"max_length": 65}
+    spec = tiny_lm_spec(tiny_decoder, tmp_path, "tiny", ["banking"], [], training=over)
     with pytest.raises(SpecError, match=r"training\.max_length: .* at most 64 tokens .*got 65"):
         run_update(spec, home)
     assert home.registry.versions("tiny") == []

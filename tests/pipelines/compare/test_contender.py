@@ -45,6 +45,25 @@ def test_a_file_may_not_set_what_a_comparison_fixes(tmp_path):
         contenders([str(path)])
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("methods: [ewc]", "methods"),
+        ("methods: {type: ewc}", "methods"),
+        ("methods: ewc", "methods"),
+        ("methods: 5", "methods"),
+        ("training: [1]", "training"),
+        ("training: fast", "training"),
+        ("joint: perhaps", "joint"),
+    ],
+)
+def test_a_file_with_a_wrong_value_is_refused_by_field(tmp_path, text, where):
+    path = tmp_path / "odd.yaml"
+    path.write_text(text + "\n")
+    with pytest.raises(SpecError, match=rf"odd\.{where}: should be"):
+        contenders([str(path)])
+
+
 def test_every_unknown_name_is_told_with_the_nearest():
     with pytest.raises(
         SpecError, match=r"(?s)2 problems.*Did you mean 'replay'.*'nothing_like_it'"
