@@ -21,6 +21,7 @@ def task_costs(
     measured: Mapping[str, Mapping[str, float]],
     before: Mapping[str, float],
     stages: Sequence[TaskNames],
+    columns: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """The costs of each task that an update taught, by its name.
 
@@ -31,11 +32,13 @@ def task_costs(
             `trainable_parameters`, `state_bytes`, and the model's whole size after the stage.
         before: `total_parameters` and `stored_bytes` before the first stage.
         stages: Names of the tasks of each stage, in order.
+        columns: Parameters of each task's column, where the stack has columns.
 
     Returns:
         By task: `seconds` by phase, `peak_memory_bytes`, `trainable_parameters`, `state_bytes`
         (the methods' state after it), `parameters_added`, and `bytes_added` to the version:
-        weights, adapters, states, memory and the router's sums, without the held-out rows.
+        weights, adapters, states, memory and the router's sums, without the held-out rows; and
+        `column`, where there is one.
     """
     found: dict[str, dict[str, Any]] = {}
     last = dict(before)
@@ -48,6 +51,7 @@ def task_costs(
             }
             kept = {key: round(size) for key, size in sizes.items() if key not in GROWTHS.values()}
             rounded = {phase: round(spent, 3) for phase, spent in seconds.items()}
-            found[name] = {"seconds": rounded, **kept, **grown}
+            column = {"column": dict(columns[name])} if name in columns else {}
+            found[name] = {"seconds": rounded, **kept, **grown, **column}
         last = {total: measured[stage[0]][total] for total in GROWTHS.values()}
     return found

@@ -9,7 +9,8 @@ from typing import Any
 from pipelines.manifest import Manifest
 from pipelines.method_config import METHOD_CONFIGS
 from pipelines.plan import Plan, num_train
-from pipelines.report.data import OutOfScope, ReportData, TaskReport
+from pipelines.report.data import LanguageReport, OutOfScope, ReportData, TaskReport
+from pipelines.report.language import MEASURES
 from pipelines.types import Task
 
 
@@ -30,6 +31,7 @@ def report_data(
         spec_yaml: The settings.
     """
     with_task_id = result.get("with_task_id")
+    language = _language(result)
     return ReportData(
         lineage=manifest.lineage,
         version=manifest.version,
@@ -48,6 +50,7 @@ def report_data(
         spec_yaml=spec_yaml,
         methods=[_method(method) for method in manifest.methods],
         seconds={k: v for k, v in result["seconds"].items() if k != "total"},
+        columns=outcome.get("columns", {}),
         forgotten=outcome["instruments"].get("forgetting_events", {}).get("most_forgotten", []),
         out_of_scope=OutOfScope(
             threshold=outcome["threshold"],
@@ -55,6 +58,18 @@ def report_data(
             accepted=outcome.get("accepted"),
             routed=outcome.get("routed"),
         ),
+        **({} if language is None else {"language": language}),
+    )
+
+
+def _language(result: Mapping[str, Any]) -> LanguageReport | None:
+    """What only a language model's report shows."""
+    if "main_scores" not in result:
+        return None
+    found = {name: result.get(f"{name}_matrix") for name in MEASURES}
+    return LanguageReport(
+        main_scores=result["main_scores"],
+        matrices={name: matrix for name, matrix in found.items() if matrix is not None},
     )
 
 

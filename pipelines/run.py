@@ -22,6 +22,7 @@ from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
 from pipelines.instruments import instrument_details, instrument_metrics
 from pipelines.joint_bound import intransigence_of, joint_history
+from pipelines.language_result import language_result
 from pipelines.manifest import Manifest, write_manifest
 from pipelines.models.load import load_tokenizer
 from pipelines.outcome import History, judge, main_measure, rounded
@@ -282,7 +283,8 @@ def _claimed_number(folder: Path, registry: Registry, lineage: str) -> int:
 def _track_result(
     tracker: Tracker, result: Mapping[str, Any], history: History, target: Path
 ) -> None:
-    tracker.log_matrix(result["accuracy_matrix"], history.tasks)
+    scores = result.get("main_scores", ["accuracy"])
+    tracker.log_matrix(result["accuracy_matrix"], history.tasks, scores)
     tracker.log_phases(None, result["seconds"], None)
     tracker.log_file(target / "report.html")
     tracker.log_file(target / "manifest.json", "version")
@@ -312,6 +314,7 @@ def _result(
     spec = plan.job.spec
     measure = main_measure(spec.scenario)
     stages = [[task.name for task in stage] for stage in plan.job.stages]
+    columns = outcome.get("columns", {})
     champion = {} if plan.job.parent is None else read_matrix(plan.job.parent).get("right", {})
     metrics: dict[str, Any] = history.metrics(measure)
     metrics |= instrument_metrics(outcome, measure, stages, champion)
@@ -323,13 +326,12 @@ def _result(
         "accuracy_matrix": rounded(history.matrix(measure)),
         "metrics": metrics,
         "gate": verdict.as_dict(),
-        "costs": task_costs(outcome["costs"], outcome["before"], stages),
+        "costs": task_costs(outcome["costs"], outcome["before"], stages, columns),
         "instruments": instrument_details(outcome, measure, stages, champion),
         "precision": outcome["precision"],
         "warnings": list(plan.warnings),
     }
-    for name, matrix in history.language_matrices().items():
-        result[name] = rounded(matrix)
+    result |= language_result(plan, history)
     if measure != "test_own":
         result["with_task_id"] = {
             "accuracy_matrix": rounded(history.matrix("test_own")),

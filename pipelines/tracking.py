@@ -140,12 +140,18 @@ class Tracker:
         self._add(self._child(task), "end", status="FINISHED")
         self.send()
 
-    def log_matrix(self, matrix: Sequence[Sequence[float | None]], tasks: Sequence[str]) -> None:
+    def log_matrix(
+        self,
+        matrix: Sequence[Sequence[float | None]],
+        tasks: Sequence[str],
+        scores: Sequence[str] = ("accuracy",),
+    ) -> None:
         """Log the accuracy matrix as a table and as a heat map.
 
         Args:
             matrix: Accuracies, [stages, tasks]; None or NaN where not evaluated.
             tasks: Names of the columns.
+            scores: Names of the scores that stand for accuracy in it.
         """
         from pipelines.report.heatmap import write_heatmap
 
@@ -153,7 +159,7 @@ class Tracker:
         table = json.dumps({"columns": ["after", *tasks], "data": rows}, allow_nan=False)
         self._add(self.key, "text", path=MATRIX_NAME, text=table, table=True)
         picture = self._outbox.folder / HEATMAP_NAME
-        write_heatmap(matrix, tasks, picture)
+        write_heatmap(matrix, tasks, picture, scores)
         self.log_file(picture)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:

@@ -54,6 +54,20 @@ class OutOfScope(TypedDict):
     routed: float | None
 
 
+class LanguageReport(TypedDict):
+    """What only language models are measured by.
+
+    Attributes:
+        main_scores: What the accuracy matrix holds of each task: `accuracy` of closed answers,
+            `exact_match` or `token_accuracy`.
+        matrices: Further measures on test data by name (`perplexity`, `token_accuracy`,
+            `exact_match`, `rouge_l`), each [stages, tasks]; None where not measured.
+    """
+
+    main_scores: Sequence[str]
+    matrices: Mapping[str, Matrix]
+
+
 class ReportData(TypedDict):
     """Everything that the page shows.
 
@@ -79,6 +93,9 @@ class ReportData(TypedDict):
         seconds: Seconds by phase of the whole update; their sum is shown as its time.
         out_of_scope: Calibration of rejection, or None when the version has none.
         forgotten: The most forgotten training examples, where they were counted.
+        columns: Parameters of each task's column by its name: `total`, `own`, `from_base`, and
+            `from_tasks` by name; empty without columns.
+        language: What only language models are measured by; absent for a classifier.
     """
 
     lineage: str
@@ -100,3 +117,5 @@ class ReportData(TypedDict):
     seconds: Mapping[str, float]
     out_of_scope: OutOfScope | None
     forgotten: NotRequired[Sequence[Mapping[str, Any]]]
+    columns: NotRequired[Mapping[str, Mapping[str, Any]]]
+    language: NotRequired[LanguageReport]

@@ -9,7 +9,10 @@ import numpy as np
 
 
 def write_heatmap(
-    matrix: Sequence[Sequence[float | None]], tasks: Sequence[str], path: Path
+    matrix: Sequence[Sequence[float | None]],
+    tasks: Sequence[str],
+    path: Path,
+    scores: Sequence[str] = ("accuracy",),
 ) -> None:
     """Write an accuracy matrix as a PNG heat map with a number in each cell.
 
@@ -17,6 +20,7 @@ def write_heatmap(
         matrix: Accuracies, [stages, tasks]; None or NaN where not evaluated, which stay empty.
         tasks: Names of the columns.
         path: The PNG file.
+        scores: Names of the scores that stand for accuracy; the title names each once.
     """
     # Matplotlib takes a second to import, and plain figures touch none of its global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -31,7 +35,8 @@ def write_heatmap(
     axes.imshow(values, cmap="YlGnBu", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(columns), [_short(task) for task in tasks], rotation=40, ha="right")
     axes.set_yticks(range(rows), [f"after {row + 1}" for row in range(rows)])
-    axes.set_title("Accuracy on each task (%)", fontsize=10)
+    title = _title(scores)
+    axes.set_title(title, fontsize=10, wrap=True)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
     for row, column in np.argwhere(~np.isnan(values)):
@@ -40,7 +45,12 @@ def write_heatmap(
         axes.text(
             column, row, f"{100 * value:.1f}", ha="center", va="center", color=color, fontsize=8
         )
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, metadata={"Title": title})
+
+
+def _title(scores: Sequence[str]) -> str:
+    named = [score.replace("_", " ") for score in dict.fromkeys(scores)]
+    return f"{' or '.join(named).capitalize()} on each task (%)"
 
 
 def _short(name: str) -> str:

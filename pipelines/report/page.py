@@ -11,6 +11,7 @@ from pipelines.report import words
 from pipelines.report.costs import cost_rows, phases
 from pipelines.report.curves import curves
 from pipelines.report.data import ReportData
+from pipelines.report.language import language_rows, measures_of, perplexity_rows, scored
 from pipelines.report.scores import heat_rows, metric_rows, scale, task_rows
 
 FILE_NAME = "report.html"
@@ -46,6 +47,7 @@ def html(data: ReportData) -> str:
         "points": words.points,
         "loss": words.loss,
         "count": words.count,
+        "perplexity": words.perplexity,
         "size": words.size,
         "duration": words.duration,
     }
@@ -63,5 +65,9 @@ def html(data: ReportData) -> str:
         metrics=metric_rows(data),
         costs=cost_rows(data["tasks"]),
         phases=phases(data["tasks"]),
+        scored=scored(data),
+        perplexities=perplexity_rows(data),
+        language=language_rows(data),
+        measures=measures_of(data),
         total_seconds=sum(data["seconds"].values()),
     )

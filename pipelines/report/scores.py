@@ -24,6 +24,12 @@ MEANINGS: Mapping[str, str] = {
     "retention": "Accuracy of a probe on general rows, now.",
     "retention_before": "The same with the untouched base.",
 }
+LANGUAGE_MEANINGS: Mapping[str, str] = {
+    "retention": "Perplexity on general text, now: lower is better.",
+}
+"""What a language model's metrics mean where it is something else."""
+
+Form = Literal["share", "difference", "number", "perplexity"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class MetricRow:
     meaning: str
     value: float | None
     with_task_id: float | None
-    form: Literal["share", "difference", "number"]
+    form: Form
 
 
 def heat_rows(matrix: Matrix, tasks: Sequence[TaskReport]) -> list[HeatRow]:
@@ -109,16 +115,20 @@ def task_rows(data: ReportData) -> list[TaskRow]:
 def metric_rows(data: ReportData) -> list[MetricRow]:
     """Every metric that has a value, with its meaning."""
     other = data["metrics_with_task_id"] or {}
+    is_language = "language" in data
+    meanings = {**MEANINGS, **(LANGUAGE_MEANINGS if is_language else {})}
     return [
-        MetricRow(name, MEANINGS.get(name, ""), value, other.get(name), _form(name))
+        MetricRow(name, meanings.get(name, ""), value, other.get(name), _form(name, is_language))
         for name, value in data["metrics"].items()
         if value is not None or other.get(name) is not None
     ]
 
 
-def _form(name: str) -> Literal["share", "difference", "number"]:
+def _form(name: str, is_language: bool) -> Form:
     if name == "forgetting_events":
         return "number"
+    if is_language and name.startswith("retention"):
+        return "perplexity"
     return "share" if "accuracy" in name or "retention" in name else "difference"
 
 

@@ -12,11 +12,11 @@ NONE = "–"
 
 def headline(data: ReportData) -> str:
     """One or two sentences: what was learned and what became of the rest."""
-    learned = f"Learned {_listed([task['name'] for task in data['tasks'] if task['is_new']])}."
+    learned = f"Learned {listed([task['name'] for task in data['tasks'] if task['is_new']])}."
     held = [c for c in data["verdict"]["comparisons"] if c["before"] is not None]
     lost = [c["task"] for c in held if not c["passed"]]
     if lost:
-        return f"{learned} Lost ground on {_listed(lost)}."
+        return f"{learned} Lost ground on {listed(lost)}."
     if len(data["tasks"]) == 1:
         return f"{learned} The first task of its lineage."
     if not held:
@@ -41,6 +41,16 @@ def loss(value: float) -> str:
     """A loss of accuracy in percentage points; a gain is negative."""
     rounded = round(100 * value, 1)
     return f"{'−' if rounded < 0 else ''}{abs(rounded):.1f}"
+
+
+def perplexity(value: float | None) -> str:
+    """A perplexity: 12.34, 1 234, 3e8; a dash for None."""
+    if value is None:
+        return NONE
+    if value >= 1e5:
+        digit, _, power = f"{value:.0e}".partition("e")
+        return f"{digit}e{int(power)}"
+    return f"{value:.2f}" if value < 99.995 else f"{value:,.0f}".replace(",", "\u202f")
 
 
 def count(value: int | None) -> str:
@@ -82,7 +92,8 @@ def day(created: str) -> str:
     return datetime.fromisoformat(created).strftime("%Y-%m-%d %H:%M")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Up to three names in a row; of more only the number."""
     if not names:
         return "nothing new"
     if len(names) > 3:

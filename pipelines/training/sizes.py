@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from pipelines.methods.base import MethodStack
 from pipelines.models.router_statistics import RouterStatistics
 from pipelines.models.shards import sharded_parameters
+from pipelines.models.task_columns import BASE, TaskColumns
 from pipelines.models.taught_model import TaughtModel
+from pipelines.types import Task
 
 
 def held_sizes(
@@ -34,6 +38,33 @@ def sizes_of(model: TaughtModel, stack: MethodStack, router: RouterStatistics) -
         ),
         **held_sizes(model, stack, router),
     }
+
+
+def column_sizes(model: TaughtModel, tasks: Sequence[Task]) -> dict[str, dict[str, Any]]:
+    """Parameters of each task's column, where the stack has columns, by the task's name.
+
+    Returns:
+        By task: `total`, `own` (blocks and maps), and of the laterals `from_base` and `from_tasks`
+        by the name of the earlier task whose column they read.
+    """
+    names = {task.id: task.name for task in tasks}
+    found: dict[str, dict[str, Any]] = {}
+    for part in model.parts.values():
+        if not isinstance(part, TaskColumns):
+            continue
+        for task_id, counts in part.parameter_counts().items():
+            earlier = {
+                names[int(source.rpartition("_")[2])]: count
+                for source, count in counts.laterals.items()
+                if source != BASE
+            }
+            found[names[task_id]] = {
+                "total": counts.total,
+                "own": counts.own,
+                "from_base": counts.laterals.get(BASE, 0),
+                "from_tasks": earlier,
+            }
+    return found
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -43,7 +43,7 @@ from pipelines.training.sharded_state import (
     take_sharded,
     whole_states,
 )
-from pipelines.training.sizes import held_sizes, sizes_of
+from pipelines.training.sizes import column_sizes, held_sizes, sizes_of
 from pipelines.training.workers import AnyWorkers
 from pipelines.types import Batch, Task, TaskContext, route_classes, route_tasks
 from pipelines.version import (
@@ -157,6 +157,7 @@ class StreamTeacher:
                 "scores": self.scores,
                 "costs": self.costs,
                 "before": self.before,
+                "columns": column_sizes(self.model, self.job.tasks),
                 "baseline": self.baseline,
                 "instruments": instruments,
                 "right": self.instruments.right,

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from matplotlib import image
+from PIL import Image
 
 from pipelines.report.heatmap import write_heatmap
 
@@ -30,3 +31,18 @@ def test_higher_accuracies_are_darker_and_missing_ones_white(tmp_path):
 def test_names_are_no_formulas(tmp_path):
     write_heatmap([[0.5, 0.5]], ["$\\frac{$", "x" * 64], tmp_path / "matrix.png")
     assert (tmp_path / "matrix.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("scores", "title"),
+    [
+        (("accuracy",), "Accuracy on each task (%)"),
+        (["token_accuracy"] * 2, "Token accuracy on each task (%)"),
+        (["accuracy", "exact_match"], "Accuracy or exact match on each task (%)"),
+    ],
+)
+def test_the_title_names_each_score_once(tmp_path, scores, title):
+    path = tmp_path / "matrix.png"
+    write_heatmap([[0.5, 0.5]], ["a", "b"], path, scores)
+    with Image.open(path) as picture:
+        assert picture.info["Title"] == title

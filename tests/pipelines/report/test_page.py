@@ -174,3 +174,79 @@ def test_what_was_not_measured_is_a_dash(report):
     page = html(data)
     assert "Requests that belong to no task" not in page
     assert section(page, "What it cost").count(">–</td>") == 2
+
+
+def language(report, num_tasks=3, **changes):
+    """A language model's report: a closed, an open and a raw task."""
+    matrices = {
+        "perplexity": [[2.0, None, None], [4.0, 123456.0, None], [8.0, 1234.5, 1.5]],
+        "token_accuracy": [[0.91, None, None], [0.5, 0.4, None], [0.51, 0.42, 0.73]],
+        "exact_match": [[None] * 3, [None, 0.25, None], [None, 0.125, None]],
+    }
+    scores = ["accuracy", "exact_match", "token_accuracy"]
+    parts = {"main_scores": scores, "matrices": matrices}
+    return report(num_tasks, language=parts, **changes)
+
+
+def cells(part):
+    """The shade and the text of each measured cell."""
+    found = re.findall(r'style="--v:(\d+)%">([^<]+)</td>', part)
+    return [(int(shade), text) for shade, text in found]
+
+
+def test_a_language_models_matrix_says_which_score_it_holds(report):
+    page = html(language(report))
+    Outline(page)
+    kept = section(page, "What was kept")
+    assert "Score in percent" in kept
+    assert "of banking whether the right answer is the likeliest" in kept
+    assert "of travel whether what is generated is the answer" in kept
+    assert "of work the share of tokens" in kept
+    assert "<h2>Average score</h2>" in page
+    assert "Accuracy stands for the score" in section(page, "All metrics")
+
+
+def test_perplexities_are_darkest_where_they_are_lowest(report):
+    part = section(html(language(report)), "Perplexity")
+    assert cells(part) == [
+        (100, "2.00"),
+        (50, "4.00"),
+        (1, "1e5"),
+        (25, "8.00"),
+        (100, "1\u202f234"),
+        (100, "1.50"),
+    ]
+    assert part.count('class="learned') == 3
+
+
+def test_each_measure_of_text_is_shown_as_learned_and_now(report):
+    part = section(html(language(report)), "Perplexity")
+    words = re.sub(r"<[^>]+>|\s+", " ", part.split("<h3>")[1])
+    words = " ".join(words.split())
+    assert "Perplexity Token accuracy Exact match banking accuracy 2.00 → 8.00" in words
+    assert "91.0% → 51.0% – travel exact match 1e5 → 1 234" in words
+    assert "40.0% → 42.0% 25.0% → 12.5% work token accuracy 1.50 → 1.50" in words
+    assert "ROUGE-L" not in words
+
+
+def test_general_perplexity_stands_beside_that_of_the_base(report):
+    kept = {**summarize([[0.9, 0.1, 0.1], [0.8, 0.9, 0.1], [0.7, 0.8, 0.9]])}
+    kept |= {"retention": 12.345, "retention_before": 10.0}
+    page = html(language(report, metrics=kept))
+    assert "it is 12.35, and 10.00 of the untouched base" in page.replace("12.34,", "12.35,")
+    assert "lower is better" in section(page, "All metrics")
+    plain = html(report(3, metrics=kept | {"retention": 0.5}))
+    assert "Perplexity" not in plain
+    assert "50.0%" in section(plain, "All metrics")
+
+
+def test_columns_are_counted_task_by_task(report):
+    columns = {
+        "banking": {"total": 30, "own": 20, "from_base": 10, "from_tasks": {}},
+        "<b>": {"total": 12_345, "own": 12_000, "from_base": 300, "from_tasks": {"banking": 45}},
+    }
+    part = section(html(report(3, columns=columns)), "Columns")
+    words = " ".join(re.sub(r"<[^>]+>", " ", part).split())
+    assert "banking 30 20 10 0 the base alone" in words
+    assert "&lt;b&gt; 12 345 12 000 300 45 banking" in words
+    assert "<h2>Columns</h2>" not in html(report(3, columns={}))
