@@ -167,8 +167,9 @@ class RoutingSpec(_Section):
 class RetentionSpec(_Section):
     """General held-out data, on which the base model and the taught one are compared.
 
-    For a language model `test` is raw text, and perplexity is measured. For a classifier `train`
-    and `test` hold labelled rows, and the accuracy of a linear probe is measured.
+    For a language model `test` is raw text, and perplexity is measured: lower is better. For a
+    classifier `train` and `test` hold labelled rows, and the accuracy of a linear probe is
+    measured: higher is better.
     """
 
     test: Annotated[str, Field(min_length=1)]

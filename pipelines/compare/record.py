@@ -25,6 +25,7 @@ def record_of(run: PlannedRun, outcome: Mapping[str, Any] | None) -> Record:
         "seed": run.seed,
         "order": run.order,
         "model": run.model,
+        "kind": "" if run.spec is None else run.spec.model.kind,
         "status": "waiting" if outcome is None else outcome["status"],
         "error": None if outcome is None else outcome.get("error"),
         "metrics": {},

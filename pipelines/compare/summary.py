@@ -27,6 +27,7 @@ METRICS = (
     "forward_transfer",
     "negative_flip_rate",
     "retention",
+    "retention_before",
 )
 COSTS = ("seconds", "peak_memory_bytes", "parameters_added", "bytes_added")
 
@@ -71,6 +72,7 @@ class Row:
         family: Family of its methods.
         order: The order of the tasks.
         model: The base model.
+        kind: Its kind, which says what `retention` is: a probe's accuracy, or a perplexity.
         num_done: Seeds that are done.
         num_runs: Seeds in all.
         errors: What the failed runs said, each once.
@@ -84,6 +86,7 @@ class Row:
     family: str
     order: int
     model: str
+    kind: str
     num_done: int
     num_runs: int
     errors: tuple[str, ...]
@@ -124,6 +127,7 @@ def _row(records: Sequence[Record]) -> Row:
         family=first["family"],
         order=first["order"],
         model=first["model"],
+        kind=first["kind"],
         num_done=len(done),
         num_runs=len(records),
         errors=tuple(dict.fromkeys(f"{e['type']}: {e['message']}" for e in errors)),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.compare.summary import INTERVAL_WORDS, Estimate, Row
+from pipelines.method_config import Kind
 from pipelines.report import words
 
 NONE = "–"
@@ -85,6 +86,19 @@ def _metric(heading: str, name: str, with_task_id: bool = False) -> Column:
     return Column(heading, cell)
 
 
+def _retention(heading: str, name: str, kind: Kind) -> Column:
+    write = percent if kind == "classifier" else _perplexity
+
+    def cell(row: Row) -> str:
+        return write(row.metrics[name]) if row.kind == kind else NONE
+
+    return Column(heading, cell)
+
+
+def _perplexity(own: Estimate | None) -> str:
+    return _words(own, words.perplexity)
+
+
 def _cost(heading: str, name: str, write: Callable[[float], str]) -> Column:
     return Column(heading, lambda row: _mean(row.costs[name], write))
 
@@ -118,7 +132,10 @@ MEASURED = (
     _metric("learning accuracy", "learning_accuracy"),
     _metric("intransigence", "intransigence"),
     _metric("probe accuracy", "probe_accuracy"),
-    _metric("retention", "retention"),
+    _retention("retention", "retention", "classifier"),
+    _retention("retention of the base", "retention_before", "classifier"),
+    _retention("general perplexity ↓", "retention", "causal_lm"),
+    _retention("general perplexity of the base", "retention_before", "causal_lm"),
     _cost("seconds", "seconds", _seconds),
     _cost("peak memory", "peak_memory_bytes", _size),
     _cost("parameters added", "parameters_added", _count),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipelines.config import EvaluationSpec
 from pipelines.data.answers import is_open
+from pipelines.data.batching import BatchRows
 from pipelines.data.segments import is_raw, last_completion, plain_tokens
 from pipelines.data.tokens import collate_rows
 from pipelines.evaluation.evaluator import EVALUATION_ROWS, Evaluator, TaskScores
@@ -49,6 +50,16 @@ class LanguageEvaluator(Evaluator):
     def routes(self) -> bool:
         """Whether a task must be inferred to know whose parts answer."""
         return self.without_task_id and self.model.has_task_adapters
+
+    def perplexity(self, rows: BatchRows, of_base: bool = False) -> float:
+        """Perplexity over the learned tokens of any rows, all ranks together.
+
+        Args:
+            rows: The rows.
+            of_base: Whether the untouched base is measured, and not the model as it is active now.
+        """
+        count = self._count_base_tokens if of_base else self._count_tokens
+        return _of_tokens(self._forward(rows, count))["perplexity"]
 
     def _score(
         self, task: Task, seen: Sequence[Task], router: Router | None, fingerprint: str
@@ -116,11 +127,10 @@ class LanguageEvaluator(Evaluator):
         return self._features[task.id][1]
 
     def _count_tokens(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        logits = self.model(inputs).logits
-        mask = learned_tokens(inputs)
-        hits = (logits[:, :-1].argmax(dim=-1) == inputs["input_ids"][:, 1:]) & mask
-        likelihood = token_log_likelihoods(logits, inputs)
-        return torch.stack([likelihood.sum(1), hits.sum(1).float(), mask.sum(1).float()], dim=1)
+        return _counted(self.model(inputs).logits, inputs)
+
+    def _count_base_tokens(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return _counted(self._decoder.base_logits(inputs), inputs)
 
     def _answered(
         self, task: Task, rows: Tensor, class_ids: Sequence[int], fingerprint: str | None
@@ -312,6 +322,14 @@ def _spread(places: Tensor, count: int) -> Tensor:
     if len(places) <= count:
         return places
     return places[torch.linspace(0, len(places) - 1, count).round().long()]
+
+
+def _counted(logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Log-likelihood, hits and number of the learned tokens of each row, [rows, 3]."""
+    mask = learned_tokens(inputs)
+    hits = (logits[:, :-1].argmax(dim=-1) == inputs["input_ids"][:, 1:]) & mask
+    likelihood = token_log_likelihoods(logits, inputs)
+    return torch.stack([likelihood.sum(1), hits.sum(1).float(), mask.sum(1).float()], dim=1)
 
 
 def _of_tokens(scores: Tensor) -> dict[str, float]:

@@ -98,6 +98,12 @@ class CausalLM(TaughtModel):
         states = self.base_states(known | {"use_cache": False, "logits_to_keep": 1})
         return spread_features(states, prompt_mask(inputs), self.route_layers, "mean")
 
+    @torch.no_grad()
+    def base_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """As the logits of `forward`, of the untouched base, [rows, seq, vocab], float32."""
+        known: dict[str, Any] = {k: inputs[k] for k in ("input_ids", "attention_mask")}
+        return self._run_base(known | {"use_cache": False}).logits.float()
+
     def row_losses(self, output: Output, batch: Batch) -> Tensor:
         """Mean negative log-likelihood over the learned tokens of each row, [rows], float32.
 

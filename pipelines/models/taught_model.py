@@ -149,12 +149,16 @@ class TaughtModel(nn.Module):
 
     def base_states(self, inputs: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """Every layer's states of the untouched base in eval mode, each [rows, seq, dim]."""
+        return self._run_base({**inputs, "output_hidden_states": True}).hidden_states
+
+    def _run_base(self, inputs: Mapping[str, Any]) -> Any:
+        """The output of the untouched base in eval mode."""
         base = self._base()
         was_training = base.training
         base.eval()
         try:
             with self._parts_silent(), _adapters_off(base):
-                return base(**inputs, output_hidden_states=True).hidden_states
+                return base(**inputs)
         finally:
             base.train(was_training)
 

@@ -13,10 +13,9 @@ from pipelines.errors import Problem, SpecError
 from pipelines.evaluation.evaluator import Evaluator
 from pipelines.evaluation.example_history import ExampleHistory
 from pipelines.evaluation.flips import pack_right
-from pipelines.models.classifier import Classifier
 from pipelines.training.job import UpdateJob
 from pipelines.training.probing import feature_groups, probe_tasks
-from pipelines.training.retention import GeneralRows, retention_of
+from pipelines.training.retention import general_data
 from pipelines.types import Task
 
 NUM_MOST_FORGOTTEN = 20
@@ -42,7 +41,8 @@ class Instruments:
         self.right: list[dict[str, dict[str, str]]] = []
         self.histories: dict[int, ExampleHistory] = {}
         self._check_kind()
-        self._general = self._general_rows()
+        # Read before anything is taught, so that what is wrong with it costs nothing.
+        self._general = general_data(job.spec, evaluator.model)
 
     def after_epoch(self, stage: Sequence[Task]) -> None:
         """Look at the examples of the stage that is being taught; every rank must call it."""
@@ -77,7 +77,7 @@ class Instruments:
         if self.wanted.forgetting_events:
             found["forgetting_events"] = self._forgotten()
         if self._general is not None:
-            found["retention"] = retention_of(self.evaluator, self._general, self.job.tasks[-1])
+            found["retention"] = self._general.measure(self.evaluator, self.job.tasks[-1])
         return found
 
     def tensors(self) -> dict[str, Tensor]:
@@ -99,18 +99,10 @@ class Instruments:
             parts.setdefault(int(stage), {})[name] = tensor
         self.histories = {stage: ExampleHistory.from_state(own) for stage, own in parts.items()}
 
-    def _general_rows(self) -> GeneralRows | None:
-        """Read before anything is taught, so that what is wrong with them costs nothing."""
-        model = self.evaluator.model
-        if self.wanted.retention is None or not isinstance(model, Classifier):
-            return None
-        return GeneralRows.read(self.job.spec, self.wanted.retention, model)
-
     def _check_kind(self) -> None:
         asked = {
             "probe": self.wanted.probe,
             "forgetting_events": self.wanted.forgetting_events,
-            "retention": self.wanted.retention is not None,
         }
         problems = [
             Problem(

@@ -1,4 +1,7 @@
-"""Whether the pretrained ability survived: a probe on general data, before and after."""
+"""Whether the pretrained ability survived: measured on general data, before and after.
+
+A classifier by a probe on labelled rows, a language model by its perplexity on raw text.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,18 @@ import torch
 from torch import Tensor
 
 from pipelines.config import RetentionSpec, UpdateSpec
+from pipelines.data.recipes import LanguageData
 from pipelines.data.rows import Rows
 from pipelines.data.sources import read_rows
 from pipelines.data.tokens import TokenizedRows, tokenize
 from pipelines.errors import DataError, Problem, SpecError
 from pipelines.evaluation.evaluator import Evaluator
+from pipelines.evaluation.language import LanguageEvaluator
 from pipelines.evaluation.probe import LinearProbe, ProbeRows
+from pipelines.models.causal_lm import CausalLM
 from pipelines.models.classifier import Classifier
 from pipelines.models.pooling import pool
+from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task
 
 VALIDATION_EVERY = 5
@@ -59,32 +66,89 @@ class GeneralRows:
             _tokenized(train, numbers, model, length), _tokenized(test, numbers, model, length)
         )
 
+    def measure(self, evaluator: Evaluator, task: Task) -> dict[str, float]:
+        """Accuracy of a linear probe, of the untouched base and of the taught model.
 
-def retention_of(evaluator: Evaluator, rows: GeneralRows, task: Task) -> dict[str, float]:
-    """Accuracy of a linear probe on general rows, of the untouched base and of the taught model.
+        Every rank must call it.
 
-    Every rank must call it.
+        Args:
+            evaluator: Computes features.
+            task: The task whose own parameters are active for the taught model, where there are
+                such.
+        """
+        model = evaluator.model
+        assert isinstance(model, Classifier), "language models have no probe"
 
-    Args:
-        evaluator: Computes features.
-        rows: The general rows.
-        task: The task whose own parameters are active for the taught model, where there are such.
+        def base(inputs: Mapping[str, Tensor]) -> Tensor:
+            if model.reads_base_features:
+                return model.base_features(inputs)
+            states = model.base_states(inputs)
+            return pool(states[-1], inputs["attention_mask"], model.pooling)
+
+        before = [evaluator.compute(own, base) for own in (self.train, self.test)]
+        after = [evaluator.features_of(task.id, own) for own in (self.train, self.test)]
+        return {
+            "before": _probe(before[0], before[1], self),
+            "after": _probe(after[0], after[1], self),
+        }
+
+
+@dataclass(frozen=True)
+class GeneralText:
+    """Raw text that no task teaches, in blocks as those of a task.
+
+    Attributes:
+        test: The blocks.
     """
-    model = evaluator.model
-    assert isinstance(model, Classifier), "language models have no probe"
 
-    def base(inputs: Mapping[str, Tensor]) -> Tensor:
-        if model.reads_base_features:
-            return model.base_features(inputs)
-        states = model.base_states(inputs)
-        return pool(states[-1], inputs["attention_mask"], model.pooling)
+    test: TokenizedRows
 
-    before = [evaluator.compute(own, base) for own in (rows.train, rows.test)]
-    after = [evaluator.features_of(task.id, own) for own in (rows.train, rows.test)]
-    return {
-        "before": _probe(before[0], before[1], rows),
-        "after": _probe(after[0], after[1], rows),
-    }
+    @staticmethod
+    def read(spec: UpdateSpec, wanted: RetentionSpec, model: CausalLM) -> GeneralText:
+        """Read the text that a spec names, cut it into blocks and tokenize them.
+
+        Raises:
+            SpecError: Training rows are named, which perplexity has no use for.
+            DataError: With every problem found in the files, or where they hold nothing to predict.
+        """
+        if wanted.train is not None:
+            reason = "a language model's retention is its perplexity on `test`; nothing is trained"
+            raise SpecError(
+                [Problem("evaluation.retention.train", reason, wanted.train, "Remove it")]
+            )
+        length = spec.training.max_length
+        language = LanguageData(model.tokenizer, length, format="text")
+        found, problems = read_rows(wanted.test, spec.columns, language=language)
+        nothing = [0] * len(found.texts)
+        rows = tokenize(found.texts, nothing, nothing, model.tokenizer, length, marked=True)
+        if not problems and not bool((rows.lengths > 1).any()):
+            problems = [Problem(wanted.test, "holds no text of two tokens or more")]
+        if problems:
+            raise DataError(problems)
+        return GeneralText(rows)
+
+    def measure(self, evaluator: Evaluator, task: Task) -> dict[str, float]:
+        """Perplexity of the untouched base and of the taught model; arguments as above."""
+        assert isinstance(evaluator, LanguageEvaluator), "classifiers predict no tokens"
+        before = evaluator.perplexity(self.test, of_base=True)
+        evaluator.stack.activate(evaluator.model, task.id)
+        return {"before": before, "after": evaluator.perplexity(self.test)}
+
+
+def general_data(spec: UpdateSpec, model: TaughtModel) -> GeneralRows | GeneralText | None:
+    """What a spec's `evaluation.retention` names, read for the kind of a model.
+
+    Raises:
+        SpecError: The section does not fit the kind of model.
+        DataError: With every problem found in the files.
+    """
+    wanted = spec.evaluation.retention
+    if wanted is None:
+        return None
+    if isinstance(model, CausalLM):
+        return GeneralText.read(spec, wanted, model)
+    assert isinstance(model, Classifier), "there are two kinds of model"
+    return GeneralRows.read(spec, wanted, model)
 
 
 def _probe(train: Tensor, test: Tensor, rows: GeneralRows) -> float:

@@ -10,6 +10,7 @@ def record(method, seed=0, accuracy=0.8, **changes):
         "seed": seed,
         "order": 0,
         "model": "small",
+        "kind": "classifier",
         "status": "done",
         "error": None,
         "tasks": ["a", "b"],

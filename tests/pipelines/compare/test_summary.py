@@ -85,6 +85,18 @@ def test_the_table_has_the_best_first_and_what_failed_last():
     assert r"- **si** failed: DivergedError: task 'a', step 3: the gradient is \| not" in text
 
 
+def test_retention_is_a_share_or_a_perplexity_beside_that_of_the_base():
+    kept = {"retention": 0.8, "retention_before": 0.9}
+    text = markdown(rows_of([record("a", metrics=kept)]), "Title", [])
+    assert "| retention | retention of the base |" in text
+    assert "| 80.0 | 90.0 |" in text
+    kept = {"retention": 1234.4, "retention_before": 12.5}
+    text = markdown(rows_of([record("a", kind="causal_lm", metrics=kept)]), "Title", [])
+    assert "| general perplexity ↓ | general perplexity of the base |" in text
+    assert "| 1 234 | 12.50 |" in text
+    assert "| retention |" not in text
+
+
 def test_axes_are_columns_where_there_are_several():
     rows = rows_of([record("ewc"), record("ewc", order=1)])
     assert "| method | order | average accuracy |" in markdown(rows, "Title", [])
