@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pipelines.method_config import ColumnsConfig
 from pipelines.methods.base import Method
-from pipelines.models.column import Column
-from pipelines.models.task_columns import BASE, TaskColumns
+from pipelines.models.column import BASE, Column
+from pipelines.models.task_columns import TaskColumns
 from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task, TaskContext
 
@@ -21,7 +21,8 @@ class Columns(Method):
 
     Source: Rusu 2016, arXiv:1606.04671. Deviations: the first column is the pretrained base; a
     column's answer is added to the base's, so that a task starts from the base's features, not from
-    nothing; with `max_laterals` the laterals from earlier columns that add least (mean norm over
+    nothing; laterals from earlier columns start at zero, so that a new column starts as if it were
+    alone; with `max_laterals` the laterals from earlier columns that add least (mean norm over
     the task's tokens) are pruned when the task ends, their mean is kept as a constant, and growth
     becomes linear in the number of tasks. The lateral from the base always stays.
     """

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from pipelines.errors import MethodError
 
+BASE = "base"
+"""The source of the laterals that read the frozen base; the others are earlier columns."""
+
 Watch = Callable[[int, str, Tensor], None]
 """Told the level, the source and the contribution [rows, seq, width] of a lateral."""
 
@@ -127,12 +130,16 @@ class Lateral(nn.Module):
 class Junction(nn.Module):
     """The sum of all laterals into one level; `shift` keeps the mean of those that were pruned."""
 
-    def __init__(self, source_widths: Mapping[str, int], size: ColumnSize) -> None:
+    def __init__(self, size: ColumnSize) -> None:
         super().__init__()
-        self.laterals = nn.ModuleDict(
-            {source: Lateral(width, size) for source, width in source_widths.items()}
-        )
+        self.laterals = nn.ModuleDict({BASE: Lateral(size.base_width, size)})
         self.shift = nn.Parameter(torch.zeros(size.width))
+
+    def read(self, source: str, size: ColumnSize) -> None:
+        """Add a lateral from an earlier column that says nothing until `up` has learned."""
+        lateral = Lateral(size.width, size)
+        nn.init.zeros_(lateral.up.weight)
+        self.laterals[source] = lateral
 
     def forward(
         self, sources: Mapping[str, Tensor], watch: Callable[[str, Tensor], None]
@@ -151,24 +158,27 @@ class Column(nn.Module):
 
     Level 0 is the base's embedding of the text, mapped to the column's width; the laterals of the
     last level feed the answer. The map back to the base's width starts at zero, so that a new
-    column starts as the base itself.
+    column starts as the base itself; laterals from earlier columns start at zero and are drawn
+    last, so that before its first step it is the column that it would be without them.
 
     Args:
         size: Its shape.
-        source_widths: Width of the states of the base and of each earlier column, by name.
+        earlier: Names of the earlier columns that it reads, beside the base.
     """
 
-    def __init__(self, size: ColumnSize, source_widths: Mapping[str, int]) -> None:
+    def __init__(self, size: ColumnSize, earlier: Sequence[str]) -> None:
         super().__init__()
         self.entry = nn.Linear(size.base_width, size.width)
         self.blocks = nn.ModuleList(ColumnBlock(size) for _ in range(size.num_layers))
-        self.junctions = nn.ModuleList(
-            Junction(source_widths, size) for _ in range(size.num_layers)
-        )
+        junctions = [Junction(size) for _ in range(size.num_layers)]
+        self.junctions = nn.ModuleList(junctions)
         self.norm = nn.LayerNorm(size.width)
         self.exit = nn.Linear(size.width, size.base_width)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
+        for junction in junctions:
+            for source in earlier:
+                junction.read(source, size)
 
     @property
     def sources(self) -> set[str]:

@@ -12,11 +12,10 @@ from transformers import PreTrainedModel
 
 from pipelines.errors import MethodError
 from pipelines.models.causal_lm import CausalLM
-from pipelines.models.column import Column, ColumnSize, Watch, column_size
+from pipelines.models.column import BASE, Column, ColumnSize, Watch, column_size
 from pipelines.models.part import Part, task_part
 from pipelines.models.taught_model import TaughtModel
 
-BASE = "base"
 PROBE_TOKENS = 8
 
 
@@ -86,9 +85,8 @@ class TaskColumns(Part):
 
     def add(self, task_id: int) -> None:
         """Add the column of a task, which reads the base and every column before it."""
-        widths = {BASE: self.size.base_width}
-        widths |= {_source(name): self.size.width for name, _ in self.named_children()}
-        self.add_module(task_part(task_id), Column(self.size, widths).requires_grad_(False))
+        earlier = [_source(name) for name, _ in self.named_children()]
+        self.add_module(task_part(task_id), Column(self.size, earlier).requires_grad_(False))
 
     def column(self, task_id: int) -> Column:
         """The column of a task."""

@@ -10,7 +10,7 @@ from transformers import FunnelConfig, FunnelModel, T5Config, T5Model
 from pipelines.errors import MethodError
 from pipelines.models.causal_lm import load_causal_lm
 from pipelines.models.classifier import Classifier, load_classifier
-from pipelines.models.column import ColumnSize
+from pipelines.models.column import Column, ColumnSize
 from pipelines.models.pooling import pool
 from pipelines.models.task_columns import TaskColumns
 
@@ -101,6 +101,51 @@ def test_a_new_column_starts_as_the_base_model(tiny_model, tiny_decoder, kind):
     assert torch.equal(features(model), features(plain))
     fill(columns)
     assert not torch.allclose(features(model), features(plain))
+
+
+SIZE = ColumnSize(32, 16, 1, 32, 16, 2, 0.1)
+
+
+def column_beside(*earlier):
+    torch.manual_seed(3)
+    return Column(SIZE, earlier).eval()
+
+
+def levels_of(column, sources):
+    allowed = torch.ones(1, 1, 5, 5, dtype=torch.bool)
+    return column.levels(sources["base"][0], sources, allowed)
+
+
+def states(*names):
+    torch.manual_seed(5)
+    widths = {name: 32 if name == "base" else 16 for name in names}
+    return {name: [torch.randn(1, 5, width)] * 2 for name, width in widths.items()}
+
+
+def test_before_its_first_step_a_column_beside_others_is_the_same_column_alone():
+    alone, beside = column_beside(), column_beside("from_000", "from_001")
+    for column in (alone, beside):
+        fill(column.exit)
+    sources = states("base", "from_000", "from_001")
+    for one, two in zip(
+        levels_of(alone, {"base": sources["base"]}), levels_of(beside, sources), strict=True
+    ):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+    assert dict(alone.named_parameters()).keys() < dict(beside.named_parameters()).keys()
+
+
+def test_every_number_of_a_lateral_that_starts_at_zero_learns():
+    column, sources = column_beside("from_000"), states("base", "from_000")
+    start = {name: parameter.detach().clone() for name, parameter in column.named_parameters()}
+    optimizer = torch.optim.AdamW(column.parameters(), lr=1e-3, weight_decay=0)
+    for _ in range(3):  # the exit learns in the first step, `up` in the second, then `down`
+        optimizer.zero_grad()
+        (levels_of(column, sources)[1] - 1).square().mean().backward()
+        optimizer.step()
+    laterals = {name: p for name, p in column.named_parameters() if ".from_000." in name}
+    assert len(laterals) == 2 * 4
+    for name, parameter in laterals.items():
+        assert not torch.equal(parameter, start[name]), name
 
 
 def test_padding_changes_no_answer(tiny_model):
