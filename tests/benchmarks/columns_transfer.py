@@ -1,11 +1,14 @@
 """What a new column gains from earlier ones: a task of few examples, after other tasks and alone.
 
-    python -m tests.benchmarks.columns_transfer --shots 5 --seeds 0 1 2
+    python -m tests.benchmarks.columns_transfer --before amazon --targets yelp --shots 8 16
 
-Teaches some domains of CLINC150 to MiniLM, then another with a few examples a class; beside it the
-same task with the same column and nothing before it, and heads on the frozen base alone. Prints
-test accuracies with the task id, a JSON object a seed, then medians. The data lies in
-`../shared/data/clinc150` beside the checkout.
+Teaches the tasks of `--before` to MiniLM, then each target with a few examples a class; beside it
+the same task with the same column and nothing before it, with the same column beside a base of
+random weights, and with heads on the frozen base alone. A task is a domain of CLINC150 or a data
+set of topics4, in `../shared/data` beside the checkout. The earlier tasks are learned once; a seed
+draws the few examples and the initial weights. Prints accuracies with the task id, on validation
+and on test rows, a JSON object a run, then medians. Settings are to be chosen by the first only:
+`--test-rows 1` measures next to nothing on the second.
 """
 
 from __future__ import annotations
@@ -13,96 +16,172 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.clinc150 import DATA
+from tests.benchmarks.standard_streams import DATA, cut, read, write
+
+SPLITS = {"train": "train", "validation": "val", "test": "test"}
+CONDITIONS = ("after", "alone", "random", "frozen")
 
 
-def write_domain(folder: Path, domain: str, shots: int, seed: int) -> dict[str, str]:
-    """The splits of a domain with so many training rows a class; its part of a spec."""
-    folder.mkdir(parents=True, exist_ok=True)
-    task = {"name": domain}
-    for split, field in (("train", "train"), ("val", "validation"), ("test", "test")):
-        lines = (DATA / f"{split}.jsonl").read_text().splitlines()
-        rows = [row for row in map(json.loads, lines) if row["domain"] == domain]
-        if split == "train":
-            random.Random(seed).shuffle(rows)
-            found: dict[str, list[Any]] = {}
-            for row in rows:
-                found.setdefault(row["label"], []).append(row)
-            rows = [row for same in found.values() for row in same[:shots]]
-        path = folder / f"{domain}.{split}.jsonl"
-        path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-        task[field] = str(path)
-    return task
+def rows_of(task: str, split: str) -> list[dict[str, str]]:
+    """All rows of a task's split: a folder of topics4, or a domain of CLINC150."""
+    folder = DATA / "topics4" / task
+    if folder.is_dir():
+        return read(folder / f"{split}.jsonl")
+    return [row for row in read(DATA / "clinc150" / f"{split}.jsonl") if row["domain"] == task]
 
 
-def teach(home: Path, tasks: list[dict[str, str]], methods: list[Any], **training: Any) -> float:
-    """Teach tasks to the lineage of a home; the last one's test accuracy with its task id."""
+def write_task(folder: Path, task: str, sizes: dict[str, int | None], seed: int) -> dict[str, str]:
+    """The splits of a task with so many rows a class; its part of a spec.
+
+    The seed draws the training rows only: validation and test rows are the same for all seeds.
+    """
+    part = {"name": task}
+    for split, file in SPLITS.items():
+        rows = cut(rows_of(task, file), sizes[split], seed if split == "train" else 0)
+        random.Random(seed).shuffle(rows)
+        part[split] = write(folder / f"{task}.{split}.jsonl", rows)
+    return part
+
+
+def teach(
+    home: Path, tasks: list[dict[str, str]], training: dict[str, Any], model: str, **method: Any
+) -> dict[str, float]:
+    """Teach tasks to the lineage of a home; the last one's accuracies with its task id."""
     from pipelines.run import Home, run_update
     from pipelines.spec_file import parse_spec
+    from pipelines.version import read_matrix
 
     spec = {
         "lineage": "transfer",
-        "model": {"name": "minilm"},
+        "model": {"name": model},
         "scenario": "task_incremental",
         "tasks": tasks,
-        "methods": methods,
-        "training": {"batch_size": 16, "max_length": 48, "checkpoint_every_steps": None} | training,
+        "methods": [method],
+        "training": {"batch_size": 16, "checkpoint_every_steps": None} | training,
         "scaling": {"num_workers": 0},
         "gate": {"max_forgetting": 1.0},
     }
     result = run_update(parse_spec(spec, Path.cwd()), Home(home, None))
-    return result["accuracy_matrix"][-1][-1]
+    matrix = read_matrix(Home(home, None).registry.path("transfer", result["version"]))
+    return {m: round(matrix[f"{m}_own"][-1][-1], 4) for m in ("validation", "test")}
 
 
-def run(arguments: argparse.Namespace, seed: int, target: str) -> dict[str, Any]:
-    """The three accuracies of one seed."""
-    folder = Path(tempfile.mkdtemp(prefix="columns_transfer_"))
-    columns = [{"type": "columns", **arguments.columns}]
-    rate = {"learning_rate": arguments.rate, "head_learning_rate": arguments.head_rate}
-    many = {"seed": seed, "num_epochs": arguments.epochs, **rate}
-    few = {"seed": seed, "num_epochs": arguments.few_epochs, **rate}
-    before = [domain for domain in arguments.before if domain != target]
-    earlier = [write_domain(folder / "rows", d, arguments.earlier_shots, seed) for d in before]
-    task = write_domain(folder / "few", target, arguments.shots, seed)
-    started = time.time()
-    teach(folder / "after", earlier, columns, **many)
-    return {
-        "seed": seed,
-        "target": target,
-        "after": teach(folder / "after", [task], columns, **few),
-        "alone": teach(folder / "alone", [task], columns, **few),
-        "frozen": teach(folder / "frozen", [task], [{"type": "freeze", "num_blocks": 0}], **few),
-        "seconds": round(time.time() - started),
-    }
+class Comparison:
+    """The earlier tasks, learned once, and what a later task is compared in.
+
+    Args:
+        arguments: The command line.
+        folder: Where rows, homes and the random base go.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
+        self.arguments = arguments
+        self.folder = folder
+        self.home = arguments.home or folder / "home"
+        self.columns = {"type": "columns", **arguments.columns}
+        if "random" in arguments.conditions:
+            from configs.studies.random_start import write as write_random
+
+            write_random(folder / "random", "minilm", 0)
+
+    def training(self, seed: int, num_epochs: int) -> dict[str, Any]:
+        given = self.arguments
+        return {
+            "seed": seed,
+            "num_epochs": num_epochs,
+            "max_length": given.max_length,
+            "learning_rate": given.rate,
+            "head_learning_rate": given.head_rate,
+        }
+
+    def learn_earlier(self) -> dict[str, float] | None:
+        """Teach the earlier tasks; the last one's accuracies, None where they were known."""
+        given = self.arguments
+        if self.home.exists():
+            return None
+        sizes = {"train": given.earlier_shots, "validation": 10, "test": 10}
+        tasks = [write_task(self.folder / "earlier", task, sizes, 0) for task in given.before]
+        training = self.training(0, given.epochs)
+        return teach(self.home, tasks, training, "minilm", **self.columns)
+
+    def run(self, target: str, shots: int, seed: int) -> dict[str, Any]:
+        """The accuracies of one seed in every condition."""
+        given = self.arguments
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        sizes = {"train": shots, "validation": given.validation_rows, "test": given.test_rows}
+        task = write_task(folder / "rows", target, sizes, seed)
+        training, started = self.training(seed, given.few_epochs), time.process_time()
+        found: dict[str, Any] = {"target": target, "shots": shots, "seed": seed}
+        for condition in given.conditions:
+            home = folder / condition
+            if condition == "after":
+                shutil.copytree(self.home, home)
+            model = str(self.folder / "random") if condition == "random" else "minilm"
+            frozen = {"type": "freeze", "num_blocks": 0}
+            method = frozen if condition == "frozen" else self.columns
+            found[condition] = teach(home, [task], training, model, **method)
+        shutil.rmtree(folder)
+        return found | {"seconds": round(time.process_time() - started)}
 
 
-def main() -> None:
+def medians(found: list[dict[str, Any]], conditions: list[str], measure: str) -> dict[str, float]:
+    """The median accuracy of each condition and the median gain of the first over the others."""
+    values = {name: [run[name][measure] for run in found] for name in conditions}
+    result = {name: statistics.median(each) for name, each in values.items()}
+    first, *others = conditions
+    for other in others:
+        gains = [one - two for one, two in zip(values[first], values[other], strict=True)]
+        result[f"gain_over_{other}"] = round(statistics.median(gains), 4)
+    return result
+
+
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", nargs="+", default=["credit_cards"])
     parser.add_argument("--before", nargs="+", default=["banking", "travel", "work"])
-    parser.add_argument("--shots", type=int, default=5, help="training rows a class of the target")
+    parser.add_argument("--conditions", nargs="+", default=CONDITIONS, choices=CONDITIONS)
+    parser.add_argument("--shots", type=int, nargs="+", default=[5], help="training rows a class")
     parser.add_argument("--earlier-shots", type=int, default=50)
+    parser.add_argument("--validation-rows", type=int, help="rows a class (default: all)")
+    parser.add_argument("--test-rows", type=int, help="rows a class (default: all)")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--few-epochs", type=int, default=20)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--head-rate", type=float, default=5e-3)
+    parser.add_argument("--max-length", type=int, default=48)
+    parser.add_argument("--home", type=Path, help="keeps the version that knows the earlier tasks")
     parser.add_argument("--columns", type=json.loads, default={}, help="settings of the method")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    arguments = parser.parse_args()
-    found = []
-    for target in arguments.targets:
-        for seed in arguments.seeds:
-            found.append(run(arguments, seed, target))
-            print(json.dumps(found[-1]), flush=True)
-    gains = [row["after"] - row["alone"] for row in found]
-    medians = {k: statistics.median(r[k] for r in found) for k in ("after", "alone", "frozen")}
-    print(json.dumps({"median": medians | {"gain": statistics.median(gains)}}))
+    return parser.parse_args()
+
+
+def main() -> None:
+    from tests.benchmarks.remembered_base import remembered_base
+
+    arguments = parsed()
+    with (
+        tempfile.TemporaryDirectory(prefix="columns_transfer_") as folder,
+        remembered_base(),
+    ):
+        comparison = Comparison(arguments, Path(folder))
+        print(json.dumps({"earlier": comparison.learn_earlier()}), flush=True)
+        for target in arguments.targets:
+            for shots in arguments.shots:
+                found = []
+                for seed in arguments.seeds:
+                    found.append(comparison.run(target, shots, seed))
+                    print(json.dumps(found[-1]), flush=True)
+                median = {"target": target, "shots": shots}
+                for measure in ("validation", "test"):
+                    median[measure] = medians(found, list(arguments.conditions), measure)
+                print(json.dumps({"median": median}), flush=True)
 
 
 if __name__ == "__main__":
