@@ -134,3 +134,14 @@ def test_a_prompt_longer_than_the_context_is_named_with_its_line(tiny_decoder, t
     with pytest.raises(SpecError, match=r"training\.max_length: .* at most 64 tokens .*got 65"):
         run_update(spec, home)
     assert home.registry.versions("tiny") == []
+
+
+def test_a_text_longer_than_the_positions_of_an_encoder_is_refused(tiny_model, tmp_path):
+    rows = [{"text": f"please tell me {i} " * 30, "label": "ab"[i % 2]} for i in range(20)]
+    task = {"name": "long", "train": write_rows(tmp_path / "long.jsonl", rows)}
+    spec = tiny_spec(tiny_model, tmp_path, "tiny", ["banking"], [], training={"max_length": 65})
+    home = Home(tmp_path / "home", None)
+    long = spec.model_validate(spec.model_dump() | {"tasks": [task]})
+    with pytest.raises(SpecError, match=r"training\.max_length: .* at most 64 tokens.*got 65"):
+        run_update(long, home)
+    assert run_update(spec, home)["version"] == 1  # its texts are short
