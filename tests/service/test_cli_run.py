@@ -150,7 +150,9 @@ def test_debug_shows_where_an_error_arose(tmp_path):
 
 def test_an_interrupt_ends_with_5_and_says_that_the_run_can_go_on(tiny_model, tmp_path):
     spec = write_spec(tmp_path, tiny_model, training={"num_epochs": 100_000})
-    script = "from service.cli import main; main()"
+    # A shell's background job ignores the signal, and so would whatever it starts.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{listening}; from service.cli import main; main()"
     command = [sys.executable, "-c", script, "run", str(spec), "--home", str(tmp_path / "home")]
     seen = ""
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
