@@ -127,7 +127,7 @@ class StageLoop:
             loss, given = self._backward(piece, share * scale)
             if len(piece):
                 losses.append(loss * share)
-                weight += len(piece)
+                weight += float(piece.weights.sum())  # rows of weight 0 are in no task loss
                 last, output = piece, given
         if self.model.is_sharded:
             sum_gradients(self.workers, self.model)
@@ -156,7 +156,7 @@ class StageLoop:
         pieces = [(self.stack.extend_batch(self.ctx, m), s) for m, s in self._micro_batches(batch)]
         appended = any(bool((piece.rows < 0).any()) for piece, _ in pieces)
         scale, self._appended = share_of_step(
-            self.workers, self.model, sum(len(piece) for piece, _ in pieces), appended
+            self.workers, self.model, sum(float(p.weights.sum()) for p, _ in pieces), appended
         )
         nothing = self.rows.batch([], self.model.device)
         pieces += [(nothing, 0.0)] * (self.training.gradient_accumulation_steps - len(pieces))

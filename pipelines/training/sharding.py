@@ -150,9 +150,9 @@ def _cut(value: Any) -> Any:
 
 
 def share_of_step(
-    workers: AnyWorkers, model: TaughtModel, num_rows: int, appended: bool
+    workers: AnyWorkers, model: TaughtModel, num_rows: float, appended: bool
 ) -> tuple[Tensor, bool]:
-    """The part of a step's rows that this worker holds, and whether any worker `appended` some."""
+    """The share of a step that this worker's rows weigh, and whether any worker `appended` some."""
     total = torch.tensor([float(num_rows), float(appended)], device=model.device)
     workers.sum([total])
     return num_rows / total[0], bool(total[1])
