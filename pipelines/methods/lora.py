@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from pipelines.method_config import LoraConfig
 from pipelines.methods.base import Method
 from pipelines.methods.task_parts import peft_task_type
+from pipelines.models.part import task_part
 from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task
 
@@ -28,19 +29,11 @@ class Lora(Method):
 
     def adapter_name(self, task_id: int) -> str:
         """Name of the adapter that answers for a task."""
-        return f"task_{task_id:03d}" if self.config.per_task else SHARED_ADAPTER
+        return task_part(task_id) if self.config.per_task else SHARED_ADAPTER
 
     def expand(self, model: TaughtModel, task: Task) -> None:
         """Add the adapter of a task where it is missing."""
-        name = self.adapter_name(task.id)
-        if isinstance(model.backbone, PreTrainedModel):
-            model.keep_base()
-            is_training = model.backbone.training
-            model.backbone = get_peft_model(
-                model.backbone, self._peft_config(model), adapter_name=name
-            ).train(is_training)
-        elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
-            model.backbone.add_adapter(name, self._peft_config(model))
+        add_adapter(model, self.adapter_name(task.id), self._peft_config(model))
 
     def activate(self, model: TaughtModel, task_id: int) -> None:
         """Let the adapter of a task answer, and train where training is on."""
@@ -55,3 +48,21 @@ class Lora(Method):
             lora_dropout=self.config.dropout,
             target_modules="all-linear",
         )
+
+
+def add_adapter(model: TaughtModel, name: str, config: PeftLoraConfig) -> None:
+    """Add a low-rank adapter to the backbone where it is missing; the first one freezes the base.
+
+    Args:
+        model: Its backbone is plain, or PEFT's already.
+        name: The adapter's name.
+        config: Its settings.
+    """
+    if isinstance(model.backbone, PreTrainedModel):
+        model.keep_base()
+        is_training = model.backbone.training
+        model.backbone = get_peft_model(model.backbone, config, adapter_name=name).train(
+            is_training
+        )
+    elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
+        model.backbone.add_adapter(name, config)

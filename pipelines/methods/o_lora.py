@@ -7,13 +7,14 @@ from typing import cast
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, TaskType, get_peft_model
+from peft import PeftModel, TaskType
 from peft.tuners.lora import LoraLayer, LoraModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pipelines.method_config import OLoraConfig
 from pipelines.methods.base import Method
+from pipelines.methods.lora import add_adapter
 from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Batch, Output, Task, TaskContext
 
@@ -35,15 +36,7 @@ class OLora(Method):
 
     def expand(self, model: TaughtModel, task: Task) -> None:
         """Add the adapter of a task's stage where it is missing; it becomes the one that trains."""
-        name = adapter_name(task)
-        if isinstance(model.backbone, PreTrainedModel):
-            model.keep_base()
-            is_training = model.backbone.training
-            model.backbone = get_peft_model(
-                model.backbone, self._peft_config(), adapter_name=name
-            ).train(is_training)
-        elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
-            model.backbone.add_adapter(name, self._peft_config())
+        add_adapter(model, adapter_name(task), self._peft_config())
         _sum_all(model)
 
     def activate(self, model: TaughtModel, task_id: int) -> None:

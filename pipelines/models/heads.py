@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.models.part import task_part
 from pipelines.types import Task
 
 Layout = Literal["per_task", "growing", "shared"]
@@ -147,7 +148,7 @@ class Heads(ClassColumns):
 
     def block_name(self, task_id: int) -> str:
         """The block that answers for a task."""
-        return "shared" if self.layout == "shared" else f"task_{task_id:03d}"
+        return "shared" if self.layout == "shared" else task_part(task_id)
 
     def add(self, task: Task) -> None:
         """Add the block of a task; nothing happens where it exists (shared or preallocated)."""
