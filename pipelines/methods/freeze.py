@@ -7,6 +7,7 @@ from torch import nn
 from pipelines.errors import MethodError
 from pipelines.method_config import FreezeConfig
 from pipelines.methods.base import Method
+from pipelines.models.blocks import find_blocks
 from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Task, TaskContext
 
@@ -55,9 +56,9 @@ def blocks_of(backbone: nn.Module, num_layers: int) -> nn.ModuleList:
     Raises:
         MethodError: The architecture keeps its blocks some other way.
     """
-    for module in backbone.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == num_layers:
-            return module
+    blocks = find_blocks(backbone, num_layers)
+    if blocks is not None:
+        return blocks
     raise MethodError(
         f"methods.freeze: {type(backbone).__name__} has no list of {num_layers} blocks; "
         "use lora or full fine-tuning with this architecture"

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from pipelines.errors import ModelError
+from pipelines.models.blocks import find_blocks
 from pipelines.models.shards import is_sharded, sharded_parameters
 from pipelines.models.taught_model import TaughtModel
 from pipelines.training.optim import joint_norm
@@ -104,9 +105,9 @@ def _single_embeddings(backbone: PreTrainedModel) -> list[nn.Module]:
 
 def _blocks(backbone: PreTrainedModel) -> nn.ModuleList:
     num_layers = int(backbone.config.num_hidden_layers)
-    for module in backbone.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == num_layers:
-            return module
+    blocks = find_blocks(backbone, num_layers)
+    if blocks is not None:
+        return blocks
     raise ModelError(
         f"scaling.sharding: {type(backbone).__name__} has no list of {num_layers} blocks to "
         "shard; use sharding: data with this architecture"
