@@ -18,10 +18,11 @@ class ColumnsConfig(_Growth):
     """Progressive networks: each task gets a narrower column beside the frozen base.
 
     Layer i of column k reads its own layer i-1 and, through a scaled, non-linear lateral adapter,
-    layer i-1 of the base and of every earlier column; earlier columns never read later ones and
-    never change. With `max_laterals`, each level keeps the laterals from so many earlier columns,
-    those used most, and the one from the base; the others are pruned when a task ends, so that
-    growth in the number of tasks stays linear. `width` is the share of the base's heads.
+    layer i-1 of the base and of every earlier column, and its answer adds their answers, each times
+    a learned share; earlier columns never read later ones and never change. With `max_laterals`,
+    each level and the answer keep the laterals from so many earlier columns, those used most, and
+    those from the base; the others are pruned when a task ends, so that growth in the number of
+    tasks stays linear. `width` is the share of the base's heads.
     `lateral_width` is the bottleneck of a lateral, by default the column's width.
     """
 

@@ -21,10 +21,11 @@ class Columns(Method):
 
     Source: Rusu 2016, arXiv:1606.04671. Deviations: the first column is the pretrained base; a
     column's answer is added to the base's, so that a task starts from the base's features, not from
-    nothing; laterals from earlier columns start at zero, so that a new column starts as if it were
-    alone; with `max_laterals` the laterals from earlier columns that add least (mean norm over
-    the task's tokens) are pruned when the task ends, their mean is kept as a constant, and growth
-    becomes linear in the number of tasks. The lateral from the base always stays.
+    nothing; it also adds the earlier columns' answers, each times a share that learns and starts at
+    one over their number, so that what they know reaches a task of few examples at once; all other
+    laterals from earlier columns start at zero; with `max_laterals` those that add least (mean norm
+    over the task's tokens) are pruned place by place when the task ends, their mean is kept as a
+    constant, and growth becomes linear in the number of tasks. Laterals from the base always stay.
     """
 
     def __init__(self, config: ColumnsConfig) -> None:
@@ -61,8 +62,8 @@ class Columns(Method):
         if limit is None or len(column.sources - {BASE}) <= limit:
             return
         use = _measured(ctx, columns, column)
-        for level, source in use.least_used(limit):
-            column.prune(level, source, use.mean(level, source))
+        for place, source in use.least_used(limit):
+            column.prune(place, source, use.mean(place, source))
 
 
 class LateralUse:
@@ -70,22 +71,23 @@ class LateralUse:
 
     Args:
         column: Whose laterals are measured.
-        width: Width of the column.
     """
 
-    def __init__(self, column: Column, width: int) -> None:
-        self.sources = sorted(column.sources)
-        shape = (len(column.junctions), len(self.sources))
-        self._norms = torch.zeros(shape, dtype=torch.float64)
-        self._sums = torch.zeros((*shape, width), dtype=torch.float64)
+    def __init__(self, column: Column) -> None:
+        places = column.places.items()
+        self._read = {place: sorted(junction.laterals) for place, junction in places}
+        self._norms, self._sums = {}, {}
+        for place, junction in places:
+            for source in self._read[place]:
+                self._norms[place, source] = torch.zeros(1, dtype=torch.float64)
+                self._sums[place, source] = torch.zeros(len(junction.shift), dtype=torch.float64)
         self._num_tokens = torch.zeros(1, dtype=torch.float64)
 
-    def add(self, level: int, source: str, contribution: Tensor, mask: Tensor) -> None:
+    def add(self, place: str, source: str, contribution: Tensor, mask: Tensor) -> None:
         """Count a lateral's contribution [rows, seq, width] where the mask [rows, seq] is 1."""
         real = contribution[mask.bool()].double().cpu()
-        place = self.sources.index(source)
-        self._norms[level, place] += real.norm(dim=-1).sum()
-        self._sums[level, place] += real.sum(dim=0)
+        self._norms[place, source] += real.norm(dim=-1).sum()
+        self._sums[place, source] += real.sum(dim=0)
 
     def count(self, mask: Tensor) -> None:
         """Count the tokens of a batch."""
@@ -93,24 +95,24 @@ class LateralUse:
 
     def tensors(self) -> list[Tensor]:
         """The sums, to be added up over workers in place."""
-        return [self._norms, self._sums, self._num_tokens]
+        return [*self._norms.values(), *self._sums.values(), self._num_tokens]
 
-    def mean(self, level: int, source: str) -> Tensor:
-        """The mean contribution of a lateral, [width]."""
-        return self._sums[level, self.sources.index(source)] / self._num_tokens.clamp(min=1)
+    def mean(self, place: str, source: str) -> Tensor:
+        """The mean contribution of a lateral, [width of the place]."""
+        return self._sums[place, source] / self._num_tokens.clamp(min=1)
 
-    def least_used(self, limit: int) -> Iterator[tuple[int, str]]:
-        """Level and source of the laterals from earlier columns beyond the `limit` most used."""
-        earlier = [place for place, source in enumerate(self.sources) if source != BASE]
-        for level, norms in enumerate(self._norms.tolist()):
-            ranked = sorted(earlier, key=lambda place: -norms[place])
-            for place in ranked[limit:]:
-                yield level, self.sources[place]
+    def least_used(self, limit: int) -> Iterator[tuple[str, str]]:
+        """Place and source of the laterals from earlier columns beyond the `limit` most used."""
+        for place, read in self._read.items():
+            earlier = [source for source in read if source != BASE]
+            ranked = sorted(earlier, key=lambda source: -self._norms[place, source].item())
+            for source in ranked[limit:]:
+                yield place, source
 
 
 def _measured(ctx: TaskContext, columns: TaskColumns, column: Column) -> LateralUse:
     """One pass over the task's rows in eval mode, summed over the workers."""
-    use = LateralUse(column, columns.size.width)
+    use = LateralUse(column)
     was_training = ctx.model.training
     ctx.model.eval()
     try:
@@ -129,8 +131,8 @@ def _measured(ctx: TaskContext, columns: TaskColumns, column: Column) -> Lateral
 
 @contextmanager
 def _watched(columns: TaskColumns, use: LateralUse, mask: Tensor) -> Iterator[None]:
-    def watch(level: int, source: str, contribution: Tensor) -> None:
-        use.add(level, source, contribution, mask)
+    def watch(place: str, source: str, contribution: Tensor) -> None:
+        use.add(place, source, contribution, mask)
 
     columns.watch = watch
     try:

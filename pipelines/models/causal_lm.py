@@ -160,18 +160,32 @@ class CausalLM(TaughtModel):
         Returns:
             The new token ids of each prompt, up to the end of the text, [tokens] int64.
         """
+        # A prompt's room must not depend on its company: padding to a longer one would shorten it.
+        widths = [max(len(prompt), self.context - max_new_tokens) for prompt in prompts]
+        found: dict[int, Tensor] = {}
+        for width in sorted(set(widths)):
+            places = [place for place, own in enumerate(widths) if own == width]
+            room = max(1, self.context - width)
+            tokens = self._generated([prompts[place] for place in places], room, sampling)
+            found.update(zip(places, tokens, strict=True))
+        return [found[place] for place in range(len(prompts))]
+
+    def _generated(
+        self, prompts: Sequence[Tensor], max_new_tokens: int, sampling: Mapping[str, Any]
+    ) -> list[Tensor]:
+        """The new tokens of prompts that all have the same room."""
         width = max(len(prompt) for prompt in prompts)
         end = cast("int", self.tokenizer.eos_token_id)
         pads = [width - len(prompt) for prompt in prompts]
         # Left padding: what is generated must follow the prompt's last token directly.
         ids = [functional.pad(p.long(), (pad, 0)) for p, pad in zip(prompts, pads, strict=True)]
         mask = torch.arange(width) >= torch.tensor(pads)[:, None]
-        settings = {"do_sample": False, "num_beams": 1} | sampling
+        settings = {"do_sample": False, "num_beams": 1, **sampling}
         found = self.backbone.generate(  # pyright: ignore[reportCallIssue] - a mixin's method
             input_ids=torch.stack(ids).to(self.device),
             attention_mask=mask.long().to(self.device),
             generation_config=GenerationConfig(
-                max_new_tokens=max(1, min(max_new_tokens, self.context - width)),
+                max_new_tokens=max_new_tokens,
                 pad_token_id=end,
                 eos_token_id=end,
                 use_cache=self.uses_cache,

@@ -15,8 +15,8 @@ from pipelines.errors import MethodError
 BASE = "base"
 """The source of the laterals that read the frozen base; the others are earlier columns."""
 
-Watch = Callable[[int, str, Tensor], None]
-"""Told the level, the source and the contribution [rows, seq, width] of a lateral."""
+Watch = Callable[[str, str, Tensor], None]
+"""Told the place, the source and the contribution [rows, seq, width of the place] of a lateral."""
 
 
 @dataclass(frozen=True)
@@ -127,19 +127,30 @@ class Lateral(nn.Module):
         return self.up(functional.gelu(self.down(scaled)))
 
 
-class Junction(nn.Module):
-    """The sum of all laterals into one level; `shift` keeps the mean of those that were pruned."""
+class Share(nn.Module):
+    """An earlier column's answer, times one number that learns."""
 
-    def __init__(self, size: ColumnSize) -> None:
+    def __init__(self, start: float) -> None:
         super().__init__()
-        self.laterals = nn.ModuleDict({BASE: Lateral(size.base_width, size)})
-        self.shift = nn.Parameter(torch.zeros(size.width))
+        self.scale = nn.Parameter(torch.tensor([start]))
 
-    def read(self, source: str, size: ColumnSize) -> None:
-        """Add a lateral from an earlier column that says nothing until `up` has learned."""
-        lateral = Lateral(size.width, size)
-        nn.init.zeros_(lateral.up.weight)
-        self.laterals[source] = lateral
+    def forward(self, answer: Tensor) -> Tensor:
+        """[rows, seq, base width] -> the same shape."""
+        return self.scale * answer
+
+
+class Junction(nn.Module):
+    """The sum of all laterals into one place; `shift` keeps the mean of those that were pruned.
+
+    Args:
+        width: Width of what the laterals add.
+        laterals: By what they read.
+    """
+
+    def __init__(self, width: int, laterals: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleDict(dict(laterals))
+        self.shift = nn.Parameter(torch.zeros(width))
 
     def forward(
         self, sources: Mapping[str, Tensor], watch: Callable[[str, Tensor], None]
@@ -157,9 +168,10 @@ class Column(nn.Module):
     """The column of one task: h_i = block_i(h_{i-1} + the sum of laterals from level i - 1).
 
     Level 0 is the base's embedding of the text, mapped to the column's width; the laterals of the
-    last level feed the answer. The map back to the base's width starts at zero, so that a new
-    column starts as the base itself; laterals from earlier columns start at zero and are drawn
-    last, so that before its first step it is the column that it would be without them.
+    last level feed its own answer. Its answer is that and, each times a share that learns, the
+    answers of the earlier columns. The map back to the base's width starts at zero and the shares
+    at one over their number, so that a new column starts with the mean of what earlier tasks made
+    of the base; laterals from earlier columns start at zero and are drawn last.
 
     Args:
         size: Its shape.
@@ -170,20 +182,28 @@ class Column(nn.Module):
         super().__init__()
         self.entry = nn.Linear(size.base_width, size.width)
         self.blocks = nn.ModuleList(ColumnBlock(size) for _ in range(size.num_layers))
-        junctions = [Junction(size) for _ in range(size.num_layers)]
+        junctions = [_from_base(size) for _ in range(size.num_layers)]
         self.junctions = nn.ModuleList(junctions)
         self.norm = nn.LayerNorm(size.width)
         self.exit = nn.Linear(size.width, size.base_width)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
+        shares = {source: Share(1 / len(earlier)) for source in earlier}
+        self.answers = Junction(size.base_width, shares)
         for junction in junctions:
             for source in earlier:
-                junction.read(source, size)
+                junction.laterals[source] = _silent(size)
+
+    @property
+    def places(self) -> dict[str, Junction]:
+        """Where it reads sideways, by name: each level, from the lowest, and then its answer."""
+        named = self.named_modules()
+        return {name: module for name, module in named if isinstance(module, Junction)}
 
     @property
     def sources(self) -> set[str]:
-        """What it still reads, on any level."""
-        return {source for junction in self.junctions for source in _laterals(junction)}
+        """What it still reads, anywhere."""
+        return {source for place in self.places.values() for source in place.laterals}
 
     def levels(
         self,
@@ -191,30 +211,33 @@ class Column(nn.Module):
         sources: Mapping[str, Sequence[Tensor]],
         allowed: Tensor,
         watch: Watch | None = None,
-    ) -> tuple[list[Tensor], Tensor]:
-        """The states of every level, which later columns read, and what is added to the answer.
+    ) -> list[Tensor]:
+        """The states of every level, then what is added to the base's answer.
+
+        Later columns read all of them, as this one reads those of its sources.
 
         Args:
             embedded: The base's embedding of the text, [rows, seq, base width].
-            sources: States by source and level, each [rows, seq, its width].
+            sources: What this returned for each earlier column, and the base's states by level.
             allowed: Which positions each may look at, [rows, 1, seq, seq], bool.
             watch: Told each lateral's contribution.
 
         Returns:
-            The states, each [rows, seq, width], and the answer, [rows, seq, base width].
+            The states, each [rows, seq, width], and last the answer, [rows, seq, base width].
         """
         hidden = self.entry(functional.layer_norm(embedded, embedded.shape[-1:]))
         found: list[Tensor] = []
         for level, (block, junction) in enumerate(zip(self.blocks, self.junctions, strict=True)):
             found.append(block(hidden, allowed))
             here = {source: states[level] for source, states in sources.items()}
-            hidden = found[-1] + junction(here, _at_level(watch, level))
-        return found, self.exit(self.norm(hidden))
+            hidden = found[-1] + junction(here, _at(watch, f"junctions.{level}"))
+        answers = {source: states[-1] for source, states in sources.items()}
+        shared = self.answers(answers, _at(watch, "answers"))
+        return [*found, self.exit(self.norm(hidden)) + shared]
 
-    def prune(self, level: int, source: str, mean: Tensor) -> None:
-        """Take a lateral away; its mean contribution [width] stays."""
-        junction = self.junctions[level]
-        assert isinstance(junction, Junction), "the constructor made it"
+    def prune(self, place: str, source: str, mean: Tensor) -> None:
+        """Take a lateral away; its mean contribution [width of the place] stays."""
+        junction = self.places[place]
         with torch.no_grad():
             junction.shift.add_(mean.to(junction.shift))
         del junction.laterals[source]
@@ -222,21 +245,27 @@ class Column(nn.Module):
     def lateral_parameters(self) -> dict[str, int]:
         """Parameters of the laterals from each source, over all levels."""
         counts: dict[str, int] = {}
-        for junction in self.junctions:
-            for source, lateral in _laterals(junction).items():
+        for place in self.places.values():
+            for source, lateral in place.laterals.items():
                 size = sum(parameter.numel() for parameter in lateral.parameters())
                 counts[source] = counts.get(source, 0) + size
         return counts
 
 
-def _laterals(junction: nn.Module) -> dict[str, nn.Module]:
-    assert isinstance(junction, Junction), "a column has nothing else there"
-    return dict(junction.laterals.items())
+def _from_base(size: ColumnSize) -> Junction:
+    return Junction(size.width, {BASE: Lateral(size.base_width, size)})
 
 
-def _at_level(watch: Watch | None, level: int) -> Callable[[str, Tensor], None]:
+def _silent(size: ColumnSize) -> Lateral:
+    """A lateral from an earlier column that says nothing until `up` has learned."""
+    lateral = Lateral(size.width, size)
+    nn.init.zeros_(lateral.up.weight)
+    return lateral
+
+
+def _at(watch: Watch | None, place: str) -> Callable[[str, Tensor], None]:
     def told(source: str, contribution: Tensor) -> None:
         if watch is not None:
-            watch(level, source, contribution)
+            watch(place, source, contribution)
 
     return told

@@ -111,13 +111,13 @@ class TaskColumns(Part):
 
     def fit(self, names: Collection[str]) -> None:
         """Prune the laterals that saved weights do not have."""
-        kept = {name.rpartition(".laterals.")[0] + "/" + _lateral_of(name) for name in names}
+        kept = {_lateral_of(name) for name in names}
         for task, column in self.named_children():
             assert isinstance(column, Column), "add() made it"
-            for level, junction in enumerate(column.junctions):
-                for source in list(junction.get_submodule("laterals")._modules):
-                    if f"{task}.junctions.{level}/{source}" not in kept:
-                        column.prune(level, source, torch.zeros(self.size.width))
+            for place, junction in column.places.items():
+                for source in list(junction.laterals):
+                    if (f"{task}.{place}", source) not in kept:
+                        column.prune(place, source, torch.zeros_like(junction.shift))
 
     def read_by(self, task_id: int) -> list[int]:
         """The tasks whose columns must run before that of a task, directly or not, ascending."""
@@ -157,9 +157,9 @@ class TaskColumns(Part):
         sources = {BASE: base_levels}
         for task_id in self.read_by(self.task_id):
             with torch.no_grad():
-                levels, _ = self.column(task_id).levels(embedded, sources, allowed)
+                levels = self.column(task_id).levels(embedded, sources, allowed)
             sources[_source(task_part(task_id))] = levels
-        _, answer = self.column(self.task_id).levels(embedded, sources, allowed, self.watch)
+        answer = self.column(self.task_id).levels(embedded, sources, allowed, self.watch)[-1]
         last = output.last_hidden_state
         output.last_hidden_state = last + answer.to(last.dtype)
         output.hidden_states = (*output.hidden_states[:-1], output.last_hidden_state)
@@ -225,6 +225,7 @@ def _task_of(name: str) -> int:
     return int(name.rpartition("_")[2])
 
 
-def _lateral_of(name: str) -> str:
-    """The source in the name of a lateral's parameter, or an empty string."""
-    return name.partition(".laterals.")[2].partition(".")[0]
+def _lateral_of(name: str) -> tuple[str, str]:
+    """The place and the source in the name of a lateral's parameter; others match no lateral."""
+    place, _, parameter = name.partition(".laterals.")
+    return place, parameter.partition(".")[0]

@@ -25,20 +25,20 @@ EVERY = {"type": "columns", "width": 0.5}
 
 
 def kept_laterals(model):
-    """What each level of each task's column still reads."""
+    """What each place of each task's column still reads: its levels, then its answer."""
     columns = columns_of(model)
     return {
-        task_id: [sorted(junction.laterals) for junction in columns.column(task_id).junctions]
+        task_id: [sorted(place.laterals) for place in columns.column(task_id).places.values()]
         for task_id in columns.parameter_counts()
     }
 
 
 def test_each_level_keeps_the_base_and_as_many_earlier_columns_as_allowed(tiny_model, tmp_path):
     kept = kept_laterals(taught(plan_of(tiny_model, tmp_path, [PRUNED], TASKS)).model)
-    assert kept[0] == [["base"], ["base"]]
-    assert kept[1] == [["base", "from_000"], ["base", "from_000"]]
-    assert [len(sources) for sources in kept[2]] == [2, 2]
-    assert all("base" in sources for sources in kept[2])
+    assert kept[0] == [["base"], ["base"], []]
+    assert kept[1] == [["base", "from_000"], ["base", "from_000"], ["from_000"]]
+    assert [len(sources) for sources in kept[2]] == [2, 2, 1]
+    assert all("base" in sources for sources in kept[2][:2])
 
 
 def lowered(plan, silenced):
@@ -49,11 +49,12 @@ def lowered(plan, silenced):
 
     def ending(ctx):
         if ctx.task.id == 2:
-            junctions = columns_of(ctx.model).column(2).junctions
+            column = columns_of(ctx.model).column(2)
             with torch.no_grad():
-                for level, source in enumerate(silenced):
-                    junctions[level].laterals[source].up.weight *= 1e-3
-                    junctions[level].laterals[source].up.weight += 1e-5
+                for level, source in enumerate(silenced[:2]):
+                    column.junctions[level].laterals[source].up.weight *= 1e-3
+                    column.junctions[level].laterals[source].up.weight += 1e-5
+                column.answers.laterals[silenced[2]].scale.fill_(1e-5)
             seen["before"] = answers(teacher, 2)
         end_task(ctx)
         seen["after"] = answers(teacher, 2)
@@ -72,12 +73,14 @@ def answers(teacher, task_id):
     return found
 
 
-@pytest.mark.parametrize("silenced", [("from_000", "from_001"), ("from_001", "from_000")])
+@pytest.mark.parametrize(
+    "silenced", [("from_000", "from_001", "from_000"), ("from_001", "from_000", "from_001")]
+)
 def test_the_laterals_that_add_least_go_level_by_level(tiny_model, tmp_path, silenced):
     plan = plan_of(tiny_model, tmp_path, [PRUNED], TASKS)
     teacher, seen = lowered(plan, silenced)
-    for level, source in enumerate(silenced):
-        assert source not in kept_laterals(teacher.model)[2][level]
+    for place, source in enumerate(silenced):
+        assert source not in kept_laterals(teacher.model)[2][place]
     torch.testing.assert_close(seen["after"], seen["before"], rtol=1e-3, atol=1e-3)
 
 
@@ -139,7 +142,7 @@ def test_growth_over_six_tasks_is_quadratic_and_with_pruning_linear(tiny_model, 
         sizes_of(plan_of(tiny_model, tmp_path / str(i), [method], tasks, **options))
         for i, method in enumerate([EVERY, PRUNED])
     )
-    lateral = 2 * (1 + 16 * 16 + 16 + 16 * 16)
+    lateral = 2 * (1 + 16 * 16 + 16 + 16 * 16) + 1
     assert [later - earlier for earlier, later in pairwise(every)] == [lateral] * 5
     assert [later - earlier for earlier, later in pairwise(pruned)] == [lateral, 0, 0, 0, 0]
     for num_tasks in range(2, 7):
@@ -152,6 +155,6 @@ def test_a_plan_measures_what_columns_cost(tiny_model, tmp_path):
     plan = plan_of(tiny_model, tmp_path, [EVERY])
     mini = teach_miniature(plan, AutoTokenizer.from_pretrained(tiny_model))
     first, second = (stage.sizes.learned_parameters for stage in mini.stages)
-    lateral = 2 * (1 + 16 * 16 + 16 + 16 * 16)
+    lateral = 2 * (1 + 16 * 16 + 16 + 16 * 16) + 1
     assert second == 2 * first + lateral
     assert not mini.looks_again

@@ -107,6 +107,15 @@ def test_a_batch_of_prompts_is_continued_as_each_alone(model):
         ids = torch.cat([ids, torch.tensor([token])])
 
 
+def test_a_prompt_beside_one_that_nearly_fills_the_context_keeps_its_room(model):
+    short, long = torch.tensor([0, 40, 41]), torch.full((model.context - 2,), 40)
+    alone = model.generate([short], 10)[0].tolist()
+    assert len(alone) > 2
+    together = model.generate([long, short, long], 10)
+    assert together[1].tolist() == alone
+    assert together[0].tolist() == together[2].tolist() == model.generate([long], 10)[0].tolist()
+
+
 def test_generation_ends_with_the_context(model):
     long = torch.full((model.context - 2,), 40)
     assert len(model.generate([long], 10)[0]) <= 2

@@ -71,7 +71,10 @@ def by_hand(column, base, others):
         hidden = levels[-1] + p[f"{at}.shift"] + lateral(f"{at}.laterals.base", base[level + 1])
         for name, states in others.items():
             hidden = hidden + lateral(f"{at}.laterals.{name}", states[level])
-    return levels, linear("exit", norm(hidden, "norm"))
+    answer = linear("exit", norm(hidden, "norm")) + p["answers.shift"]
+    for name, states in others.items():
+        answer = answer + p[f"answers.laterals.{name}.scale"] * states[-1]
+    return [*levels, answer]
 
 
 def test_a_column_reads_base_and_earlier_columns_as_worked_out_by_hand(tiny_model):
@@ -79,17 +82,17 @@ def test_a_column_reads_base_and_earlier_columns_as_worked_out_by_hand(tiny_mode
     fill(columns)
     with torch.no_grad():
         base = [state[0] for state in model.base_states(INPUTS)]
-        first, first_answer = by_hand(columns.column(0), base, {})
-        _, second_answer = by_hand(columns.column(1), base, {"from_000": first})
+        first = by_hand(columns.column(0), base, {})
+        second = by_hand(columns.column(1), base, {"from_000": first})
     assert columns.size == ColumnSize(32, 16, 1, 32, 16, 2, 0.1)
-    for task_id, answer in enumerate([first_answer, second_answer]):
+    for task_id, states in enumerate([first, second]):
         columns.task_id = task_id
-        wanted = pool((base[-1] + answer)[None], INPUTS["attention_mask"], "mean")
+        wanted = pool((base[-1] + states[-1])[None], INPUTS["attention_mask"], "mean")
         torch.testing.assert_close(features(model), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["classifier", "causal_lm"])
-def test_a_new_column_starts_as_the_base_model(tiny_model, tiny_decoder, kind):
+def test_the_first_column_starts_as_the_base_model(tiny_model, tiny_decoder, kind):
     def loaded():
         if kind == "classifier":
             return load_classifier(str(tiny_model))
@@ -97,10 +100,22 @@ def test_a_new_column_starts_as_the_base_model(tiny_model, tiny_decoder, kind):
 
     model, columns = with_columns(loaded())
     plain = loaded().eval()
-    columns.task_id = 1
+    columns.task_id = 0
     assert torch.equal(features(model), features(plain))
     fill(columns)
     assert not torch.allclose(features(model), features(plain))
+
+
+def test_a_new_column_starts_with_the_mean_of_what_earlier_tasks_made_of_the_base(tiny_model):
+    model, columns = with_columns(load_classifier(str(tiny_model)), 3)
+    for task_id in range(2):
+        fill(columns.column(task_id), scale=0.1 * (task_id + 1))
+    found = []
+    for task_id in range(3):
+        columns.task_id = task_id
+        found.append(features(model))
+    assert not torch.allclose(found[0], found[1])
+    torch.testing.assert_close(found[2], (found[0] + found[1]) / 2)
 
 
 SIZE = ColumnSize(32, 16, 1, 32, 16, 2, 0.1)
@@ -118,19 +133,20 @@ def levels_of(column, sources):
 
 def states(*names):
     torch.manual_seed(5)
-    widths = {name: 32 if name == "base" else 16 for name in names}
-    return {name: [torch.randn(1, 5, width)] * 2 for name, width in widths.items()}
+    widths = {name: [32, 32] if name == "base" else [16, 16, 32] for name in names}
+    return {name: [torch.randn(1, 5, width) for width in each] for name, each in widths.items()}
 
 
-def test_before_its_first_step_a_column_beside_others_is_the_same_column_alone():
+def test_before_its_first_step_a_column_beside_others_adds_their_mean_to_the_same_column_alone():
     alone, beside = column_beside(), column_beside("from_000", "from_001")
     for column in (alone, beside):
         fill(column.exit)
     sources = states("base", "from_000", "from_001")
-    for one, two in zip(
-        levels_of(alone, {"base": sources["base"]}), levels_of(beside, sources), strict=True
-    ):
-        torch.testing.assert_close(one, two, rtol=0, atol=0)
+    *one, answer = levels_of(alone, {"base": sources["base"]})
+    *two, shared = levels_of(beside, sources)
+    torch.testing.assert_close(one, two, rtol=0, atol=0)
+    mean = (sources["from_000"][-1] + sources["from_001"][-1]) / 2
+    torch.testing.assert_close(shared, answer + mean)
     assert dict(alone.named_parameters()).keys() < dict(beside.named_parameters()).keys()
 
 
@@ -140,10 +156,10 @@ def test_every_number_of_a_lateral_that_starts_at_zero_learns():
     optimizer = torch.optim.AdamW(column.parameters(), lr=1e-3, weight_decay=0)
     for _ in range(3):  # the exit learns in the first step, `up` in the second, then `down`
         optimizer.zero_grad()
-        (levels_of(column, sources)[1] - 1).square().mean().backward()
+        (levels_of(column, sources)[-1] - 1).square().mean().backward()
         optimizer.step()
     laterals = {name: p for name, p in column.named_parameters() if ".from_000." in name}
-    assert len(laterals) == 2 * 4
+    assert len(laterals) == 2 * 4 + 1
     for name, parameter in laterals.items():
         assert not torch.equal(parameter, start[name]), name
 
@@ -231,16 +247,19 @@ def test_only_columns_that_are_read_run_and_a_pruned_one_leaves_its_mean(tiny_mo
     model, columns = with_columns(load_classifier(str(tiny_model)), 3)
     fill(columns)
     assert columns.read_by(2) == [0, 1]
-    means = torch.linspace(-1, 1, 16)
     last = columns.column(2)
-    shift = last.junctions[0].shift.detach().clone()
-    for level in range(2):
-        last.prune(level, "from_001", means)
+    means = {place: torch.linspace(-1, 1, len(j.shift)) for place, j in last.places.items()}
+    shifts = {place: j.shift.detach().clone() for place, j in last.places.items()}
+    assert list(means) == ["junctions.0", "junctions.1", "answers"]
+    for place, mean in means.items():
+        assert columns.read_by(2) == [0, 1]
+        last.prune(place, "from_001", mean)
     assert columns.read_by(2) == [0]
-    torch.testing.assert_close(last.junctions[0].shift.detach(), shift + means)
-    for level in range(2):
-        columns.column(1).prune(level, "from_000", means)
-        last.prune(level, "from_000", means)
+    for place, junction in last.places.items():
+        torch.testing.assert_close(junction.shift.detach(), shifts[place] + means[place])
+    for place, mean in means.items():
+        columns.column(1).prune(place, "from_000", mean)
+        last.prune(place, "from_000", mean)
     assert columns.read_by(1) == columns.read_by(2) == []
     columns.task_id = 2
     model.parts["columns"].get_submodule("task_000").forward = None  # would fail if it ran
@@ -254,7 +273,7 @@ def parameters_per_task(columns):
 def test_parameters_grow_linearly_from_task_to_task_and_not_at_all_where_pruned(tiny_model):
     _, columns = with_columns(load_classifier(str(tiny_model)), 6)
     counts = columns.parameter_counts()
-    lateral = 2 * (1 + 16 * 16 + 16 + 16 * 16)  # two levels of scale, down with bias, up
+    lateral = 2 * (1 + 16 * 16 + 16 + 16 * 16) + 1  # two levels of scale, down, up; a share
     assert counts[3].laterals == {
         "base": 2 * (1 + 32 * 16 + 16 + 16 * 16),
         **{f"from_00{earlier}": lateral for earlier in range(3)},
@@ -263,8 +282,9 @@ def test_parameters_grow_linearly_from_task_to_task_and_not_at_all_where_pruned(
     assert [later - earlier for earlier, later in pairwise(sizes)] == [lateral] * 5
     for task_id in range(6):
         for earlier in range(1, task_id):
-            for level in range(2):
-                columns.column(task_id).prune(level, f"from_00{earlier}", torch.zeros(16))
+            for place, junction in columns.column(task_id).places.items():
+                nothing = torch.zeros_like(junction.shift)
+                columns.column(task_id).prune(place, f"from_00{earlier}", nothing)
     assert set(parameters_per_task(columns)[1:]) == {sizes[1]}
 
 

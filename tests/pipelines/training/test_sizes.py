@@ -41,9 +41,9 @@ def test_a_columns_parameters_are_told_from_those_of_its_laterals(tiny_model, tm
 
 def test_pruned_laterals_are_not_counted(tiny_model, tmp_path):
     model, tasks = expanded(tiny_model, tmp_path, COLUMNS)
-    columns = model.parts["columns"]
-    for level in range(model.num_layers):
-        columns.column(1).prune(level, "from_000", torch.zeros(columns.size.width))
+    column = model.parts["columns"].column(1)
+    for place, junction in column.places.items():
+        column.prune(place, "from_000", torch.zeros_like(junction.shift))
     first, second = (column_sizes(model, tasks)[task.name] for task in tasks)
     assert second == first
 
