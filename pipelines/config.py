@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -22,16 +20,11 @@ from pydantic import (
 )
 
 from pipelines.method_config import AnyMethodConfig, Kind, MethodConfig, Scenario, Sharding
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from pipelines.spec_section import Fraction, Name, SpecSection
+from pipelines.tune_spec import TuneSpec
 
 
-class ModelSpec(_Section):
+class ModelSpec(SpecSection):
     """The base model: a Hub id, a local folder, or the short name of an installed model package."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -40,7 +33,7 @@ class ModelSpec(_Section):
     dtype: Literal["fp32", "bf16"] = "fp32"
 
 
-class TaskSpec(_Section):
+class TaskSpec(SpecSection):
     """One task of the stream: where its splits lie.
 
     `answers` concerns language models: `closed` tasks are answered by one of the completions seen
@@ -55,7 +48,7 @@ class TaskSpec(_Section):
     answers: Literal["auto", "closed", "open"] = "auto"
 
 
-class StreamSpec(_Section):
+class StreamSpec(SpecSection):
     """One data set cut into tasks, by the values of a column or by classes."""
 
     train: Annotated[str, Field(min_length=1)]
@@ -77,7 +70,7 @@ class StreamSpec(_Section):
 SplitPaths = TypeVar("SplitPaths", TaskSpec, StreamSpec)
 
 
-class ColumnsSpec(_Section):
+class ColumnsSpec(SpecSection):
     """Names of the columns: text and label, or for language models prompt and completion.
 
     `messages` holds a chat: a list of `{role, content}`.
@@ -90,7 +83,7 @@ class ColumnsSpec(_Section):
     messages: str = "messages"
 
 
-class DataSpec(_Section):
+class DataSpec(SpecSection):
     """How data is read, checked and kept.
 
     `max_held_out_rows` bounds the validation rows, and the test rows, of a task that a version
@@ -105,7 +98,7 @@ class DataSpec(_Section):
     max_held_out_rows: PositiveInt = 10_000
 
 
-class TrainingSpec(_Section):
+class TrainingSpec(SpecSection):
     """How a task is learned. `batch_size` is the rows of an optimizer step over all workers."""
 
     num_epochs: PositiveInt = 3
@@ -124,7 +117,7 @@ class TrainingSpec(_Section):
     checkpoint_every_steps: PositiveInt | None = 500
 
 
-class ScalingSpec(_Section):
+class ScalingSpec(SpecSection):
     """Ray Train workers; `num_workers: 0` runs the same loop inside the driver.
 
     `sharding: data` gives each worker a share of the rows, `fsdp` also a share of every parameter
@@ -147,7 +140,7 @@ class ScalingSpec(_Section):
         return self
 
 
-class GateSpec(_Section):
+class GateSpec(SpecSection):
     """The rule that lets a version become champion, measured on validation data."""
 
     max_forgetting: Fraction = 0.02
@@ -155,7 +148,7 @@ class GateSpec(_Section):
     decide_over: Literal["own_labels", "all_labels"] = "own_labels"
 
 
-class RoutingSpec(_Section):
+class RoutingSpec(SpecSection):
     """How `auto` requests find their task.
 
     `accept_fraction` is the share of in-scope validation text that must be accepted.
@@ -164,7 +157,7 @@ class RoutingSpec(_Section):
     accept_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
-class RetentionSpec(_Section):
+class RetentionSpec(SpecSection):
     """General held-out data, on which the base model and the taught one are compared.
 
     For a language model `test` is raw text, and perplexity is measured: lower is better. For a
@@ -176,7 +169,7 @@ class RetentionSpec(_Section):
     train: str | None = None
 
 
-class EvaluationSpec(_Section):
+class EvaluationSpec(SpecSection):
     """What is measured beside the accuracy of every task after every stage.
 
     `max_new_tokens` and `max_generated_rows` bound what a language model generates for a task.
@@ -205,14 +198,7 @@ class EvaluationSpec(_Section):
         return self.model_copy(update=changes)
 
 
-class TuneSpec(_Section):
-    """Search space of a study; read by `ratchet tune` only."""
-
-    parameters: dict[str, dict[str, Any]]
-    num_trials: PositiveInt = 24
-
-
-class UpdateSpec(_Section):
+class UpdateSpec(SpecSection):
     """Everything about one update. See `configs/quickstart/` for complete examples."""
 
     lineage: Name

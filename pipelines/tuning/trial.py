@@ -1,0 +1,96 @@
+"""What a study knows of a trial: its settings and what each seed of it measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
+from typing import Any, Literal
+
+Status = Literal["done", "stopped", "failed"]
+OBJECTIVES: Mapping[str, tuple[str, int]] = {
+    "plasticity": ("learning_accuracy", 1),
+    "stability": ("forgetting", -1),
+    "cost": ("seconds", -1),
+}
+"""The measure behind each objective, and its sign: every objective is to be made large."""
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One run of a trial's settings.
+
+    Attributes:
+        seed: Its `training.seed`.
+        metrics: The stream's metrics on validation rows, which objectives are made of.
+        test_metrics: The same on test rows: reported, never chosen by.
+        accuracy_matrix: On validation rows, `[stages taught, tasks]`; None where not measured.
+        tasks: Names of the tasks.
+        seconds: Wall time of training and measuring.
+        shared_seconds: What the shared part would have taken, had it been taught again.
+    """
+
+    seed: int
+    metrics: Mapping[str, float | None]
+    test_metrics: Mapping[str, float | None]
+    accuracy_matrix: tuple[tuple[float | None, ...], ...]
+    tasks: tuple[str, ...]
+    seconds: float
+    shared_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the space.
+
+    Attributes:
+        number: Its place in the study, from 0.
+        settings: Values by field.
+        status: `stopped` trials were ended early, and never are on the front.
+        seeds: What each seed measured; those of a failed trial may be missing.
+        error: Type and message of what ended a failed trial.
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+    status: Status
+    seeds: tuple[SeedResult, ...] = ()
+    error: Mapping[str, str] | None = field(default=None)
+
+    def values(self, measure: str) -> list[float]:
+        """A measure of each seed that has it: a metric, or `seconds`."""
+        found = [
+            seed.seconds + seed.shared_seconds if measure == "seconds" else seed.metrics[measure]
+            for seed in self.seeds
+        ]
+        return [value for value in found if value is not None]
+
+    def mean(self, measure: str) -> float | None:
+        """The mean of a measure over seeds, None where no seed has it."""
+        values = self.values(measure)
+        return fmean(values) if values else None
+
+    def objective(self, name: str) -> float | None:
+        """An objective, to be made large; see `OBJECTIVES`."""
+        measure, sign = OBJECTIVES[name]
+        mean = self.mean(measure)
+        return None if mean is None else sign * mean
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> Trial:
+        """What `as_dict` gave."""
+        seeds = tuple(
+            SeedResult(
+                **{
+                    **seed,
+                    "accuracy_matrix": tuple(map(tuple, seed["accuracy_matrix"])),
+                    "tasks": tuple(seed["tasks"]),
+                }
+            )
+            for seed in raw["seeds"]
+        )
+        return Trial(**{**raw, "seeds": seeds})
