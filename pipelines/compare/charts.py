@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.compare.labels import Label, place_labels
-from pipelines.compare.scale import Scale, Tick
-from pipelines.compare.summary import Estimate, Row
+from pipelines.compare.summary import Row
 from pipelines.report import words
+from pipelines.report.estimate import Estimate
+from pipelines.report.labels import Label, place_labels
+from pipelines.report.scale import Scale, Tick
 
 WIDTH, HEIGHT = 880, 470
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 14, 44

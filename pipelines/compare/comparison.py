@@ -14,10 +14,11 @@ from pipelines.compare.design import Design, PlannedRun, plan_runs
 from pipelines.compare.page import html
 from pipelines.compare.record import add_intransigence, record_of
 from pipelines.compare.runner import Machine, Runner, Say
-from pipelines.compare.summary import INTERVAL_WORDS, rows_of
+from pipelines.compare.summary import rows_of
 from pipelines.compare.table import markdown, sorted_rows
 from pipelines.errors import SpecError
 from pipelines.lock import exclusive
+from pipelines.report.estimate import INTERVAL_WORDS
 
 LOCK_FILE = ".comparing"
 

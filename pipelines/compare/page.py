@@ -9,8 +9,9 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from pipelines.compare import charts
-from pipelines.compare.summary import INTERVAL_WORDS, Row
+from pipelines.compare.summary import Row
 from pipelines.compare.table import columns_of, percent
+from pipelines.report.estimate import INTERVAL_WORDS
 
 FAMILIES = ("baseline", "isolation", "regularization", "head", "replay", "combined")
 

@@ -5,11 +5,11 @@ from html.parser import HTMLParser
 import pytest
 
 from pipelines.compare.charts import accuracy_against_cost
-from pipelines.compare.labels import place_labels
 from pipelines.compare.page import family_colours, html
-from pipelines.compare.scale import Scale
 from pipelines.compare.summary import rows_of
 from pipelines.compare.table import sorted_rows
+from pipelines.report.labels import place_labels
+from pipelines.report.scale import Scale
 from tests.pipelines.compare.records import failed, record
 
 VOID = {"meta", "path", "circle"}

@@ -3,8 +3,9 @@ import math
 import pytest
 
 from pipelines.compare.record import add_intransigence, totals
-from pipelines.compare.summary import Estimate, rows_of, t_point
+from pipelines.compare.summary import rows_of
 from pipelines.compare.table import markdown, sorted_rows
+from pipelines.report.estimate import Estimate, t_point
 from tests.pipelines.compare.records import failed, record
 
 
