@@ -89,8 +89,9 @@ def shard_backbone(backbone: PreTrainedModel, mesh: DeviceMesh, precision: Preci
     # transformers finds what a model can give besides its output by the name of its class, and
     # sharding made it another one.
     _CAN_RECORD_REGISTRY[backbone] = backbone._can_record_outputs
-    backbone.register_forward_pre_hook(_with_a_row, with_kwargs=True)
-    backbone.register_forward_hook(_without_the_row, with_kwargs=True)
+    placeholder = _Placeholder()
+    backbone.register_forward_pre_hook(placeholder.give, with_kwargs=True)
+    backbone.register_forward_hook(placeholder.take)
 
 
 def _single_embeddings(backbone: PreTrainedModel) -> list[nn.Module]:
@@ -114,26 +115,33 @@ def _blocks(backbone: PreTrainedModel) -> nn.ModuleList:
     )
 
 
-def _with_a_row(
-    _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Inputs of no rows become one row: the other workers wait for this one in every block."""
-    ids = kwargs.get("input_ids")
-    if ids is None or len(ids):
-        return args, kwargs
-    filled = {
-        name: value.new_ones(1, *value.shape[1:]) if _has_no_rows(value) else value
-        for name, value in kwargs.items()
-    }
-    return args, filled
+class _Placeholder:
+    """One row in place of none: the other workers wait for this one in every block.
 
+    What comes of it is cut off again; gradients still flow, and are zero.
+    """
 
-def _without_the_row(
-    _module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-) -> Any:
-    """What came of no rows has no rows; gradients still flow, and are zero."""
-    ids = kwargs.get("input_ids")
-    return output if ids is None or len(ids) else _cut(output)
+    def __init__(self) -> None:
+        self._given = False
+
+    def give(
+        self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Before a pass: inputs of no rows become one row."""
+        ids = kwargs.get("input_ids")
+        # Noted here, because what is called after the pass is shown the row as well.
+        self._given = ids is not None and len(ids) == 0
+        if not self._given:
+            return args, kwargs
+        filled = {
+            name: value.new_ones(1, *value.shape[1:]) if _has_no_rows(value) else value
+            for name, value in kwargs.items()
+        }
+        return args, filled
+
+    def take(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        """After it: what came of no rows has no rows."""
+        return _cut(output) if self._given else output
 
 
 def _has_no_rows(value: object) -> bool:

@@ -192,6 +192,17 @@ def test_a_language_model_learns_the_same_from_its_parts(tiny_decoder, tmp_path,
     assert one["scores"] == two["scores"]
 
 
+@pytest.mark.parametrize("stack", [[], [{"type": "lora", "rank": 2}, EWC]], ids=name_of)
+def test_a_language_model_learns_nothing_from_a_worker_without_rows(tiny_decoder, tmp_path, stack):
+    # 24 rows in steps of 23: the last step of an epoch leaves a worker without rows.
+    training = {"batch_size": 23}
+    wanted = alone(language_plan(tiny_decoder, tmp_path / "one", stack, training=training))
+    plan = language_plan(tiny_decoder, tmp_path / "pair", stack, scaling=SHARDED, training=training)
+    one, two = in_group(2, tmp_path / "found", learned, plan)
+    assert far_apart(one, two, 0.0) == {}
+    assert far_apart(wanted, one, 1e-4) == {}
+
+
 def test_a_tied_embedding_is_sharded_once(tied_decoder, tmp_path):
     wanted = alone(language_plan(tied_decoder, tmp_path / "alone", [EWC]))
     plan = language_plan(tied_decoder, tmp_path / "pair", [EWC], scaling=SHARDED)
