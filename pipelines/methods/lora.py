@@ -6,7 +6,7 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
-from pipelines.method_config import LoraConfig
+from pipelines.method_config import LoraConfig, OLoraConfig
 from pipelines.methods.base import Method
 from pipelines.methods.task_parts import peft_task_type
 from pipelines.models.part import task_part
@@ -33,24 +33,15 @@ class Lora(Method):
 
     def expand(self, model: TaughtModel, task: Task) -> None:
         """Add the adapter of a task where it is missing."""
-        add_adapter(model, self.adapter_name(task.id), self._peft_config(model))
+        add_adapter(model, self.adapter_name(task.id), self.config)
 
     def activate(self, model: TaughtModel, task_id: int) -> None:
         """Let the adapter of a task answer, and train where training is on."""
         assert isinstance(model.backbone, PeftModel), "expand() made it"
         model.backbone.set_adapter(self.adapter_name(task_id))
 
-    def _peft_config(self, model: TaughtModel) -> PeftLoraConfig:
-        return PeftLoraConfig(
-            task_type=peft_task_type(model),
-            r=self.config.rank,
-            lora_alpha=self.config.alpha,  # pyright: ignore[reportArgumentType] - any number works
-            lora_dropout=self.config.dropout,
-            target_modules="all-linear",
-        )
 
-
-def add_adapter(model: TaughtModel, name: str, config: PeftLoraConfig) -> None:
+def add_adapter(model: TaughtModel, name: str, config: LoraConfig | OLoraConfig) -> None:
     """Add a low-rank adapter to the backbone where it is missing; the first one freezes the base.
 
     Args:
@@ -58,11 +49,17 @@ def add_adapter(model: TaughtModel, name: str, config: PeftLoraConfig) -> None:
         name: The adapter's name.
         config: Its settings.
     """
+    settings = PeftLoraConfig(
+        task_type=peft_task_type(model),
+        r=config.rank,
+        lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType] - any number works
+        lora_dropout=config.dropout,
+        target_modules="all-linear",
+    )
     if isinstance(model.backbone, PreTrainedModel):
         model.keep_base()
         is_training = model.backbone.training
-        model.backbone = get_peft_model(model.backbone, config, adapter_name=name).train(
-            is_training
-        )
+        adapted = get_peft_model(model.backbone, settings, adapter_name=name)
+        model.backbone = adapted.train(is_training)
     elif isinstance(model.backbone, PeftModel) and name not in model.backbone.peft_config:
-        model.backbone.add_adapter(name, config)
+        model.backbone.add_adapter(name, settings)

@@ -6,20 +6,19 @@ from collections.abc import Iterator
 from typing import cast
 
 import torch
-from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, TaskType
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer, LoraModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pipelines.method_config import OLoraConfig
-from pipelines.methods.base import Method
+from pipelines.methods.base import StrengthMethod
 from pipelines.methods.lora import add_adapter
 from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Batch, Output, Task, TaskContext
 
 
-class OLora(Method):
+class OLora(StrengthMethod):
     """W + (alpha / rank) sum_i B_i A_i, of which the newest pair trains; see `OLoraConfig`.
 
     The loss has strength * sum over layers and i < t of ||A_i A_t^T||_1, the sum of absolute
@@ -32,11 +31,12 @@ class OLora(Method):
     """
 
     def __init__(self, config: OLoraConfig) -> None:
+        super().__init__(config)
         self.config = config
 
     def expand(self, model: TaughtModel, task: Task) -> None:
         """Add the adapter of a task's stage where it is missing; it becomes the one that trains."""
-        add_adapter(model, adapter_name(task), self._peft_config())
+        add_adapter(model, adapter_name(task), self.config)
         _sum_all(model)
 
     def activate(self, model: TaughtModel, task_id: int) -> None:
@@ -45,21 +45,12 @@ class OLora(Method):
 
     def loss(self, ctx: TaskContext, batch: Batch, output: Output) -> Tensor | None:
         """The penalty on directions that older adapters use; nothing in the first task."""
-        if self.config.strength == 0:
+        if self.strength == 0:
             return None
         terms = [
             (old @ new.T).abs().sum() for old, new in _old_and_new(ctx.model.backbone) if len(old)
         ]
-        return self.config.strength * torch.stack(terms).sum() if terms else None
-
-    def _peft_config(self) -> PeftLoraConfig:
-        return PeftLoraConfig(
-            task_type=TaskType.FEATURE_EXTRACTION,
-            r=self.config.rank,
-            lora_alpha=self.config.alpha,  # pyright: ignore[reportArgumentType] - any number works
-            lora_dropout=self.config.dropout,
-            target_modules="all-linear",
-        )
+        return self.strength * torch.stack(terms).sum() if terms else None
 
 
 def adapter_name(task: Task) -> str:

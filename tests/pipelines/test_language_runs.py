@@ -3,12 +3,16 @@
 import json
 
 import pytest
+import torch
+from peft import PeftModel, PeftModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from pipelines.errors import DataError, ModelError, NotFoundError, SpecError
 from pipelines.evaluate import evaluate_version
 from pipelines.manifest import read_manifest
 from pipelines.registry import Registry
 from pipelines.spec_file import load_spec
+from pipelines.version import load_version
 from service.predict import predict
 from service.served_version import load_served_version
 from tests.conformance.streams import plan_of, problems_of
@@ -16,6 +20,11 @@ from tests.tiny import teach
 from tests.tiny_lm import tiny_lm_spec, write_open_task, write_rows, write_text_task
 
 LIMITS = {"max_new_tokens": 4, "max_generated_rows": 4}
+INPUTS = {
+    "input_ids": torch.tensor([[0, 40, 41, 50, 60]]),
+    "attention_mask": torch.ones(1, 5, dtype=torch.int64),
+    "completion_mask": torch.tensor([[0, 0, 0, 1, 1]]),
+}
 
 
 def taught_twice(model, folder, methods):
@@ -80,6 +89,38 @@ def test_a_lineage_grows_and_is_measured_and_asked(tiny_decoder, tmp_path, metho
         predict(tmp_path / "home", "lm", ["the rain " * 40])
     with pytest.raises(ModelError, match="serving answers with classifiers only"):
         load_served_version(folder, None)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"type": "lora", "rank": 2},
+        {"type": "lora", "rank": 2, "per_task": True},
+        {"type": "o_lora", "rank": 2},
+    ],
+    ids=["shared", "per_task", "summed"],
+)
+def test_peft_reads_the_adapters_of_a_language_model(tiny_decoder, tmp_path, method):
+    tasks = ["banking", "home"]
+    spec = tiny_lm_spec(tiny_decoder, tmp_path / "rows", "lm", tasks, [method])
+    teach(tmp_path / "home", spec)
+    folder = Registry(tmp_path / "home", None).path("lm", 1)
+    first, *others = sorted((folder / "adapters").iterdir())
+    base = AutoModelForCausalLM.from_pretrained(tiny_decoder)
+    untouched = base(INPUTS["input_ids"]).logits
+    theirs = PeftModel.from_pretrained(base, first, adapter_name=first.name).eval()
+    assert isinstance(theirs, PeftModelForCausalLM)
+    for other in others:
+        theirs.load_adapter(other, adapter_name=other.name)
+    if method["type"] == "o_lora":
+        theirs.base_model.set_adapter([first.name, *(other.name for other in others)])
+    ours = load_version(folder)
+    ours.model.eval()
+    ours.stack.activate(ours.model, 0)
+    with torch.no_grad():
+        found = theirs(INPUTS["input_ids"]).logits
+        assert (found - untouched).abs().max() > 0.01
+        torch.testing.assert_close(ours.model(INPUTS).logits, found)
 
 
 @pytest.mark.slow
