@@ -20,7 +20,8 @@ from pydantic import (
 )
 
 from pipelines.method_config import AnyMethodConfig, Kind, MethodConfig, Scenario, Sharding
-from pipelines.spec_section import Fraction, Name, SpecSection
+from pipelines.spec_section import AUTO, Fraction, Name, RateOrAuto, SpecSection
+from pipelines.stability_decay_spec import StabilityDecaySpec
 from pipelines.tune_spec import TuneSpec
 
 
@@ -99,10 +100,13 @@ class DataSpec(SpecSection):
 
 
 class TrainingSpec(SpecSection):
-    """How a task is learned. `batch_size` is the rows of an optimizer step over all workers."""
+    """How a task is learned. `batch_size` is the rows of an optimizer step over all workers.
+
+    `learning_rate: auto` is found for each task on its validation rows; see `stability_decay`.
+    """
 
     num_epochs: PositiveInt = 3
-    learning_rate: PositiveFloat = 5e-5
+    learning_rate: RateOrAuto = 5e-5
     head_learning_rate: PositiveFloat | None = None
     batch_size: PositiveInt = 32
     max_length: Annotated[int, Field(ge=4)] = 128
@@ -115,6 +119,12 @@ class TrainingSpec(SpecSection):
     gradient_accumulation_steps: PositiveInt = 1
     gradient_checkpointing: bool = False
     checkpoint_every_steps: PositiveInt | None = 500
+
+    @property
+    def rate(self) -> float:
+        """The learning rate; where it is searched for, the stage loop is given what was found."""
+        assert self.learning_rate != AUTO, "it is decided before anything trains"
+        return self.learning_rate
 
 
 class ScalingSpec(SpecSection):
@@ -216,6 +226,7 @@ class UpdateSpec(SpecSection):
     gate: GateSpec = GateSpec()
     routing: RoutingSpec = RoutingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    stability_decay: StabilityDecaySpec | None = None
     tune: TuneSpec | None = None
 
     def with_paths_under(self, folder: Path) -> UpdateSpec:

@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from pipelines.auto_fields import search_warnings
 from pipelines.config import UpdateSpec
 from pipelines.data.batching import BatchRows
 from pipelines.data.prepare import prepare_rows
@@ -225,6 +226,7 @@ def make_plan(
     about_methods = [
         *_dropped_methods(spec, lineage),
         *stack_warnings(spec.methods, spec.model.kind),
+        *search_warnings(spec),
     ]
     warnings = (*stream.warnings, *cut, *_without_test(stream), *about_methods)
     return Plan(job, PreparedData(train, held_out), texts, warnings)

@@ -12,12 +12,14 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipelines.auto_fields import search_problems
 from pipelines.config import UpdateSpec, absolute_uri
 from pipelines.errors import Problem, SpecError
 from pipelines.method_config import (
     METHOD_CONFIGS,
     AnyMethodConfig,
     Kind,
+    MethodConfig,
     Scenario,
     Sharding,
     stack_problems,
@@ -25,6 +27,7 @@ from pipelines.method_config import (
 from pipelines.presets import preset_names, read_preset
 from pipelines.spec_changes import Change, apply_changes, parse_changes
 from pipelines.spec_problems import problem_of, unknown
+from pipelines.stability_decay_spec import StabilityDecaySpec
 from pipelines.yaml_file import read_yaml
 
 SPLITS = ("train", "validation", "test")
@@ -109,7 +112,19 @@ def _cross_checks(raw: Mapping[str, Any]) -> list[Problem]:
     sharding = _field(raw, "scaling", "sharding", "data")
     if scenario in get_args(Scenario) and kind in get_args(Kind) and sharding in get_args(Sharding):
         problems += stack_problems(methods, scenario, kind, sharding)
+        problems += _search_problems(raw, methods, sharding)
     return problems
+
+
+def _search_problems(
+    raw: Mapping[str, Any], methods: Sequence[MethodConfig], sharding: Sharding
+) -> list[Problem]:
+    try:
+        settings = StabilityDecaySpec.model_validate(raw.get("stability_decay") or {})
+    except ValidationError:
+        return []  # said already, of the whole spec
+    rate = _field(raw, "training", "learning_rate", "")
+    return search_problems(methods, rate, settings, raw.get("joint") is True, sharding)
 
 
 def _field(raw: Mapping[str, Any], section: str, name: str, default: str) -> Any:

@@ -14,6 +14,7 @@ from pipelines import config
 from pipelines.config import UpdateSpec
 from pipelines.errors import Problem
 from pipelines.method_config import METHOD_CONFIGS, MethodConfig
+from pipelines.spec_section import NUMBER_TAG
 
 SECTIONS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {
@@ -27,6 +28,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "gate": config.GateSpec,
         "routing": config.RoutingSpec,
         "evaluation": config.EvaluationSpec,
+        "stability_decay": config.StabilityDecaySpec,
         "tune": config.TuneSpec,
     }
 )
@@ -84,6 +86,8 @@ def _plain_problem(detail: ErrorDetails, where: str, value: Any) -> Problem:
     if kind == "too_short":
         return Problem(where, "needs at least one item", value)
     message = _MESSAGES.get(kind, detail["msg"].removeprefix("Value error, "))
+    if detail["loc"] and detail["loc"][-1] == NUMBER_TAG:
+        message += ", or the input should be auto"
     hint = ""
     if kind == "string_type" and isinstance(value, bool | int | float):
         hint = QUOTE_HINT
@@ -110,8 +114,10 @@ def path_of(location: Iterable[int | str]) -> str:
 
 
 def _without_tag(location: Sequence[int | str]) -> list[int | str]:
-    """A location without the method type that pydantic puts after a method's position."""
+    """A location without what pydantic adds: a method's type, which branch of a union it took."""
     parts = list(location)
+    if parts and parts[-1] == NUMBER_TAG:
+        parts.pop()
     is_tagged = len(parts) > 2 and parts[0] == "methods" and parts[2] in METHOD_CONFIGS
     return parts[:2] + parts[3:] if is_tagged else parts
 

@@ -12,7 +12,14 @@ from pipelines.method_config.adapters import (
     PrefixConfig,
     PromptConfig,
 )
-from pipelines.method_config.base import Family, Kind, MethodConfig, Scenario, Sharding
+from pipelines.method_config.base import (
+    Family,
+    Kind,
+    MethodConfig,
+    Scenario,
+    Sharding,
+    StrengthConfig,
+)
 from pipelines.method_config.growth import ColumnsConfig, ExpansionConfig, ExpertsConfig
 from pipelines.method_config.isolation import (
     AnalyticConfig,
@@ -73,6 +80,7 @@ __all__ = [
     "Scenario",
     "Sharding",
     "SiConfig",
+    "StrengthConfig",
     "head_layout",
     "isolates_tasks",
     "stack_problems",

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from pipelines.method_config.base import Family, MethodConfig
+from pipelines.method_config.base import Family, MethodConfig, StrengthConfig
+from pipelines.spec_section import StrengthOrAuto
 
 
 class _TaskParts(MethodConfig):
@@ -76,7 +77,7 @@ class MamConfig(_TaskParts):
     scale: PositiveFloat = 4.0
 
 
-class OLoraConfig(MethodConfig):
+class OLoraConfig(StrengthConfig):
     """A new low-rank adapter a task, orthogonal to the old ones, all summed.
 
     Adds strength * sum_{i<t} ||A_i A_t^T||_1 to the loss; old adapters are frozen.
@@ -94,7 +95,7 @@ class OLoraConfig(MethodConfig):
     rank: PositiveInt = 8
     alpha: PositiveFloat = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    strength: Annotated[float, Field(ge=0)] = 0.5
+    strength: StrengthOrAuto = 0.5
 
 
 class OsfConfig(MethodConfig):

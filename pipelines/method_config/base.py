@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.spec_section import AUTO, StrengthOrAuto
+
 Family = Literal["regularization", "replay", "isolation", "head"]
 Scenario = Literal["class_incremental", "task_incremental", "domain_incremental"]
 Kind = Literal["classifier", "causal_lm"]
@@ -14,6 +16,9 @@ Sharding = Literal["data", "fsdp"]
 BOTH_KINDS: frozenset[Kind] = frozenset(("classifier", "causal_lm"))
 CLASSIFIERS: frozenset[Kind] = frozenset(("classifier",))
 LANGUAGE_MODELS: frozenset[Kind] = frozenset(("causal_lm",))
+
+START_OVER_DEFAULT = 100.0
+"""Where the search for a strength begins, in units of the method's default strength."""
 
 
 class MethodConfig(BaseModel):
@@ -35,6 +40,7 @@ class MethodConfig(BaseModel):
         renews_weights: What trains is made anew for each task, so that there is nothing to anchor.
         shards: It works with parameters sharded over workers (`scaling.sharding: fsdp`).
         uri_fields: Fields that hold URIs of data; local paths are relative to the spec's file.
+        idle_in_first_task: Fields that nothing reads before a second task is taught.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -52,10 +58,37 @@ class MethodConfig(BaseModel):
     renews_weights: ClassVar[bool] = False
     shards: ClassVar[bool] = False
     uri_fields: ClassVar[tuple[str, ...]] = ()
+    idle_in_first_task: ClassVar[frozenset[str]] = frozenset()
 
     type: Any  # each config narrows it to one literal
 
     @property
     def isolates_tasks(self) -> bool:
         """Whether each task has parameters of its own that later tasks never touch."""
+        return False
+
+
+class StrengthConfig(MethodConfig):
+    """A method whose term is multiplied by a strength: a number, or found for each task."""
+
+    strength: StrengthOrAuto
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the strength is found for each task (`strength: auto`)."""
+        return self.strength == AUTO
+
+    @property
+    def first_strength(self) -> float:
+        """The strength to begin with: the given one, or a high one from which a search goes down.
+
+        The latter is 100 times the method's default, unless `stability_decay.start` names another.
+        """
+        if self.strength != AUTO:
+            return float(self.strength)
+        return START_OVER_DEFAULT * type(self).model_fields["strength"].default
+
+    @property
+    def holds_first_task(self) -> bool:
+        """Whether a lineage's first task is held already, so that its strength matters there."""
         return False

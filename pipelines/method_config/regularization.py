@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from pipelines.method_config.base import Family, MethodConfig
+from pipelines.method_config.base import Family, StrengthConfig
+from pipelines.spec_section import StrengthOrAuto
 
 
-class EwcConfig(MethodConfig):
+class EwcConfig(StrengthConfig):
     """Elastic weight consolidation: strength / 2 * sum_i F_i (theta_i - anchor_i)^2.
 
     `decay` 1 keeps one summed anchor over tasks, below 1 is online EWC; `per_task` keeps one anchor
@@ -25,16 +26,17 @@ class EwcConfig(MethodConfig):
     cost: ClassVar[str] = "one more pass a task; two copies of what trains"
     anchors_weights: ClassVar[bool] = True
     shards: ClassVar[bool] = True
+    idle_in_first_task: ClassVar[frozenset[str]] = frozenset(("strength", "decay"))
 
     type: Literal["ewc"] = "ewc"
-    strength: Annotated[float, Field(ge=0)] = 1000.0
+    strength: StrengthOrAuto = 1000.0
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     per_task: bool = False
     labels: Literal["sampled", "observed"] = "sampled"
     max_examples: PositiveInt | None = None
 
 
-class LwfConfig(MethodConfig):
+class LwfConfig(StrengthConfig):
     """Learning without forgetting: T^2 KL(teacher || student) on new inputs, over old classes."""
 
     family: ClassVar[Family] = "regularization"
@@ -42,13 +44,14 @@ class LwfConfig(MethodConfig):
     source: ClassVar[str] = "Li & Hoiem 2016, arXiv:1606.09282"
     protects: ClassVar[str] = "the old model's answers on inputs like the new ones"
     cost: ClassVar[str] = "a second forward pass a step"
+    idle_in_first_task: ClassVar[frozenset[str]] = frozenset(("strength", "temperature"))
 
     type: Literal["lwf"] = "lwf"
-    strength: Annotated[float, Field(ge=0)] = 1.0
+    strength: StrengthOrAuto = 1.0
     temperature: PositiveFloat = 2.0
 
 
-class SiConfig(MethodConfig):
+class SiConfig(StrengthConfig):
     """Synaptic intelligence: strength * sum_i Omega_i (theta_i - anchor_i)^2.
 
     Omega adds up, task after task, how much each weight's movement lowered the task loss, divided
@@ -61,13 +64,14 @@ class SiConfig(MethodConfig):
     protects: ClassVar[str] = "the weights that did the learning"
     cost: ClassVar[str] = "no further pass; four copies of what trains, six within a step"
     anchors_weights: ClassVar[bool] = True
+    idle_in_first_task: ClassVar[frozenset[str]] = frozenset(("strength",))
 
     type: Literal["si"] = "si"
-    strength: Annotated[float, Field(ge=0)] = 0.1
+    strength: StrengthOrAuto = 0.1
     damping: PositiveFloat = 1e-3
 
 
-class MasConfig(MethodConfig):
+class MasConfig(StrengthConfig):
     """Memory aware synapses: strength / 2 * sum_i Omega_i (theta_i - anchor_i)^2.
 
     Omega is the mean over examples of |d ||f(x)||^2 / d theta_i|, per example, in eval mode; it
@@ -80,14 +84,15 @@ class MasConfig(MethodConfig):
     protects: ClassVar[str] = "the weights that the outputs are most sensitive to"
     cost: ClassVar[str] = "one more pass a task; two copies of what trains"
     anchors_weights: ClassVar[bool] = True
+    idle_in_first_task: ClassVar[frozenset[str]] = frozenset(("strength", "decay"))
 
     type: Literal["mas"] = "mas"
-    strength: Annotated[float, Field(ge=0)] = 1.0
+    strength: StrengthOrAuto = 1.0
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_examples: PositiveInt | None = None
 
 
-class L2SpConfig(MethodConfig):
+class L2SpConfig(StrengthConfig):
     """Starting-point penalty: strength / 2 * ||theta - start||^2.
 
     `towards: pretrained` holds the backbone near the base model (new heads are free), `last` holds
@@ -102,5 +107,10 @@ class L2SpConfig(MethodConfig):
     anchors_weights: ClassVar[bool] = True
 
     type: Literal["l2_sp"] = "l2_sp"
-    strength: Annotated[float, Field(ge=0)] = 0.01
+    strength: StrengthOrAuto = 0.01
     towards: Literal["pretrained", "last"] = "pretrained"
+
+    @property
+    def holds_first_task(self) -> bool:
+        """Towards the base model the first task is held as any other."""
+        return self.towards == "pretrained"

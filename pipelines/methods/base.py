@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from pipelines.errors import VersionError
+from pipelines.method_config import StrengthConfig
 from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Batch, Output, Task, TaskContext
 
@@ -113,11 +114,32 @@ class Method:
         return None
 
 
+class StrengthMethod(Method):
+    """A method whose term is multiplied by a strength, which may be set anew for each task.
+
+    Args:
+        config: Its settings; where they leave the strength to a search, that begins high.
+
+    Attributes:
+        strength: What the term is multiplied by in the present task; 0 switches the method off.
+    """
+
+    def __init__(self, config: StrengthConfig) -> None:
+        self.strength = config.first_strength
+
+
 class MethodStack(Method):
     """Methods in order of execution, as one method."""
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self.methods = dict(methods)
+
+    def set_strengths(self, strengths: Mapping[str, float]) -> None:
+        """Set the strength of some methods, by type, for what is trained from now on."""
+        for kind, strength in strengths.items():
+            method = self.methods[kind]
+            assert isinstance(method, StrengthMethod), f"{kind} has no strength"
+            method.strength = strength
 
     @property
     def learns_by_gradient(self) -> bool:

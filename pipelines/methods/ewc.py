@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipelines.method_config import EwcConfig
-from pipelines.methods.base import Method, MethodState
+from pipelines.methods.base import MethodState, StrengthMethod
 from pipelines.methods.importance.mean import mean_magnitudes
 from pipelines.methods.importance.rows import Objective
 from pipelines.methods.penalty import QuadraticPenalty, held_parameter
@@ -16,7 +16,7 @@ from pipelines.models.shards import sharded_parameters
 from pipelines.types import Batch, Output, TaskContext
 
 
-class Ewc(Method):
+class Ewc(StrengthMethod):
     """strength / 2 * sum_i F_i (theta_i - anchor_i)^2, its gradient added in closed form.
 
     F is the diagonal Fisher information: the mean over examples of the per-example squared gradient
@@ -30,17 +30,18 @@ class Ewc(Method):
     """
 
     def __init__(self, config: EwcConfig) -> None:
+        super().__init__(config)
         self.config = config
         self.penalty = QuadraticPenalty()
 
     def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Add strength * F * (theta - anchor) to the gradients."""
-        if self.config.strength > 0 and not ctx.is_first:
-            self.penalty.add_gradient(ctx.model.trainable(), self.config.strength)
+        if self.strength > 0 and not ctx.is_first:
+            self.penalty.add_gradient(ctx.model.trainable(), self.strength)
 
     def end_task(self, ctx: TaskContext) -> None:
         """Measure the Fisher of what was trained and move the anchor."""
-        if self.config.strength == 0:
+        if self.strength == 0:
             return
         importance = mean_magnitudes(
             ctx, self._log_likelihood(ctx), max_examples=self.config.max_examples

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.method_config import L2SpConfig
-from pipelines.methods.base import Method, MethodState
+from pipelines.methods.base import MethodState, StrengthMethod
 from pipelines.types import Batch, TaskContext
 
 
-class L2Sp(Method):
+class L2Sp(StrengthMethod):
     """strength / 2 * ||theta - start||^2, its gradient added in closed form.
 
     `towards: pretrained` starts from the base model's own weights, loaded again, so that a lineage
@@ -25,13 +25,14 @@ class L2Sp(Method):
     """
 
     def __init__(self, config: L2SpConfig) -> None:
+        super().__init__(config)
         self.config = config
         self._start: dict[str, Tensor] = {}
         self._is_read = False
 
     def begin_epoch(self, ctx: TaskContext) -> None:
         """Read the base model's weights, once; the first epoch trains all that ever will."""
-        if self.config.towards == "last" or self.config.strength == 0 or self._is_read:
+        if self.config.towards == "last" or self.strength == 0 or self._is_read:
             return
         base = dict(ctx.model.load_base().named_parameters(prefix="backbone"))
         self._start = {
@@ -43,12 +44,12 @@ class L2Sp(Method):
 
     def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Add strength * (theta - start) to the gradients."""
-        if self.config.strength > 0:
-            add_pull(ctx.model.trainable(), self._start, self.config.strength)
+        if self.strength > 0:
+            add_pull(ctx.model.trainable(), self._start, self.strength)
 
     def end_task(self, ctx: TaskContext) -> None:
         """Towards the last task: what trains now is where the next stage starts."""
-        if self.config.towards == "last" and self.config.strength > 0:
+        if self.config.towards == "last" and self.strength > 0:
             weights = ctx.model.trainable().items()
             self._start |= {name: weight.detach().clone() for name, weight in weights}
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.method_config import LwfConfig
-from pipelines.methods.base import Method, MethodState
+from pipelines.methods.base import MethodState, StrengthMethod
 from pipelines.models.causal_lm import learned_tokens
 from pipelines.models.taught_model import TaughtModel
 from pipelines.types import Batch, Output, TaskContext
 
 
-class Lwf(Method):
+class Lwf(StrengthMethod):
     """T^2 KL(teacher || student) on the rows of the new task, over the classes seen before.
 
     Source: Li & Hoiem 2016, arXiv:1606.09282. The teacher is the model as the last task left it, in
@@ -27,6 +27,7 @@ class Lwf(Method):
     """
 
     def __init__(self, config: LwfConfig) -> None:
+        super().__init__(config)
         self.config = config
         self._teacher: TaughtModel | None = None
         self._saved: dict[str, Tensor] = {}
@@ -44,7 +45,7 @@ class Lwf(Method):
 
     def loss(self, ctx: TaskContext, batch: Batch, output: Output) -> Tensor | None:
         """The distillation term, a mean over the new rows."""
-        if self._teacher is None or self.config.strength == 0:
+        if self._teacher is None or self.strength == 0:
             return None
         new = batch.part("new")
         with torch.no_grad(), ctx.autocast():
@@ -57,7 +58,7 @@ class Lwf(Method):
                 _divergence(wanted[:, classes], given[:, classes], self.config.temperature).mean()
                 for classes in _class_groups(ctx)
             ]
-        return self.config.strength * torch.stack(terms).mean()
+        return self.strength * torch.stack(terms).mean()
 
     def end_task(self, ctx: TaskContext) -> None:
         """Let the teacher go; the next one is the model as it is now."""

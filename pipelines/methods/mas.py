@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from pipelines.method_config import MasConfig
-from pipelines.methods.base import Method, MethodState
+from pipelines.methods.base import MethodState, StrengthMethod
 from pipelines.methods.importance.mean import mean_magnitudes
 from pipelines.methods.penalty import QuadraticPenalty
 from pipelines.models.heads import loss_mask
 from pipelines.types import Batch, Output, TaskContext
 
 
-class Mas(Method):
+class Mas(StrengthMethod):
     """strength / 2 * sum_i Omega_i (theta_i - anchor_i)^2, its gradient added in closed form.
 
     Omega is the mean over examples of |d ||f(x)||^2 / d theta_i|, per example, in eval mode, over
@@ -27,16 +27,17 @@ class Mas(Method):
     """
 
     def __init__(self, config: MasConfig) -> None:
+        super().__init__(config)
         self.config = config
         self.penalty = QuadraticPenalty()
 
     def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Add strength * Omega * (theta - anchor) to the gradients."""
-        self.penalty.add_gradient(ctx.model.trainable(), self.config.strength)
+        self.penalty.add_gradient(ctx.model.trainable(), self.strength)
 
     def end_task(self, ctx: TaskContext) -> None:
         """Measure how the answers depend on what was trained, and move the anchor."""
-        if self.config.strength == 0:
+        if self.strength == 0:
             return
 
         def objective(batch: Batch, output: Output) -> Tensor:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.method_config import SiConfig
-from pipelines.methods.base import Method, MethodState
+from pipelines.methods.base import MethodState, StrengthMethod
 from pipelines.methods.penalty import QuadraticPenalty
 from pipelines.types import Batch, Output, TaskContext
 
 
-class Si(Method):
+class Si(StrengthMethod):
     """strength * sum_i Omega_i (theta_i - anchor_i)^2, its gradient added in closed form.
 
     While a stage is learned, omega_i sums -g_i * (theta_i after the step - before it). At its end
@@ -27,6 +27,7 @@ class Si(Method):
     """
 
     def __init__(self, config: SiConfig) -> None:
+        super().__init__(config)
         self.config = config
         self.penalty = QuadraticPenalty()
         self._path: dict[str, Tensor] = {}
@@ -39,7 +40,7 @@ class Si(Method):
 
     def watch_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Keep the task gradient and the weights as they are before the step."""
-        if self.config.strength == 0:
+        if self.strength == 0:
             return
         self._settle()
         parameters = ctx.model.trainable()
@@ -50,7 +51,7 @@ class Si(Method):
 
     def edit_gradients(self, ctx: TaskContext, batch: Batch) -> None:
         """Add 2 * strength * Omega * (theta - anchor) to the gradients."""
-        self.penalty.add_gradient(ctx.model.trainable(), 2 * self.config.strength)
+        self.penalty.add_gradient(ctx.model.trainable(), 2 * self.strength)
 
     def after_step(self, ctx: TaskContext, batch: Batch, output: Output) -> None:
         """Add what the step did to the sums."""
@@ -58,7 +59,7 @@ class Si(Method):
 
     def end_task(self, ctx: TaskContext) -> None:
         """Turn the sums into importances and move the anchor."""
-        if self.config.strength == 0:
+        if self.strength == 0:
             return
         self._settle()
         weights = {

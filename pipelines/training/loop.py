@@ -249,7 +249,7 @@ class StageLoop:
             self._fail(self.ctx.step, f"the weights are not finite after it ({norm.item()})")
 
     def _fail(self, step: int, what: str) -> NoReturn:
-        rate = self.training.learning_rate
+        rate = self.training.rate
         raise DivergedError(
             f"task {self.ctx.task.name!r}, step {step}: {what}; "
             f"lower training.learning_rate ({rate:g}) or the strength of a penalty. "

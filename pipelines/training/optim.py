@@ -105,7 +105,7 @@ def _groups(parameters: Mapping[str, nn.Parameter], training: TrainingSpec) -> l
         is_head = name.startswith("heads.")
         rate = training.head_learning_rate if is_head else None
         decay = training.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate or training.learning_rate, decay), []).append(parameter)
+        groups.setdefault((rate or training.rate, decay), []).append(parameter)
     return [
         {"params": members, "lr": rate, "weight_decay": decay}
         for (rate, decay), members in groups.items()
