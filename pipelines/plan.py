@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,41 +152,17 @@ def check_memory(spec: UpdateSpec, tasks: Sequence[Task]) -> None:
 
 
 def check_context(spec: UpdateSpec) -> None:
-    """Check that a language model can read rows as long as they are to be.
+    """Check that a model can read texts as long as they are to be.
+
+    However short the rows are: a version is served with the same `max_length`.
 
     Raises:
-        SpecError: `training.max_length` is over the model's context.
+        SpecError: `training.max_length` is over the model's positions.
     """
-    if spec.model.kind != "causal_lm":
-        return
-    context = context_of(spec.model)
-    length = spec.training.max_length
-    if length > context:
-        message = f"{spec.model.name} reads texts of at most {context} tokens"
-        hint = f"Use {context} or less, or a model with a longer context"
-        raise SpecError([Problem("training.max_length", message, length, hint)])
-
-
-def check_positions(
-    spec: UpdateSpec, train: Mapping[int, BatchRows], held_out: Mapping[int, HeldOut]
-) -> None:
-    """Check that no row of a classifier is cut later than where its encoder's positions end.
-
-    Raises:
-        SpecError: `training.max_length` lets a row be longer than the encoder can read.
-    """
-    if spec.model.kind == "causal_lm":
-        return  # its context was checked, whatever its rows
     context, length = context_of(spec.model), spec.training.max_length
-    if length <= context:
-        return
-    lengths = [rows.lengths for rows in (*train.values(), *(own.rows for own in held_out.values()))]
-    longest = max(int(own.max()) for own in lengths)
-    if longest > context:
-        message = (
-            f"{spec.model.name} reads texts of at most {context} tokens, and one has {longest}"
-        )
-        hint = f"Use {context} or less, or a model with a longer context"
+    if length > context:
+        message = f"exceeds the {context} positions of {spec.model.name}"
+        hint = f"Use {context} or less, or a model with more positions"
         raise SpecError([Problem("training.max_length", message, length, hint)])
 
 
@@ -219,7 +195,6 @@ def make_plan(
     train = _training_rows(job, stream, tokenizer)
     texts = _held_out_texts(job, stream, lineage)
     held_out = {task.id: _held_out(job, task, texts[task.id], tokenizer) for task in job.tasks}
-    check_positions(spec, train, held_out)
     cut: list[str] = []
     if job.is_language:
         cut = check_lengths(job, stream, train, held_out, int(str(tokenizer.eos_token_id)))

@@ -11,6 +11,7 @@ from pipelines.models.causal_lm import UNLIMITED, load_causal_lm
 from pipelines.models.classifier import load_classifier
 from pipelines.models.source import model_location
 from pipelines.models.taught_model import TaughtModel
+from pipelines.models.virtual_tokens import first_position
 
 
 def load_model(spec: ModelSpec) -> TaughtModel:
@@ -52,7 +53,7 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
 
 
 def context_of(spec: ModelSpec) -> int:
-    """Tokens that a spec's model can read at once, at most.
+    """Tokens that a spec's model can read at once, at most: its positions.
 
     Raises:
         ModelError: The model cannot be found.
@@ -64,7 +65,8 @@ def context_of(spec: ModelSpec) -> int:
         raise ModelError(
             f"model.name: {spec.name!r} cannot be loaded from {location}: {error}"
         ) from error
-    return int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
+    positions = int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
+    return positions - first_position(config)
 
 
 def model_spec_of(manifest: Manifest) -> ModelSpec:

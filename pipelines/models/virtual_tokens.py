@@ -17,7 +17,7 @@ import torch
 from peft import PrefixTuningConfig, PromptLearningConfig, PromptTuningConfig, TaskType
 from peft.tuners import PrefixEncoder, PromptEmbedding
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache
 
 from pipelines.errors import MethodError
@@ -28,6 +28,11 @@ PADDED_POSITIONS = frozenset({"camembert", "roberta", "xlm-roberta"})
 """Encoders whose first position is the one after the padding token's id."""
 DECODERS = frozenset({"gemma", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"})
 PREFIX_SPREAD = 0.02
+
+
+def first_position(config: PreTrainedConfig) -> int:
+    """The position of a text's first token; those before it are not for text."""
+    return int(config.pad_token_id) + 1 if config.model_type in PADDED_POSITIONS else 0
 
 
 class VirtualTokens(SetPart):
@@ -60,9 +65,7 @@ class VirtualTokens(SetPart):
         self.config = config
         self.length = int(config.num_virtual_tokens or 0)
         self.is_encoder = model_type in ENCODERS
-        self.first_position = 0
-        if model_type in PADDED_POSITIONS:
-            self.first_position = int(backbone.config.pad_token_id) + 1
+        self.first_position = first_position(backbone.config)
         self.max_positions = int(getattr(backbone.config, "max_position_embeddings", 0) or 1 << 30)
         backbone.base_model.register_forward_pre_hook(self._before, with_kwargs=True)
         backbone.base_model.register_forward_hook(self._after, with_kwargs=True)

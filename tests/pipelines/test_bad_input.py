@@ -3,11 +3,14 @@
 import shutil
 
 import pytest
-from transformers import FunnelBaseModel, FunnelConfig
+from transformers import AutoConfig, FunnelBaseModel, FunnelConfig
 
+from pipelines.config import ModelSpec
 from pipelines.errors import DataError, DivergedError, MethodError, NotFoundError, SpecError
 from pipelines.manifest import read_manifest, verify_files
+from pipelines.models.load import context_of
 from pipelines.run import Home, run_update
+from service.predict import predict
 from tests.tiny import tiny_spec
 from tests.tiny_lm import tiny_lm_spec, write_rows
 
@@ -131,17 +134,31 @@ def test_a_prompt_longer_than_the_context_is_named_with_its_line(tiny_decoder, t
         run_update(tiny_lm_spec(tiny_decoder, tmp_path, "tiny", [task], []), home)
     over = {"max_length": 65}
     spec = tiny_lm_spec(tiny_decoder, tmp_path, "tiny", ["banking"], [], training=over)
-    with pytest.raises(SpecError, match=r"training\.max_length: .* at most 64 tokens .*got 65"):
+    with pytest.raises(SpecError, match=r"training\.max_length: exceeds the 64 positions .*got 65"):
         run_update(spec, home)
     assert home.registry.versions("tiny") == []
 
 
-def test_a_text_longer_than_the_positions_of_an_encoder_is_refused(tiny_model, tmp_path):
-    rows = [{"text": f"please tell me {i} " * 30, "label": "ab"[i % 2]} for i in range(20)]
-    task = {"name": "long", "train": write_rows(tmp_path / "long.jsonl", rows)}
-    spec = tiny_spec(tiny_model, tmp_path, "tiny", ["banking"], [], training={"max_length": 65})
+def test_a_length_beyond_the_positions_of_an_encoder_is_refused_however_short_the_texts(
+    tiny_model, tmp_path
+):
     home = Home(tmp_path / "home", None)
-    long = spec.model_validate(spec.model_dump() | {"tasks": [task]})
-    with pytest.raises(SpecError, match=r"training\.max_length: .* at most 64 tokens.*got 65"):
-        run_update(long, home)
-    assert run_update(spec, home)["version"] == 1  # its texts are short
+    spec = tiny_spec(tiny_model, tmp_path, "tiny", ["banking"], [], training={"max_length": 65})
+    says = r"training\.max_length: exceeds the 64 positions of .*got 65.*Use 64 or less"
+    with pytest.raises(SpecError, match=says):
+        run_update(spec, home)
+    fits = tiny_spec(tiny_model, tmp_path, "tiny", ["banking"], [], training={"max_length": 64})
+    assert run_update(fits, home)["version"] == 1
+    # Short texts taught it, and a long one is cut where its positions end.
+    long, cut = ("balance " * words for words in (200, 62))
+    assert [{**row, "index": 0} for row in predict(home.folder, "tiny", [long])] == predict(
+        home.folder, "tiny", [cut]
+    )
+
+
+@pytest.mark.parametrize(("kind", "positions"), [("roberta", 64 - 2), ("bert", 64)])
+def test_positions_that_are_not_for_text_are_not_counted(tmp_path, kind, positions):
+    settings = {"max_position_embeddings": 64, "pad_token_id": 1}
+    AutoConfig.for_model(kind, **settings).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    assert context_of(ModelSpec(name=str(tmp_path))) == positions

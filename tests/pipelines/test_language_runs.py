@@ -160,7 +160,7 @@ def test_completions_that_are_cut_are_counted(tiny_decoder, tmp_path):
 
 
 def test_the_length_must_fit_the_context(tiny_decoder, tmp_path):
-    with pytest.raises(SpecError, match=r"training.max_length.*at most 64 tokens"):
+    with pytest.raises(SpecError, match=r"training.max_length: exceeds the 64 positions"):
         planned(tiny_decoder, tmp_path, [{"prompt": "a", "completion": "b"}], max_length=65)
 
 
