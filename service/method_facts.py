@@ -84,8 +84,9 @@ def _fields(config: type[MethodConfig]) -> dict[str, dict[str, Any]]:
 
 def _allowed(field: dict[str, Any]) -> str:
     """What a field may hold, from its JSON schema."""
-    if "anyOf" in field:
-        return " or ".join(_allowed(choice) for choice in field["anyOf"])
+    choices = field.get("anyOf") or field.get("oneOf")
+    if choices is not None:
+        return " or ".join(map(_allowed, choices))
     if "enum" in field:
         return ", ".join(map(str, field["enum"]))
     if "const" in field:
