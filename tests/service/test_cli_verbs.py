@@ -53,7 +53,7 @@ def test_methods_and_presets_say_for_which_kinds_they_are():
 
 def test_methods_explains_one_with_its_defaults():
     found = json.loads(call("methods", "ewc", "--json").stdout)
-    assert found["fields"]["strength"] == {"default": 1000.0, "allowed": "number at least 0"}
+    assert found["fields"]["strength"] == {"default": 1000.0, "allowed": "number at least 0 or auto"}
     assert found["fields"]["labels"] == {"default": "sampled", "allowed": "sampled, observed"}
     assert "Kirkpatrick" in found["source"]
     assert "strength" in call("methods", "ewc").stdout
