@@ -134,10 +134,12 @@ class Tracker:
         values["peak_memory_bytes"] = peak_memory_bytes
         self._log_metrics(self.key if task is None else self._child(task), 0, values)
 
-    def task_finished(self, task: str, metrics: Mapping[str, float | None]) -> None:
+    def task_finished(
+        self, task: str, metrics: Mapping[str, float | None], status: Status = "FINISHED"
+    ) -> None:
         """End the child run of a task and send everything so far."""
         self._log_metrics(self._child(task), 0, metrics)
-        self._add(self._child(task), "end", status="FINISHED")
+        self._add(self._child(task), "end", status=status)
         self.send()
 
     def log_matrix(

@@ -112,8 +112,9 @@ class TuneSpec(SpecSection):
     `parameters` maps fields of the spec to ranges. The budget is `num_trials` or `max_seconds`,
     whichever ends first. `num_seeds` repeats each trial and averages. `num_parallel` trials run at
     a time, by default as many as the CPUs allow. `num_tasks` lets the study look at no more than
-    the first so many tasks of the stream. `keep_versions` keeps the weights of the trials on the
-    front. Objectives are measured on validation rows.
+    the first so many tasks of the stream. With `share_prefixes` trials that agree in all that
+    matters to the first task teach it once. `warm_start` tries the front of the lineage's latest
+    study of the same fields first. Objectives are measured on validation rows.
     """
 
     parameters: Annotated[dict[str, AnyRange], Field(min_length=1)]
@@ -127,5 +128,5 @@ class TuneSpec(SpecSection):
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("plasticity", "stability")
     choose: ChooseSpec = ChooseSpec()
     share_prefixes: bool = True
-    keep_versions: bool = False
+    warm_start: bool = False
     seed: NonNegativeInt = 0

@@ -39,6 +39,8 @@ class MethodConfig(BaseModel):
         anchors_weights: It holds trained weights near values of an earlier task.
         renews_weights: What trains is made anew for each task, so that there is nothing to anchor.
         shards: It works with parameters sharded over workers (`scaling.sharding: fsdp`).
+        recompute_reason: Why it does not work where activations are computed again
+            (`training.gradient_checkpointing`); empty where it does.
         uri_fields: Fields that hold URIs of data; local paths are relative to the spec's file.
         idle_in_first_task: Fields that nothing reads before a second task is taught.
     """
@@ -57,6 +59,7 @@ class MethodConfig(BaseModel):
     anchors_weights: ClassVar[bool] = False
     renews_weights: ClassVar[bool] = False
     shards: ClassVar[bool] = False
+    recompute_reason: ClassVar[str] = ""
     uri_fields: ClassVar[tuple[str, ...]] = ()
     idle_in_first_task: ClassVar[frozenset[str]] = frozenset()
 

@@ -29,6 +29,7 @@ class ReplayConfig(MethodConfig):
     cost: ClassVar[str] = "fraction / (1 - fraction) more rows a step; the remembered texts"
     stores_examples: ClassVar[bool] = True
     shards: ClassVar[bool] = True
+    idle_in_first_task: ClassVar[frozenset[str]] = frozenset(("fraction", "every_steps"))
 
     type: Literal["replay"] = "replay"
     capacity: Annotated[int, Field(ge=0)] = 1000
@@ -77,6 +78,7 @@ class AgemConfig(MethodConfig):
     protects: ClassVar[str] = "the mean loss over the remembered examples"
     cost: ClassVar[str] = "a second forward and backward pass a step; the remembered texts"
     stores_examples: ClassVar[bool] = True
+    idle_in_first_task: ClassVar[frozenset[str]] = frozenset(("rows_per_step",))
 
     type: Literal["agem"] = "agem"
     capacity: Annotated[int, Field(ge=0)] = 1000

@@ -26,7 +26,7 @@ class SeedResult:
         test_metrics: The same on test rows: reported, never chosen by.
         accuracy_matrix: On validation rows, `[stages taught, tasks]`; None where not measured.
         tasks: Names of the tasks.
-        seconds: Wall time of training and measuring.
+        seconds: Wall time of teaching and measuring, without the worker's start.
         shared_seconds: What the shared part would have taken, had it been taught again.
     """
 
@@ -37,6 +37,16 @@ class SeedResult:
     tasks: tuple[str, ...]
     seconds: float
     shared_seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> SeedResult:
+        """What `as_dict` gave."""
+        matrix = tuple(map(tuple, raw["accuracy_matrix"]))
+        return SeedResult(**{**raw, "accuracy_matrix": matrix, "tasks": tuple(raw["tasks"])})
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,17 @@ class Trial:
         mean = self.mean(measure)
         return None if mean is None else sign * mean
 
+    def means(self) -> dict[str, float | None]:
+        """Every measure, the mean over seeds; those on test rows under `test/`."""
+        if not self.seeds:
+            return {}
+        found = {name: self.mean(name) for name in (*self.seeds[0].metrics, "seconds")}
+        for name in self.seeds[0].test_metrics:
+            values = [seed.test_metrics[name] for seed in self.seeds]
+            known = [value for value in values if value is not None]
+            found[f"test/{name}"] = fmean(known) if known else None
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
@@ -83,14 +104,5 @@ class Trial:
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Trial:
         """What `as_dict` gave."""
-        seeds = tuple(
-            SeedResult(
-                **{
-                    **seed,
-                    "accuracy_matrix": tuple(map(tuple, seed["accuracy_matrix"])),
-                    "tasks": tuple(seed["tasks"]),
-                }
-            )
-            for seed in raw["seeds"]
-        )
+        seeds = tuple(SeedResult.from_dict(seed) for seed in raw["seeds"])
         return Trial(**{**raw, "seeds": seeds})

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import catalogue, comparing, health, serving, tracked, updates, versions
+from service.cli import catalogue, comparing, health, serving, tracked, tuning, updates, versions
 from service.cli.session import verb
 
 PROCESS_SETTINGS = {
@@ -20,6 +20,7 @@ PROCESS_SETTINGS = {
 VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("Teach", updates.run),
     ("Teach", updates.plan),
+    ("Teach", tuning.tune),
     ("Teach", comparing.compare),
     ("Look", versions.versions),
     ("Look", versions.evaluate),

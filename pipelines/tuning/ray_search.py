@@ -1,0 +1,155 @@
+"""Trials on Ray Tune: warm workers, as many at a time as fit, told apart by the study's numbers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from pipelines.tuning.trial_run import ACCURACY, STAGES_DONE, TrialBase, run_trial, total_stages
+
+RAY_TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the study here, not inside Ray Tune
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+DRIVER_CPUS = 0.01
+"""What a trial needs for itself when it only waits for a worker group of its own."""
+
+Next = Callable[[], tuple[int, Mapping[str, Any]] | None]
+"""Number and settings of the next trial, or None when there is none."""
+
+Ended = Callable[[int, Mapping[str, Any], str | None], None]
+"""Told of a trial's number, its last report, and what ended it if it did not end by itself."""
+
+
+def search(
+    base: TrialBase,
+    following: Next,
+    ended: Ended,
+    num_parallel: int,
+    num_left: int,
+    max_seconds: float | None,
+    early_stopping: str | None,
+) -> None:
+    """Run trials until there are no more, or the time is over.
+
+    Ray must be initialized. What a trial found it writes itself; nothing that Ray Tune keeps is
+    needed afterwards.
+
+    Args:
+        base: What all trials share; it goes to the object store once.
+        following: Asked for the next trial.
+        ended: Told of each trial that has ended.
+        num_parallel: Trials at a time.
+        num_left: Trials at most.
+        max_seconds: Time at most, or None; trials that run then are ended and stay unfinished.
+        early_stopping: `asha`, or None.
+    """
+    os.environ.update({k: v for k, v in RAY_TUNE_SETTINGS.items() if k not in os.environ})
+    # It misses files that are not asked for: the trials write their own.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    scaling = base.job.spec.scaling
+    waits = scaling.num_workers > 1
+    resources = {"cpu": DRIVER_CPUS if waits else scaling.cpus_per_worker}
+    if scaling.gpus_per_worker and not waits:
+        resources["gpu"] = scaling.gpus_per_worker
+    function = tune.with_resources(tune.with_parameters(run_trial, base=base), resources)
+    tuner = tune.Tuner(
+        function,
+        tune_config=TuneConfig(
+            search_alg=_Numbered(following),
+            scheduler=_scheduler(early_stopping, base),
+            num_samples=num_left,
+            max_concurrent_trials=num_parallel,
+            time_budget_s=max_seconds,
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=str(base.folder),
+            failure_config=FailureConfig(max_failures=1),
+            callbacks=[_Settling(ended)],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+class _Numbered(Searcher):
+    """Asks the study for the next trial."""
+
+    def __init__(self, following: Next) -> None:
+        super().__init__()
+        self._following = following
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        found = self._following()
+        if found is None:
+            return Searcher.FINISHED  # pyright: ignore[reportReturnType] - Ray's own convention
+        number, settings = found
+        return {"number": number, "settings": dict(settings)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the callback settles a trial, with what ended it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: a study goes on from its trials."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as above."""
+
+
+class _Settling(Callback):
+    """Hands on what Ray Tune says of a trial's end."""
+
+    def __init__(self, ended: Ended) -> None:
+        self._ended = ended
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial.config["number"], trial.last_result or {}, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial.config["number"], trial.last_result or {}, _last_line(trial))
+
+
+def _last_line(trial: Any) -> str:
+    """What ended a worker, from the end of what Ray Tune says of it."""
+    error = trial.get_error()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else "the worker ended without a word"
+
+
+def _scheduler(early_stopping: str | None, base: TrialBase) -> TrialScheduler:
+    if early_stopping is None:
+        return FIFOScheduler()
+    stages = total_stages(base)
+    return ASHAScheduler(
+        time_attr=STAGES_DONE,
+        metric=ACCURACY,
+        mode="max",
+        max_t=stages + 1,  # beyond the last report: a trial that gets there ends by itself
+        grace_period=max(2, stages // 4),
+        reduction_factor=2,
+    )
+
+
+def _name(trial: Any) -> str:
+    return f"trial_{trial.config['number']:04d}"

@@ -1,0 +1,182 @@
+"""Which settings to try next: a sampler of Optuna over the points of a space, told of results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
+
+from pipelines.tune_spec import AnyRange, ChoiceRange, TuneSpec
+from pipelines.tuning.space import extremes, grid, points_of
+from pipelines.tuning.trial import Trial
+
+NUM_RANDOM_TRIALS = 8
+"""Trials drawn blindly before the estimator of `tpe` begins to choose."""
+
+NUM_REDRAWS = 50
+"""Draws that may meet settings already tried before the space counts as exhausted."""
+
+
+class Sampler:
+    """Chooses settings, one trial after another.
+
+    Its knowledge is the trials that it was told of and nothing else: a sampler made again and told
+    the same chooses from the same knowledge, so a study needs no other memory than its trials.
+
+    Args:
+        tune: What is searched.
+        fast: Fields that a grid varies fastest.
+        seed_settings: Settings to try first, say those that were best in an earlier study.
+
+    Attributes:
+        num_asked: Trials that it was asked for, which is the number of the next one.
+    """
+
+    def __init__(
+        self,
+        tune: TuneSpec,
+        fast: Sequence[str] = (),
+        seed_settings: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.tune = tune
+        self._first = [dict(settings) for settings in seed_settings]
+        self._grid = grid(tune.parameters, fast) if tune.algorithm == "grid" else None
+        self._distributions = {name: _distribution(own) for name, own in tune.parameters.items()}
+        self.num_asked = 0
+        self._seen: set[str] = set()
+        self._open: dict[int, optuna.Trial] = {}
+        self._study = self._fresh_study(tune.seed)
+
+    @property
+    def size(self) -> int:
+        """Trials that the algorithm can give at most: the budget, or the points of the grid."""
+        limit = self.tune.num_trials
+        return limit if self._grid is None else min(limit, len(self._grid))
+
+    def know(self, trials: Sequence[Trial], num_asked: int) -> None:
+        """Learn what ended before this process began; call it once, before anything is asked.
+
+        Args:
+            trials: The trials that have ended.
+            num_asked: Trials that have begun, those that have not ended included.
+        """
+        self.num_asked = num_asked
+        # Else the draws after an interruption would repeat those before it.
+        self._study = self._fresh_study(self.tune.seed + 1009 * len(trials))
+        for trial in trials:
+            self._seen.add(_key(trial.settings))
+            self._add(trial)
+
+    def ask(self) -> dict[str, Any] | None:
+        """The settings of the next trial, or None when there is nothing left to try.
+
+        Nothing is tried twice; a space of few points is exhausted when draws find no other.
+        """
+        number = self.num_asked
+        if number >= self.size:
+            return None
+        self.num_asked += 1
+        if self._grid is not None:
+            return self._grid[number]
+        if number < len(self._first):
+            return self._seen_now(self._first[number])
+        for _ in range(NUM_REDRAWS):
+            trial = self._study.ask(self._distributions)
+            drawn = trial.params.items()
+            settings = {name: _value(self.tune.parameters[name], own) for name, own in drawn}
+            if _key(settings) not in self._seen:
+                self._open[number] = trial
+                return self._seen_now(settings)
+            self._study.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _seen_now(self, settings: dict[str, Any]) -> dict[str, Any]:
+        self._seen.add(_key(settings))
+        return settings
+
+    def tell(self, trial: Trial) -> None:
+        """Learn how a trial ended."""
+        asked = self._open.pop(trial.number, None)
+        if asked is None:
+            self._add(trial)
+            return
+        values = self._values(trial)
+        if values is None:
+            self._study.tell(asked, state=_STATES[trial.status])
+        else:
+            self._study.tell(asked, values)
+
+    def _values(self, trial: Trial) -> list[float] | None:
+        if trial.status != "done":
+            return None
+        found = [trial.objective(name) for name in self.tune.objectives]
+        return None if any(value is None for value in found) else [float(v or 0.0) for v in found]
+
+    def _add(self, trial: Trial) -> None:
+        values = self._values(trial)
+        parameters = {
+            name: _place(own, trial.settings[name]) for name, own in self.tune.parameters.items()
+        }
+        if values is None or any(value is None for value in parameters.values()):
+            return
+        self._study.add_trial(
+            create_trial(params=parameters, distributions=self._distributions, values=values)
+        )
+
+    def _fresh_study(self, seed: int) -> optuna.Study:
+        return optuna.create_study(
+            sampler=_sampler(self.tune.algorithm, seed),
+            directions=[StudyDirection.MAXIMIZE] * len(self.tune.objectives),
+        )
+
+
+_STATES = {"done": TrialState.FAIL, "failed": TrialState.FAIL, "stopped": TrialState.PRUNED}
+
+
+def _key(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def _sampler(algorithm: str, seed: int) -> BaseSampler:
+    if algorithm == "tpe":
+        return TPESampler(seed=seed, n_startup_trials=NUM_RANDOM_TRIALS, multivariate=True)
+    if algorithm == "nsga2":
+        return NSGAIISampler(seed=seed, population_size=NUM_RANDOM_TRIALS)
+    return RandomSampler(seed=seed)
+
+
+def _distribution(own: AnyRange) -> BaseDistribution:
+    """The range as Optuna draws from it; a range of points by their places."""
+    points = points_of(own)
+    if points is None:
+        low, high = extremes(own)
+        return FloatDistribution(low, high, log=hasattr(own, "log"))
+    if isinstance(own, ChoiceRange):
+        return CategoricalDistribution(list(range(len(points))))
+    return IntDistribution(0, len(points) - 1)
+
+
+def _value(own: AnyRange, drawn: Any) -> Any:
+    points = points_of(own)
+    return float(f"{drawn:.6g}") if points is None else points[int(drawn)]
+
+
+def _place(own: AnyRange, value: Any) -> Any:
+    """What would have been drawn for a value, or None where the range does not have it."""
+    points = points_of(own)
+    if points is None:
+        low, high = extremes(own)
+        return value if isinstance(value, int | float) and low <= value <= high else None
+    return points.index(value) if value in points else None

@@ -1,0 +1,181 @@
+"""One seed of a trial: taught and measured like any update, and neither judged nor registered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.costs import split_costs
+from pipelines.data.prepared import PreparedData
+from pipelines.outcome import History, main_measure
+from pipelines.training.allocator import keep_freed_memory
+from pipelines.training.checkpoint import FolderCheckpoints
+from pipelines.training.job import UpdateJob
+from pipelines.training.precision import set_threads
+from pipelines.training.stream import OUTCOME_FILE, StreamTeacher
+from pipelines.training.trainer import CHECKPOINTS_FOLDER, check_outcome, teach_on_ray
+from pipelines.training.workers import SingleWorker
+from pipelines.tuning.prefix import PrefixShelf, first_task_digest
+from pipelines.tuning.trial import SeedResult
+
+OnStage = Callable[[int, float], None]
+"""Told after each stage: how many are done, and the mean accuracy over the tasks seen."""
+
+FIRST_STAGE = "stage_001_step_0000000"
+"""The checkpoint that is written when the first stage has ended."""
+
+
+class TrialCheckpoints(FolderCheckpoints):
+    """Checkpoints of a trial, which starts where another one has already taught the first task.
+
+    Args:
+        folder: The trial's own.
+        shelf: First tasks already taught, or None where nothing is shared.
+        digest: The name of this trial's first task on the shelf.
+        after_stage: Called with the number of stages done.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        shelf: PrefixShelf | None,
+        digest: str,
+        after_stage: Callable[[int], None],
+    ) -> None:
+        super().__init__(folder)
+        self.shelf = shelf
+        self.digest = digest
+        self.after_stage = after_stage
+
+    def latest(self) -> Path | None:
+        """The trial's own latest checkpoint, or the shared one after the first task."""
+        own = super().latest()
+        return own if own is not None or self.shelf is None else self.shelf.find(self.digest)
+
+    def save(self, name: str, write: Callable[[Path], None]) -> None:
+        """Keep a checkpoint, share it if it ends the first task, and say which stage ended."""
+        super().save(name, write)
+        if name == FIRST_STAGE and self.shelf is not None:
+            self.shelf.put(self.digest, self.folder / name)
+        if name.endswith("_step_0000000"):
+            self.after_stage(int(name.split("_")[1]))
+
+
+def teach_seed(
+    job: UpdateJob, data: PreparedData, shelf: PrefixShelf | None, on_stage: OnStage
+) -> SeedResult:
+    """Teach a stream and measure it; interrupted, the same call goes on from its checkpoint.
+
+    One worker teaches in this process, more in a worker group of their own, whose stages are told
+    of only when all have ended.
+
+    Args:
+        job: What to teach; its folder is this seed's own and is left empty of checkpoints.
+        data: Tokenized rows.
+        shelf: Where the first task may lie already, or None.
+        on_stage: Told of each stage.
+
+    Raises:
+        RatchetError: Whatever went wrong in training.
+    """
+    if job.spec.scaling.num_workers > 1:
+        found = _taught_by_group(job, data)
+        shared = 0.0
+    else:
+        found, shared = _taught_here(job, data, shelf, on_stage)
+    result = _result(job, found, shared)
+    shutil.rmtree(job.folder / CHECKPOINTS_FOLDER, ignore_errors=True)
+    return result
+
+
+def _taught_here(
+    job: UpdateJob, data: PreparedData, shelf: PrefixShelf | None, on_stage: OnStage
+) -> tuple[dict[str, Any], float]:
+    """What a teacher in this process found, and the seconds of what it did not have to teach."""
+    set_threads(job.spec.scaling.cpus_per_worker)
+    keep_freed_memory()
+    can_share = shelf is not None and job.parent is None and len(job.stages) > 1
+    teacher: StreamTeacher | None = None
+
+    def after_stage(num_done: int) -> None:
+        assert teacher is not None, "it is teaching"
+        on_stage(num_done, _average(job, teacher.scores))
+
+    store = TrialCheckpoints(
+        job.folder / CHECKPOINTS_FOLDER,
+        shelf if can_share else None,
+        first_task_digest(job.spec),
+        after_stage,
+    )
+    taken = store.latest()
+    is_shared = taken is not None and taken.parent != store.folder
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teacher = StreamTeacher(job, data, SingleWorker(), device, store)
+    if is_shared:
+        (job.folder / SHARED_MARK).touch()
+    teacher.run()
+    first = job.stages[0] if job.stages else ()
+    was_shared = (job.folder / SHARED_MARK).exists()  # also before an interruption
+    shared = sum(_seconds(teacher.costs[task.name]) for task in first) if was_shared else 0.0
+    values = {"scores": teacher.scores, "baseline": teacher.baseline, "costs": teacher.costs}
+    return values, shared
+
+
+SHARED_MARK = "shared_first_task"
+
+
+def _taught_by_group(job: UpdateJob, data: PreparedData) -> dict[str, Any]:
+    if not (job.folder / OUTCOME_FILE).is_file():
+        teach_on_ray(job, data)
+    check_outcome(job.folder)
+    return json.loads((job.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
+
+
+def _result(job: UpdateJob, found: Mapping[str, Any], shared: float) -> SeedResult:
+    history = History(
+        tuple(task.name for task in job.tasks),
+        tuple(task.stage for task in job.tasks),
+        tuple(found["scores"]),
+        dict(found["baseline"]),
+    )
+    reported = main_measure(job.spec.scenario)
+    chosen_by = reported.replace("test", "validation")
+    return SeedResult(
+        seed=job.spec.training.seed,
+        metrics=history.metrics(chosen_by),
+        test_metrics=history.metrics(reported),
+        accuracy_matrix=tuple(map(tuple, history.matrix(chosen_by) or ())),
+        tasks=history.tasks,
+        seconds=round(_taught_seconds(found["costs"]) - shared, 3),
+        shared_seconds=round(shared, 3),
+    )
+
+
+def _taught_seconds(costs: Mapping[str, Mapping[str, float]]) -> float:
+    """Seconds of teaching and measuring; a worker's own start is not the trial's."""
+    return sum(_seconds(own) for name, own in costs.items() if name != "start")
+
+
+def _seconds(costs: Mapping[str, float]) -> float:
+    return sum(split_costs(dict(costs))[0].values())
+
+
+def _average(job: UpdateJob, scores: list[dict[str, Any]]) -> float:
+    """Mean validation accuracy over the tasks seen, after the last stage that was taught."""
+    measure = main_measure(job.spec.scenario).replace("test", "validation")
+    last = scores[-1]
+    seen = [task.name for stage in job.stages[: len(scores)] for task in stage]
+    return sum(float(last[name][measure] or 0.0) for name in seen) / len(seen)
+
+
+def cut_to(job: UpdateJob, num_tasks: int | None) -> UpdateJob:
+    """The job with only the first so many new tasks of its stream."""
+    if num_tasks is None:
+        return job
+    return replace(job, tasks=job.tasks[: job.num_past + num_tasks])

@@ -1,0 +1,141 @@
+"""The space of a study: fields of a spec and the values that they may take."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import UpdateSpec
+from pipelines.errors import Problem, SpecError
+from pipelines.spec_changes import Change
+from pipelines.spec_file import parse_spec
+from pipelines.tune_spec import AnyRange, ChoiceRange, IntRange, LogRange, UniformRange
+
+FIXED_FIELDS = ("lineage", "tune", "gate", "tasks", "stream", "scenario")
+"""What all trials of a study share: they could not be held against each other otherwise."""
+
+
+@dataclass(frozen=True)
+class RawSpec:
+    """A spec as it was given, from which every trial's spec is made.
+
+    Attributes:
+        raw: The mapping that the file holds.
+        folder: Where its relative paths start.
+        changes: Changes from the command line, below those of a trial.
+    """
+
+    raw: Mapping[str, Any]
+    folder: Path
+    changes: tuple[Change, ...] = ()
+
+    def with_settings(self, settings: Mapping[str, Any]) -> UpdateSpec:
+        """The spec of a trial.
+
+        Raises:
+            SpecError: Its settings do not go together.
+        """
+        own = [Change(tuple(name.split(".")), value) for name, value in settings.items()]
+        return parse_spec(self.raw, self.folder, [*self.changes, *own])
+
+    def without_tune(self, settings: Mapping[str, Any]) -> UpdateSpec:
+        """The spec of a trial as an update of its own, with nothing left to search."""
+        return self.with_settings(settings).model_copy(update={"tune": None})
+
+
+def extremes(own: AnyRange) -> tuple[Any, ...]:
+    """The values of a range that stand for all: its ends, or every choice."""
+    if isinstance(own, ChoiceRange):
+        return own.choice
+    if isinstance(own, LogRange):
+        return own.log
+    return own.uniform if isinstance(own, UniformRange) else own.int
+
+
+def points_of(own: AnyRange) -> tuple[Any, ...] | None:
+    """The values of a range that has finitely many, in order; None for a continuous one."""
+    if isinstance(own, ChoiceRange):
+        return own.choice
+    if isinstance(own, IntRange):
+        return tuple(range(own.int[0], own.int[1] + 1))
+    if own.points is None:
+        return None
+    low, high = extremes(own)
+    shares = [place / (own.points - 1) for place in range(own.points)]
+    if isinstance(own, LogRange):
+        inner = [math.exp(math.log(low) + share * math.log(high / low)) for share in shares]
+    else:
+        inner = [low + share * (high - low) for share in shares]
+    return (low, *(float(f"{value:.6g}") for value in inner[1:-1]), high)
+
+
+def grid(parameters: Mapping[str, AnyRange], fast: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Every combination of the ranges' points.
+
+    Args:
+        parameters: The space; every range needs `points`.
+        fast: Fields that vary fastest. Where those change what the first task learns and the others
+            do not, the first trials each teach a first task and the later ones find it taught.
+
+    Raises:
+        SpecError: A range without points.
+    """
+    found: dict[str, tuple[Any, ...]] = {}
+    problems = []
+    for name, own in parameters.items():
+        points = points_of(own)
+        if points is None:
+            hint = "Add it: {log: [1, 100], points: 3}"
+            message = "a grid needs `points` on a continuous range"
+            problems.append(Problem(f"tune.parameters.{name}", message, hint=hint))
+        else:
+            found[name] = points
+    if problems:
+        raise SpecError(problems)
+    order = [name for name in found if name not in fast] + [n for n in found if n in fast]
+    combined = itertools.product(*(found[name] for name in order))
+    return [{name: values[order.index(name)] for name in found} for values in map(tuple, combined)]
+
+
+def check_space(source: RawSpec, parameters: Mapping[str, AnyRange]) -> None:
+    """Try each end and each choice of every field on its own, before anything is taught.
+
+    Raises:
+        SpecError: With everything that is wrong with any of them.
+    """
+    problems = list(_fixed(parameters))
+    if not problems:
+        source.with_settings({})  # what is wrong with the spec itself is not the space's fault
+        for name, own in parameters.items():
+            problems += _problems_of(source, name, own)
+    if problems:
+        raise SpecError(problems)
+
+
+def _fixed(parameters: Mapping[str, AnyRange]) -> Iterator[Problem]:
+    for name in parameters:
+        if name.partition(".")[0] in FIXED_FIELDS:
+            hint = "Search fields of training, methods, routing or data"
+            yield Problem(f"tune.parameters.{name}", "all trials share this field", hint=hint)
+        if name == "training.seed":
+            hint = "Set tune.num_seeds to repeat each trial with several"
+            yield Problem(f"tune.parameters.{name}", "a seed is not tuned", hint=hint)
+
+
+def _problems_of(source: RawSpec, name: str, own: AnyRange) -> list[Problem]:
+    """What is wrong with a field or its values; each thing once."""
+    found: dict[tuple[str, str], Problem] = {}
+    for value in extremes(own):
+        try:
+            source.with_settings({name: value})
+        except SpecError as error:
+            for problem in error.problems:
+                where = f"tune.parameters.{name}"
+                message = f"{problem.message} ({problem.where})"
+                told = Problem(where, message, value, problem.hint)
+                found.setdefault((problem.where, problem.message), told)
+    return list(found.values())

@@ -1,0 +1,259 @@
+"""A study while it runs: which trial is next, what has ended, what is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.atomic_file import write_atomically
+from pipelines.config import ScalingSpec
+from pipelines.plan import Plan
+from pipelines.ray_session import ray_session
+from pipelines.tracking import Tracker
+from pipelines.tune_spec import TuneSpec
+from pipelines.tuning.earlier import DONE_FILE, earlier_front
+from pipelines.tuning.prefix import idle_fields
+from pipelines.tuning.sampler import Sampler
+from pipelines.tuning.space import RawSpec
+from pipelines.tuning.study import PAGE_FILE, PICTURE_FILE, STUDY_FILE, Study
+from pipelines.tuning.trial import Trial
+from pipelines.tuning.trial_run import (
+    ACCURACY,
+    PREFIXES_FOLDER,
+    SETTINGS_FILE,
+    STAGES_DONE,
+    TRIAL_FILE,
+    TrialBase,
+    data_key,
+    read_trials,
+    trial_folder,
+    write_trial,
+)
+
+CLOCK_FILE = "seconds.json"
+WRITE_SECONDS = 20.0
+ZERO_COPY = "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS"
+"""Ray's setting that leaves tensors where the object store keeps them, for a whole node."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study, ready to run.
+
+    Attributes:
+        name: Its name.
+        source: The spec as it was given.
+        spec_name: The spec's file, as the user wrote it.
+        tune: What is searched.
+        plan: The update of the spec itself.
+        folder: The study's folder.
+        address: A Ray cluster, or None for one of this process.
+    """
+
+    name: str
+    source: RawSpec
+    spec_name: str
+    tune: TuneSpec
+    plan: Plan
+    folder: Path
+    address: str | None
+
+
+class StudyRun:
+    """Runs a study to its end, and keeps what ends on the way.
+
+    All that it has to remember lies in the study's folder: a trial that has begun leaves its
+    settings there, one that has ended what it found.
+
+    Args:
+        planned: The study.
+        tracker: Where MLflow hears of it.
+        say: Told of progress.
+    """
+
+    def __init__(self, planned: Planned, tracker: Tracker, say: Say) -> None:
+        self.planned = planned
+        self.tune, self.plan, self.folder = planned.tune, planned.plan, planned.folder
+        self.tracker = tracker
+        self.say = say
+        ended, begun = read_trials(self.folder)
+        self.trials = {trial.number: trial for trial in ended}
+        self._begun = deque(sorted(begun.items()))
+        first = earlier_front(self.folder, self.tune) if self.tune.warm_start else ()
+        self._sampler = Sampler(self.tune, self._fast_fields(), first)
+        self._sampler.know(ended, 1 + max([*self.trials, *begun], default=-1))
+        self._before = _read_clock(self.folder)
+        self._started = time.monotonic()
+        self._written = 0.0
+
+    def run(self) -> None:
+        """Run what is left and write what was found."""
+        if self.trials or self._begun:
+            self.say(f"goes on: {len(self.trials)} trials ended before, none is repeated")
+        num_left = self._sampler.size - len(self.trials)
+        if num_left > 0 and not self._time_is_over():
+            (self.folder / DONE_FILE).unlink(missing_ok=True)
+            self._search(num_left)
+        self._write()
+        (self.folder / DONE_FILE).touch()
+        for leftover in ("ray", PREFIXES_FOLDER, "own_data"):
+            shutil.rmtree(self.folder / leftover, ignore_errors=True)
+        for path in (STUDY_FILE, PAGE_FILE, PICTURE_FILE):
+            self.tracker.log_file(self.folder / path)
+        chosen = self.study().chosen
+        metrics = {"hypervolume": self.study().hypervolume, "num_trials": float(len(self.trials))}
+        if chosen is not None:
+            metrics |= chosen.trial.means()
+        self.tracker.finish(metrics)
+
+    def study(self) -> Study:
+        """What is known so far."""
+        return Study(
+            name=self.planned.name,
+            lineage=self.plan.job.spec.lineage,
+            spec=self.planned.spec_name,
+            tune=self.tune,
+            trials=tuple(self.trials[number] for number in sorted(self.trials)),
+            seconds=round(self._before + time.monotonic() - self._started, 3),
+            warnings=tuple(self.plan.warnings),
+        )
+
+    def _search(self, num_left: int) -> None:
+        from pipelines.tuning.ray_search import search
+
+        scaling = self.plan.job.spec.scaling
+        num_parallel = parallel_trials(self.tune, scaling, num_left)
+        shape = f"{num_left} trials left, {num_parallel} at a time"
+        self.say(f"study {self.planned.name}: {shape}")
+        os.environ[ZERO_COPY] = "1"
+        workers = num_parallel * max(1, scaling.num_workers)
+        with ray_session(
+            ScalingSpec(num_workers=workers, cpus_per_worker=scaling.cpus_per_worker),
+            self.planned.address,
+        ):
+            search(
+                self._base(),
+                self._following,
+                self._ended,
+                num_parallel,
+                num_left,
+                self._seconds_left(),
+                self.tune.early_stopping,
+            )
+
+    def _base(self) -> TrialBase:
+        spec = self.plan.job.spec
+        return TrialBase(
+            source=self.planned.source,
+            job=self.plan.job,
+            data=self.plan.data,
+            data_key=data_key(spec),
+            folder=self.folder,
+            num_seeds=self.tune.num_seeds,
+            num_tasks=self.tune.num_tasks,
+            share_prefixes=self.tune.share_prefixes,
+        )
+
+    def _following(self) -> tuple[int, Mapping[str, Any]] | None:
+        """What was begun before an interruption, then what the sampler chooses."""
+        if self._begun:
+            return self._begun.popleft()
+        number = self._sampler.num_asked
+        settings = self._sampler.ask()
+        if settings is None:
+            return None
+        path = trial_folder(self.folder, number) / SETTINGS_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(settings))
+        return number, settings
+
+    def _ended(self, number: int, last: Mapping[str, Any], error: str | None) -> None:
+        """Keep a trial that ended: as it wrote itself, or as what ended it; once."""
+        if number in self.trials:
+            return
+        folder = trial_folder(self.folder, number)
+        if not (folder / TRIAL_FILE).is_file():
+            if error is None and (self.tune.early_stopping is None or self._time_is_over()):
+                return  # ended with the study's time: it goes on when there is more
+            settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+            write_trial(folder, _cut_short(number, settings, last, error))
+        raw = json.loads((folder / TRIAL_FILE).read_text(encoding="utf-8"))
+        trial = self.trials[number] = Trial.from_dict(raw)
+        for seed in folder.glob("seed_*"):
+            shutil.rmtree(seed)
+        self._sampler.tell(trial)
+        self._track(trial)
+        write_atomically(self.folder / CLOCK_FILE, json.dumps(self.study().seconds))
+        self.say(f"{words_of(trial)} ({len(self.trials)} of {self._sampler.size})")
+        if time.monotonic() - self._written > WRITE_SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        self.study().write(self.folder)
+        self._written = time.monotonic()
+
+    def _track(self, trial: Trial) -> None:
+        name = f"trial_{trial.number:03d}"
+        self.tracker.task_started(name, {"status": trial.status, **trial.settings})
+        status = "FINISHED" if trial.status == "done" else "FAILED"
+        self.tracker.task_finished(name, trial.means(), status)
+
+    def _seconds_left(self) -> float | None:
+        if self.tune.max_seconds is None:
+            return None
+        spent = self._before + time.monotonic() - self._started
+        return max(0.0, self.tune.max_seconds - spent)
+
+    def _time_is_over(self) -> bool:
+        return self._seconds_left() == 0.0
+
+    def _fast_fields(self) -> Sequence[str]:
+        """What a grid varies fastest: all that the first task depends on."""
+        idle = idle_fields(self.plan.job.spec)
+        return [name for name in self.tune.parameters if name not in idle]
+
+
+def parallel_trials(tune: TuneSpec, scaling: ScalingSpec, num_left: int) -> int:
+    """Trials at a time: as many as there are CPUs for, unless the number is given."""
+    wanted = max(1, scaling.num_workers) * scaling.cpus_per_worker
+    fitting = tune.num_parallel or max(1, int(len(os.sched_getaffinity(0)) // wanted))
+    return max(1, min(fitting, num_left))
+
+
+def words_of(trial: Trial) -> str:
+    """A trial in a line."""
+    settings = ", ".join(f"{name}={value}" for name, value in trial.settings.items())
+    if trial.error is not None:
+        return f"trial {trial.number} {trial.status}: {settings}: {trial.error['message']}"
+    found = {name: trial.mean(name) for name in ("learning_accuracy", "forgetting")}
+    said = [f"{n.replace('_', ' ')} {v:.1%}" for n, v in found.items() if v is not None]
+    seconds = trial.mean("seconds")
+    said += [] if seconds is None else [f"{seconds:.0f} s"]
+    return f"trial {trial.number} {trial.status}: {settings}: {', '.join(said)}"
+
+
+def _cut_short(
+    number: int, settings: Mapping[str, Any], last: Mapping[str, Any], error: str | None
+) -> Trial:
+    """A trial that did not write its own end."""
+    if error is not None:
+        return Trial(number, settings, "failed", error={"type": "Crash", "message": error})
+    message = (
+        f"ended early after {last.get(STAGES_DONE, 0)} stages, "
+        f"at an average accuracy of {last.get(ACCURACY, float('nan')):.1%}"
+    )
+    return Trial(number, settings, "stopped", error={"type": "EarlyStopping", "message": message})
+
+
+def _read_clock(folder: Path) -> float:
+    path = folder / CLOCK_FILE
+    return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0.0

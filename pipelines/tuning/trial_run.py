@@ -1,0 +1,173 @@
+"""What a warm worker of a study runs: trial after trial, each over its seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.atomic_file import write_atomically
+from pipelines.data.prepared import PreparedData
+from pipelines.errors import RatchetError
+from pipelines.models.load import load_tokenizer
+from pipelines.plan import check_joint, check_memory, make_plan, open_lineage
+from pipelines.quiet import quiet_libraries
+from pipelines.training.job import UpdateJob
+from pipelines.tuning.prefix import PrefixShelf
+from pipelines.tuning.seed_run import cut_to, teach_seed
+from pipelines.tuning.space import RawSpec
+from pipelines.tuning.trial import SeedResult, Status, Trial
+
+TRIALS_FOLDER, PREFIXES_FOLDER = "trials", "prefixes"
+SETTINGS_FILE, TRIAL_FILE = "settings.json", "trial.json"
+STAGES_DONE, ACCURACY = "stages_done", "average_accuracy"
+"""What a worker reports after each stage: stages done over all seeds, and how well it stands."""
+
+
+@dataclass(frozen=True)
+class TrialBase:
+    """What all trials of a study start from; it lies in the object store once a node.
+
+    Attributes:
+        source: The spec as it was given.
+        job: The update of the spec itself, planned.
+        data: Its rows, tokenized; the tensors are the store's own memory and cannot be written.
+        data_key: What the rows depend on; a trial with another key reads its own.
+        folder: The study's folder.
+        num_seeds: Runs of each trial.
+        num_tasks: Tasks that the study looks at, None for all.
+        share_prefixes: Whether a first task is taught once for all that agree on it.
+    """
+
+    source: RawSpec
+    job: UpdateJob
+    data: PreparedData
+    data_key: str
+    folder: Path
+    num_seeds: int
+    num_tasks: int | None
+    share_prefixes: bool
+
+
+def run_trial(config: Mapping[str, Any], base: TrialBase) -> None:
+    """Run a trial to its end and write what it found; the function that Ray Tune calls.
+
+    What goes wrong in training is a result: the trial is written as failed. Anything else ends the
+    worker, and the study tries the trial once more.
+
+    Args:
+        config: `number` and `settings` of the trial.
+        base: What all trials share.
+    """
+    from ray import tune
+
+    quiet_libraries()
+    folder = trial_folder(base.folder, config["number"])
+
+    def report(num_done: int, accuracy: float) -> None:
+        tune.report({STAGES_DONE: num_done, ACCURACY: accuracy})
+
+    trial = taught_trial(config["number"], config["settings"], base, report)
+    write_trial(folder, trial)
+    last = trial.mean(ACCURACY)
+    tune.report({STAGES_DONE: total_stages(base), ACCURACY: math.nan if last is None else last})
+
+
+def total_stages(base: TrialBase) -> int:
+    """Stages of a trial over all its seeds, and one more for its end."""
+    return base.num_seeds * len(cut_to(base.job, base.num_tasks).stages) + 1
+
+
+def taught_trial(number: int, settings: Mapping[str, Any], base: TrialBase, report: Any) -> Trial:
+    """A trial, taught over its seeds; those that ended before an interruption are not repeated.
+
+    Args:
+        number: Its number.
+        settings: Values by field.
+        base: What all trials share.
+        report: Told after each stage of any seed how many are done and how well the trial stands.
+    """
+    seeds: list[SeedResult] = []
+    status: Status = "done"
+    error = None
+    try:
+        job, data = _job(settings, base)
+        shelf = PrefixShelf(base.folder / PREFIXES_FOLDER) if base.share_prefixes else None
+        for place in range(base.num_seeds):
+            own = _with_seed(job, place, trial_folder(base.folder, number))
+
+            def on_stage(num_done: int, accuracy: float, before: int = place) -> None:
+                report(before * len(job.stages) + num_done, accuracy)
+
+            seeds.append(_known_or_taught(own, data, shelf, on_stage))
+    except RatchetError as problem:
+        status, error = "failed", {"type": type(problem).__name__, "message": str(problem)}
+    return Trial(number, dict(settings), status, tuple(seeds), error)
+
+
+def _job(settings: Mapping[str, Any], base: TrialBase) -> tuple[UpdateJob, PreparedData]:
+    """The update of a trial: over the study's rows, or over its own where its settings ask."""
+    spec = base.source.with_settings(settings)
+    if data_key(spec) != base.data_key:
+        lineage = open_lineage(base.job.parent)
+        plan = make_plan(spec, lineage, load_tokenizer(spec.model), base.folder / "own_data")
+        return cut_to(plan.job, base.num_tasks), plan.data
+    job = cut_to(replace(base.job, spec=spec), base.num_tasks)
+    check_joint(spec)
+    check_memory(spec, job.tasks)
+    return job, base.data
+
+
+def data_key(spec: Any) -> str:
+    """What the rows of an update depend on: where they lie, how they are cut and tokenized."""
+    from pipelines.method_config import head_layout
+
+    dumped = spec.model_dump(mode="json", include={"tasks", "stream", "columns", "data", "model"})
+    layout = head_layout(spec.methods, spec.scenario)
+    return json.dumps([dumped, spec.training.max_length, spec.joint, layout], sort_keys=True)
+
+
+def _with_seed(job: UpdateJob, place: int, folder: Path) -> UpdateJob:
+    """The job of a trial's `place`-th seed, counted on from the spec's, in a folder of its own."""
+    seed = job.spec.training.seed + place
+    training = job.spec.training.model_copy(update={"seed": seed})
+    spec = job.spec.model_copy(update={"training": training})
+    return replace(job, spec=spec, folder=folder / f"seed_{seed}")
+
+
+def _known_or_taught(
+    job: UpdateJob, data: PreparedData, shelf: PrefixShelf | None, on_stage: Any
+) -> SeedResult:
+    path = job.folder / "result.json"
+    if path.is_file():
+        return SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    job.folder.mkdir(parents=True, exist_ok=True)
+    result = teach_seed(job, data, shelf, on_stage)
+    write_atomically(path, json.dumps(result.as_dict()))
+    return result
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Where a trial lies in its study's folder."""
+    return folder / TRIALS_FOLDER / f"{number:04d}"
+
+
+def write_trial(folder: Path, trial: Trial) -> None:
+    """Keep a trial that has ended, in one step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / TRIAL_FILE, json.dumps(trial.as_dict()))
+
+
+def read_trials(folder: Path) -> tuple[list[Trial], dict[int, dict[str, Any]]]:
+    """The trials of a study that have ended, and the settings of those that have only begun."""
+    ended, begun = [], {}
+    for own in sorted((folder / TRIALS_FOLDER).glob("[0-9]*")):
+        if (own / TRIAL_FILE).is_file():
+            raw = json.loads((own / TRIAL_FILE).read_text(encoding="utf-8"))
+            ended.append(Trial.from_dict(raw))
+        elif (own / SETTINGS_FILE).is_file():
+            begun[int(own.name)] = json.loads((own / SETTINGS_FILE).read_text(encoding="utf-8"))
+    return ended, begun

@@ -1,0 +1,97 @@
+"""Trials that differ in fields which are idle in the first task may share what it learned."""
+
+import pytest
+
+from pipelines.method_config import METHOD_CONFIGS
+from pipelines.tuning.prefix import PrefixShelf, first_task_digest, idle_fields
+from pipelines.tuning.seed_run import TrialCheckpoints
+from tests.conformance.streams import SETTINGS, differences, knowledge, plan_of, taught, teacher_of
+
+OTHER_VALUES = {
+    "strength": 123.0,
+    "decay": 0.25,
+    "temperature": 5.0,
+    "fraction": 0.5,
+    "every_steps": 2,
+    "rows_per_step": 3,
+}
+IDLE = [
+    (kind, field)
+    for kind, config in METHOD_CONFIGS.items()
+    for field in sorted(config.idle_in_first_task)
+]
+
+
+def plans(model, folder, kind, field):
+    one = {"type": kind, **SETTINGS[kind]}
+    for place, method in enumerate((one, one | {field: OTHER_VALUES[field]})):
+        yield plan_of(model, folder / str(place), [method], ["banking", "home", "kitchen"])
+
+
+def test_some_methods_have_such_fields():
+    assert {("ewc", "strength"), ("replay", "fraction")} <= set(IDLE)
+
+
+@pytest.mark.parametrize(("kind", "field"), IDLE, ids=[f"{k}-{f}" for k, f in IDLE])
+def test_a_trial_that_goes_on_from_a_shared_first_task_ends_as_one_that_taught_it(
+    tiny_model, tmp_path, kind, field
+):
+    first, second = plans(tiny_model, tmp_path, kind, field)
+    digest = first_task_digest(first.job.spec)
+    assert f"methods.{kind}.{field}" in idle_fields(first.job.spec)
+    # The rows lie in folders of their own here, which is the only other difference.
+    assert (
+        first_task_digest(second.job.spec.model_copy(update={"tasks": first.job.spec.tasks}))
+        == digest
+    )
+    shelf = PrefixShelf(tmp_path / "shelf")
+    stages: list[int] = []
+    taught(first, store=TrialCheckpoints(tmp_path / "one", shelf, digest, stages.append))
+    assert stages == [1, 2, 3]
+    undisturbed = taught(second)
+    shared = teacher_of(
+        second, store=TrialCheckpoints(tmp_path / "two", shelf, digest, stages.append)
+    )
+    shared.run()
+    assert stages[3:] == [2, 3]  # the first task was not taught again
+    assert differences(knowledge(undisturbed), knowledge(shared)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("ewc", "strength", 0.0),
+        ("replay", "fraction", 0.0),
+        ("ewc", "labels", "observed"),
+        ("replay", "capacity", 11),
+    ],
+)
+def test_what_switches_a_method_off_or_changes_what_it_keeps_is_another_first_task(
+    tiny_model, tmp_path, kind, field, value
+):
+    one = {"type": kind, **SETTINGS[kind]}
+    specs = [
+        plan_of(tiny_model, tmp_path, [method]).job.spec for method in (one, one | {field: value})
+    ]
+    assert first_task_digest(specs[0]) != first_task_digest(specs[1])
+
+
+def test_another_seed_or_rate_is_another_first_task(tiny_model, tmp_path):
+    digests = {
+        first_task_digest(plan_of(tiny_model, tmp_path, [], training=training).job.spec)
+        for training in ({}, {"seed": 1}, {"learning_rate": 1e-4})
+    }
+    assert len(digests) == 3
+
+
+def test_the_first_to_put_a_first_task_on_the_shelf_stays(tmp_path):
+    shelf = PrefixShelf(tmp_path / "shelf")
+    for word in ("first", "second"):
+        (tmp_path / word).mkdir()
+        (tmp_path / word / "file").write_text(word)
+        shelf.put("digest", tmp_path / word)
+    found = shelf.find("digest")
+    assert found is not None
+    assert (found / "file").read_text() == "first"
+    assert [path.name for path in (tmp_path / "shelf").iterdir()] == ["digest"]
+    assert shelf.find("other") is None
