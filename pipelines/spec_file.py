@@ -110,8 +110,9 @@ def _cross_checks(raw: Mapping[str, Any]) -> list[Problem]:
     scenario = raw.get("scenario", "class_incremental")
     kind = _field(raw, "model", "kind", "classifier")
     sharding = _field(raw, "scaling", "sharding", "data")
+    recomputes = _field(raw, "training", "gradient_checkpointing", "") is True
     if scenario in get_args(Scenario) and kind in get_args(Kind) and sharding in get_args(Sharding):
-        problems += stack_problems(methods, scenario, kind, sharding)
+        problems += stack_problems(methods, scenario, kind, sharding, recomputes)
         problems += _search_problems(raw, methods, sharding)
     return problems
 

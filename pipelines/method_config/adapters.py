@@ -48,6 +48,7 @@ class PrefixConfig(_TaskParts):
     summary: ClassVar[str] = "trained key and value prefixes in every layer"
     source: ClassVar[str] = "Li & Liang 2021, arXiv:2101.00190"
     cost: ClassVar[str] = "2 x layers x length x hidden parameters; a longer attention"
+    recompute_reason: ClassVar[str] = "a layer that runs again finds no prefix before the text"
 
     type: Literal["prefix"] = "prefix"
     length: PositiveInt = 30
@@ -70,6 +71,7 @@ class MamConfig(_TaskParts):
     summary: ClassVar[str] = "a prefix in the attention and parallel adapters beside the rest"
     source: ClassVar[str] = "He 2022, arXiv:2110.04366"
     cost: ClassVar[str] = "that of prefix and adapter together"
+    recompute_reason: ClassVar[str] = "a layer that runs again finds no prefix before the text"
 
     type: Literal["mam"] = "mam"
     length: PositiveInt = 30

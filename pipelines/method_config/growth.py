@@ -77,6 +77,7 @@ class ExpertsConfig(_Growth):
     source: ClassVar[str] = "Shazeer 2017, arXiv:1701.06538; growth as in Aljundi 2017, 1611.06194"
     protects: ClassVar[str] = "old experts and their gate rows; not the balance between them"
     cost: ClassVar[str] = "experts_per_task blocks a task; top_k of them a token"
+    recompute_reason: ClassVar[str] = "a layer that runs again weighs its experts without the mask"
     renews_weights: ClassVar[bool] = True
 
     type: Literal["experts"] = "experts"

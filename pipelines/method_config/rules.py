@@ -18,6 +18,7 @@ def stack_problems(
     scenario: Scenario,
     kind: Kind = "classifier",
     sharding: Sharding = "data",
+    gradient_checkpointing: bool = False,
 ) -> list[Problem]:
     """Every reason why these methods, in this order, cannot work together.
 
@@ -26,6 +27,7 @@ def stack_problems(
         scenario: What the model is told about the task of an input.
         kind: The kind of model that they are to teach.
         sharding: What is shared out over the workers.
+        gradient_checkpointing: Whether activations are computed again for the gradient.
 
     Returns:
         One problem a reason; empty when the stack is sound.
@@ -33,6 +35,7 @@ def stack_problems(
     problems = [
         *_wrong_kind(methods, kind),
         *_unsharded(methods, sharding),
+        *(_not_recomputed(methods) if gradient_checkpointing else ()),
         *_without_data(methods),
         *_nothing_trains(methods, kind),
         *_repeated(methods),
@@ -65,6 +68,17 @@ def _unsharded(methods: Sequence[MethodConfig], sharding: Sharding) -> Iterator[
                 "and scaling.sharding: fsdp gives each a part",
                 method.type,
                 f"Use sharding: data, or one of {', '.join(fitting)}",
+            )
+
+
+def _not_recomputed(methods: Sequence[MethodConfig]) -> Iterator[Problem]:
+    for method in methods:
+        if method.recompute_reason:
+            yield Problem(
+                "training.gradient_checkpointing",
+                f"does not work with {method.type}: {method.recompute_reason}",
+                True,
+                f"Set it to false, or use another method than {method.type}",
             )
 
 

@@ -132,9 +132,9 @@ def language_stacks():
     return [*singles, *LANGUAGE_VARIANTS]
 
 
-def problems_of(stack, scenario="class_incremental", kind="classifier"):
+def problems_of(stack, scenario="class_incremental", kind="classifier", **settings):
     configs = [METHOD_CONFIGS[method["type"]].model_validate(method) for method in stack]
-    return stack_problems(configs, scenario, kind)
+    return stack_problems(configs, scenario, kind, **settings)
 
 
 def name_of(stack):

@@ -98,6 +98,11 @@ def test_a_sound_spec_has_absolute_paths(folder):
             "methods[0].type",
             "Use sharding: data, or one of",
         ),
+        (
+            {"methods": [{"type": "mam"}], "training": {"gradient_checkpointing": True}},
+            "training.gradient_checkpointing",
+            "does not work with mam",
+        ),
         ({3: 4}, "3", "text"),
         ({"training": {3: 4}}, "training[3]", "text"),
     ],
