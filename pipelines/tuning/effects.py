@@ -173,7 +173,8 @@ def _claim_of_number(strength: float | None, chance: float | None) -> str:
         return "no effect: all the same"
     if chance > CHANCE_LIMIT:
         return f"no clear effect: rank correlation {_signed(strength)}"
-    return f"{'rises' if strength > 0 else 'falls'} with it: rank correlation {_signed(strength)}"
+    which = "better" if strength > 0 else "worse"
+    return f"gets {which} as it grows: rank correlation {_signed(strength)}"
 
 
 def _claim_of_choice(means: Sequence[ValueMean], chance: float | None) -> str:

@@ -74,15 +74,13 @@ def standing(share: float | None, is_member: bool) -> str:
         share: Its share of resamples on the front; None where noise is unknown.
         is_member: Whether it is on the measured front.
     """
-    where = "on the front" if is_member else "not on the front"
+    where = "on the front" if is_member else "beaten by another trial"
     if share is None:
-        return f"{where}; with one seed a trial nobody knows how surely"
-    said = f"{where}, and there in {100 * share:.0f} % of resamples"
-    if is_member and share < LIKELY:
-        return f"{said}: it may be there by noise"
-    if not is_member and share >= LIKELY:
-        return f"{said}: it may be missing there by noise"
-    return said
+        return f"{where}; how surely is not known"
+    if not is_member:
+        return f"{where}, but on the front in {100 * share:.0f} % of resamples" if share else where
+    said = f"{where}, and in {100 * share:.0f} % of resamples"
+    return f"{said}: it may be there by noise" if share < LIKELY else said
 
 
 def by_noise(noise: Noise, members: Sequence[Trial]) -> list[int]:

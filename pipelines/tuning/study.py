@@ -120,9 +120,15 @@ class Study:
         Returns:
             The page's path.
         """
+        # The page needs a template engine, the picture matplotlib: who only asks needs neither.
+        from pipelines.tuning.page import html
+        from pipelines.tuning.picture import write_picture
+
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False)
         write_atomically(folder / STUDY_FILE, text + "\n")
+        write_picture(self, folder / PICTURE_FILE)
+        write_atomically(folder / PAGE_FILE, html(self))
         return folder / PAGE_FILE
 
 

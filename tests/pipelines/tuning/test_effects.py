@@ -39,7 +39,7 @@ def test_a_number_that_lifts_an_objective_is_seen():
     plasticity, stability = found
     assert plasticity.rank_correlation == 1.0
     assert plasticity.chance < 0.01
-    assert plasticity.claim == "rises with it: rank correlation +1.00"
+    assert plasticity.claim == "gets better as it grows: rank correlation +1.00"
     assert (stability.rank_correlation, stability.claim) == (None, "no effect: all the same")
 
 

@@ -77,10 +77,11 @@ def test_an_interval_is_students_on_both_sides_and_turns_with_the_sign():
 @pytest.mark.parametrize(
     ("share", "is_member", "words"),
     [
-        (0.62, True, "on the front, and there in 62 % of resamples"),
-        (0.38, True, "on the front, and there in 38 % of resamples: it may be there by noise"),
-        (0.1, False, "not on the front, and there in 10 % of resamples"),
-        (None, True, "on the front; with one seed a trial nobody knows how surely"),
+        (0.62, True, "on the front, and in 62 % of resamples"),
+        (0.38, True, "on the front, and in 38 % of resamples: it may be there by noise"),
+        (0.1, False, "beaten by another trial, but on the front in 10 % of resamples"),
+        (0.0, False, "beaten by another trial"),
+        (None, True, "on the front; how surely is not known"),
     ],
 )
 def test_a_trials_standing_in_words(share, is_member, words):

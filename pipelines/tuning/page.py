@@ -1,0 +1,155 @@
+"""A study as one self-contained HTML page: nothing loaded from elsewhere, readable unscripted."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from statistics import median
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipelines.report.estimate import INTERVAL_WORDS
+from pipelines.report.scores import scale
+from pipelines.report.words import duration, listed, loss, percent
+from pipelines.tuning.details import details
+from pipelines.tuning.noise import by_noise
+from pipelines.tuning.panels import panels
+from pipelines.tuning.scatter import scatter
+from pipelines.tuning.study import Study
+from pipelines.tuning.words import OBJECTIVE_WORDS, ending, measure_of, short_names
+
+SCRIPT = "study.js"
+
+
+def html(study: Study) -> str:
+    """The page as text; every text of the study is escaped."""
+    loader = ChoiceLoader(
+        [PackageLoader("pipelines", "tuning"), PackageLoader("pipelines", "report")]
+    )
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "duration": duration, "loss": loss}
+    script = loader.get_source(environment, SCRIPT)[0]
+    return environment.get_template("study.html.j2").render(
+        study=study,
+        script=Markup(script),  # our own file: escaping would break it
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        headline=headline(study),
+        looked_at=looked_at(study),
+        cost=cost(study),
+        chart=scatter(study),
+        panels=panels(study),
+        trials=details(study),
+        parameters=short_names(list(study.tune.parameters)),
+        columns=[OBJECTIVE_WORDS[name].measure for name in study.tune.objectives],
+        corner=corner(study),
+        unsure=unsure(study),
+        failures=_endings(study, "failed"),
+        stops=_endings(study, "stopped"),
+        ended=ended(study),
+        num_done=_count(study, "done"),
+        num_failed=_count(study, "failed"),
+        has_intervals=any(any(own.values()) for own in study.noise.intervals.values()),
+        interval=INTERVAL_WORDS,
+        scale=scale(),
+    )
+
+
+def headline(study: Study) -> str:
+    """What the chosen trial does, in a sentence."""
+    if study.chosen is None:
+        return "No trial finished." if study.trials else "Nothing was tried."
+    trial = study.chosen.trial
+    learned = f"Trial {trial.number} learns {percent(trial.mean('learning_accuracy'))}"
+    forgetting = trial.mean("forgetting")
+    return (
+        f"{learned}." if forgetting is None else f"{learned} and forgets {loss(forgetting)} points."
+    )
+
+
+def ended(study: Study) -> str:
+    """How many trials ended how."""
+    words = {"done": "done", "stopped": "stopped early", "failed": "failed"}
+    found = {word: _count(study, status) for status, word in words.items()}
+    counts = [f"{number} {word}" for word, number in found.items() if number]
+    number = len(study.trials)
+    return f"{', '.join(counts) or 'none'} of {number} trial{'s' if number != 1 else ''}"
+
+
+def _count(study: Study, status: str) -> int:
+    return sum(own.status == status for own in study.trials)
+
+
+def _endings(study: Study, status: str) -> list[tuple[int, str]]:
+    return [(own.number, ending(own)) for own in study.trials if own.status == status]
+
+
+def looked_at(study: Study) -> str:
+    """What data decided, in a few sentences."""
+    tasks = next((own.seeds[0].tasks for own in study.trials if own.seeds), ())
+    if not tasks:
+        return "No trial got as far as to look at data."
+    whole = "the first" if study.tune.num_tasks else "all"
+    which = f"{whole} {len(tasks)} tasks of the stream"
+    which += f" ({listed(tasks)})" if len(tasks) <= 3 else ""
+    if len(tasks) == 1:
+        return (
+            "Each trial learned one task, and its objectives were measured on that task's "
+            "validation rows. Test rows are shown below and decided nothing."
+        )
+    return (
+        f"Each trial learned {which} in its order. Objectives were measured on "
+        "the validation rows of all of them, those of old tasks again after every later one: the "
+        "choice used data of old tasks that a learner who meets them one by one may no longer "
+        "have. Test rows are shown below and decided nothing."
+    )
+
+
+def cost(study: Study) -> str:
+    """What the study took, and what sharing saved, in a few sentences."""
+    own = [sum(seed.seconds for seed in trial.seeds) for trial in study.trials if trial.seeds]
+    whole = f"The study took {duration(study.seconds)} for {len(study.trials)} trials."
+    if not own:
+        return whole
+    spread = f"A trial took {duration(median(own))} by the median"
+    spread += f", from {duration(min(own))} to {duration(max(own))}" if len(own) > 1 else ""
+    saved = study.seconds_saved
+    share = saved / (sum(own) + saved) if saved else 0.0
+    sharing = (
+        f"Beginnings that trials have in common were taught once, which saved {duration(saved)}: "
+        f"{share:.0%} of what the trials would have taken one by one."
+        if saved
+        else "No two trials shared a beginning."
+    )
+    return f"{whole} {spread}, {duration(sum(own))} in all. {sharing}"
+
+
+def corner(study: Study) -> str:
+    """The corner of the hypervolume, in words."""
+    pairs = zip(study.tune.objectives, study.corner, strict=True)
+    return " and ".join(
+        f"{OBJECTIVE_WORDS[name].measure.split(',')[0]} "
+        f"{OBJECTIVE_WORDS[name].value(measure_of(name, value) + 0.0)}"
+        for name, value in pairs
+    )
+
+
+def unsure(study: Study) -> str:
+    """Which of the front's trials may be there by noise; empty where that is not known."""
+    if study.noise.on_front is None:
+        return ""
+    numbers = [str(own) for own in by_noise(study.noise, [own.trial for own in study.front])]
+    if not numbers:
+        return "Every trial of the front is there in at least half of the resamples."
+    several = len(numbers) > 1
+    who = " and ".join([", ".join(numbers[:-1]), numbers[-1]] if several else numbers)
+    return (
+        f"Trial{'s' if several else ''} {who} may be there by noise: on the front in fewer than "
+        "half of the resamples."
+    )
