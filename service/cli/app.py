@@ -33,6 +33,8 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("Learn more", health.doctor),
     ("Learn more", tracked.track),
 )
+HOMELESS = (catalogue.methods, catalogue.schema, health.doctor)
+"""Verbs that say what they have to say without a home; `doctor` says what is wrong with it."""
 
 
 def build_app() -> typer.Typer:
@@ -48,7 +50,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for panel, function in VERBS:
-        app.command(rich_help_panel=panel)(verb(function))
+        app.command(rich_help_panel=panel)(verb(function, function not in HOMELESS))
     return app
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from service.cli.failures import FAILED
-from service.cli.session import Session
+from service.cli.session import Session, checked_folder
 from service.cli.updates import SetOption, SpecArgument
 
 
@@ -52,10 +52,11 @@ def compare(
     from pipelines.compare.design import Design
 
     folder = out or session.home / "comparisons" / spec.stem
+    folder = checked_folder(folder.resolve(), "--out")
     design = Design(seeds, orders, tuple(_names(models)), same_training, tuple(changes or ()))
     options = Options(jobs, keep_versions, retry)
     found = run_comparison(
-        spec, _names(methods), design, folder.resolve(), options, lambda line: _say(session, line)
+        spec, _names(methods), design, folder, options, lambda line: _say(session, line)
     )
     if session.as_json:
         session.emit(found)

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.errors import RatchetError
+from pipelines.errors import Problem, RatchetError, SpecError
 from service.cli.failures import CANCELLED, as_json_error, exit_code
 
 DEFAULT_HOME = Path(".ratchet")
@@ -95,11 +95,25 @@ class Session:
         raise typer.Exit(exit_code(error))
 
 
-def verb(function: Callable[..., None]) -> Callable[..., None]:
+def checked_folder(path: Path, option: str) -> Path:
+    """A folder that is there, or can be made as far as files are not in its way.
+
+    Raises:
+        SpecError: It is a file, or below one.
+    """
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if not nearest.is_dir():
+        message = "a folder is needed, and this is a file"
+        raise SpecError([Problem(option, message, str(nearest), "Name another folder")])
+    return path
+
+
+def verb(function: Callable[..., None], needs_home: bool = True) -> Callable[..., None]:
     """A command from a function of a session: with the options and the endings of every verb.
 
     Args:
         function: Takes a `Session`, and after it what the verb itself needs.
+        needs_home: Whether it cannot do without a home that is a folder or can become one.
     """
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
@@ -108,6 +122,8 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         session = Session.start(home, tracking_uri, as_json, debug)
         try:
+            if needs_home:
+                checked_folder(session.home, "--home")
             function(session, **values)
         except RatchetError as error:
             session.fail(error)

@@ -28,7 +28,8 @@ def tune(
         bool, typer.Option("--resume", help="Only go on with a study that was interrupted.")
     ] = False,
     write: Annotated[
-        Path | None, typer.Option(help="Write the chosen settings as a spec that `run` takes.")
+        Path | None,
+        typer.Option(dir_okay=False, help="Write the chosen settings as a spec that `run` takes."),
     ] = None,
     promote: Annotated[
         bool, typer.Option("--promote", help="Run the chosen settings through the gate.")

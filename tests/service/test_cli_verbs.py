@@ -53,7 +53,8 @@ def test_methods_and_presets_say_for_which_kinds_they_are():
 
 def test_methods_explains_one_with_its_defaults():
     found = json.loads(call("methods", "ewc", "--json").stdout)
-    assert found["fields"]["strength"] == {"default": 1000.0, "allowed": "number at least 0 or auto"}
+    strength = {"default": 1000.0, "allowed": "number at least 0 or auto"}
+    assert found["fields"]["strength"] == strength
     assert found["fields"]["labels"] == {"default": "sampled", "allowed": "sampled, observed"}
     assert "Kirkpatrick" in found["source"]
     assert "strength" in call("methods", "ewc").stdout
@@ -116,6 +117,51 @@ def test_plan_trains_nothing_that_is_kept(taught, tiny_model, tmp_path):  # noqa
     shown = call("plan", spec, "--home", home).stdout
     assert "banking" in shown
     assert "an estimate from" in shown
+
+
+HOMELESS = ("methods", "schema", "doctor")
+ARGUMENTS = {
+    "run": ["spec.yaml"],
+    "plan": ["spec.yaml"],
+    "tune": ["spec.yaml"],
+    "compare": ["spec.yaml", "--methods", "ewc"],
+    "versions": ["tiny"],
+    "evaluate": ["tiny", "spec.yaml"],
+    "predict": ["tiny", "text"],
+    "serve": ["tiny"],
+    "promote": ["tiny@1"],
+    "rollback": ["tiny"],
+    "track": ["--send", "run"],
+}
+"""Of each verb that looks into the home, what it needs."""
+
+
+@pytest.mark.parametrize("below", ["", "home"])
+@pytest.mark.parametrize("name", [f.__name__ for _, f in VERBS if f.__name__ not in HOMELESS])
+def test_a_home_that_is_a_file_is_refused(tmp_path, name, below):
+    (tmp_path / "file").touch()
+    done = call(name, *ARGUMENTS[name], "--home", tmp_path / "file" / below, "--json")
+    assert done.exit_code == 2
+    (problem,) = json.loads(done.stderr)["error"]["problems"]
+    assert problem["where"] == "--home"
+    assert problem["value"] == str(tmp_path / "file")
+    assert "a folder is needed" in problem["message"]
+
+
+@pytest.mark.parametrize("below", ["", "sub"])
+def test_a_comparison_into_a_file_is_refused(tmp_path, below):
+    (tmp_path / "file").write_text("kept")
+    out = tmp_path / "file" / below
+    done = call("compare", "spec.yaml", "--methods", "ewc", "--out", out, "--home", tmp_path)
+    assert done.exit_code == 2
+    assert "--out: a folder is needed, and this is a file" in done.stderr
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_settings_found_are_not_written_over_a_folder(tmp_path):
+    done = call("tune", "spec.yaml", "--write", tmp_path, "--home", tmp_path / "home")
+    assert done.exit_code == 2
+    assert "--write" in done.stderr
 
 
 def test_doctor_finds_a_home_that_cannot_be_written(tmp_path):
