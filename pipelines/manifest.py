@@ -34,6 +34,7 @@ class Manifest:
         tasks: Id, name, class ids and stage of every task.
         metrics: The final metrics.
         routing: Layers, threshold and share of accepted text of the router.
+        strengths: What the search for strengths found last, by method: a later one begins there.
         libraries: Versions of the libraries that wrote it.
         files: SHA-256 of every file by relative path.
         format: Number of the on-disk format.
@@ -50,6 +51,7 @@ class Manifest:
     tasks: list[dict[str, Any]]
     metrics: dict[str, Any] = field(default_factory=dict)
     routing: dict[str, Any] = field(default_factory=dict)
+    strengths: dict[str, float] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT

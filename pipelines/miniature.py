@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from pipelines.auto_fields import without_search
 from pipelines.data.batching import BatchRows
 from pipelines.data.prepared import HeldOut, PreparedData
 from pipelines.data.tokens import TokenizedRows, tokenize
@@ -147,10 +148,11 @@ def _use_threads(plan: Plan) -> int:
 def _small_job(job: UpdateJob, folder: Path) -> UpdateJob:
     """The job with its first stages only, without checkpoints inside them."""
     kept = [task for stage in job.stages[:NUM_STAGES] for task in stage]
-    training = job.spec.training.model_copy(update={"checkpoint_every_steps": None})
+    spec = without_search(job.spec)
+    training = spec.training.model_copy(update={"checkpoint_every_steps": None})
     return replace(
         job,
-        spec=job.spec.model_copy(update={"training": training}),
+        spec=spec.model_copy(update={"training": training}),
         tasks=(*job.past, *kept),
         folder=folder,
     )

@@ -328,6 +328,7 @@ def _result(
         "gate": verdict.as_dict(),
         "costs": task_costs(outcome["costs"], outcome["before"], stages, columns),
         "instruments": instrument_details(outcome, measure, stages, champion),
+        "search": outcome.get("search", {}),
         "precision": outcome["precision"],
         "warnings": list(plan.warnings),
     }
@@ -382,6 +383,7 @@ def _write_version(
             "accept_fraction": job.spec.routing.accept_fraction,
             "max_length": job.spec.training.max_length,
         },
+        strengths=outcome.get("strengths", {}),
         libraries=_library_versions(),
     )
     render(report_data(plan, outcome, result, manifest, spec_yaml), folder)

@@ -11,6 +11,7 @@ from pipelines.data.batching import BatchRows
 from pipelines.data.streamed import StreamedRows, fingerprint_of
 from pipelines.data.tokens import TokenizedRows
 from pipelines.plan import Plan
+from pipelines.training.stability_decay import SEARCH_FILE
 from pipelines.training.stream import OUTCOME_FILE
 from pipelines.training.trainer import CHECKPOINTS_FOLDER, DRAFT_FOLDER
 
@@ -35,7 +36,7 @@ def discard_if_stale(plan: Plan) -> bool:
     if known != digest:
         for name in (CHECKPOINTS_FOLDER, DRAFT_FOLDER):
             shutil.rmtree(plan.job.folder / name, ignore_errors=True)
-        for name in (OUTCOME_FILE, CLAIM_FILE):
+        for name in (OUTCOME_FILE, CLAIM_FILE, SEARCH_FILE):
             (plan.job.folder / name).unlink(missing_ok=True)
     write_atomically(path, digest)
     return known != digest

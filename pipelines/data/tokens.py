@@ -67,6 +67,17 @@ class TokenizedRows:
             self.marked,
         )
 
+    def first(self, count: int) -> TokenizedRows:
+        """The first rows, as views."""
+        return TokenizedRows(
+            tokens=self.tokens[: int(self.offsets[count])],
+            offsets=self.offsets[: count + 1],
+            targets=self.targets[:count],
+            task_ids=self.task_ids[:count],
+            texts=self.texts[:count],
+            marked=self.marked,
+        )
+
     def shuffled(self, generator: np.random.Generator) -> Tensor:
         """The indices of all rows in random order, [rows], int64."""
         return torch.from_numpy(generator.permutation(len(self)))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipelines.data.batching import BatchRows, ordered_batches
 from pipelines.data.prepared import HeldOut
+from pipelines.data.tokens import TokenizedRows
 from pipelines.methods.base import Method
 from pipelines.models.feature_table import feature_table
 from pipelines.models.prototype_router import Router
@@ -151,6 +152,28 @@ class Evaluator:
         known = [task] if self.routes or not self.without_task_id else seen
         classes = sorted({index for other in known for index in other.class_ids})
         return self._right(self._best(logits, classes), self._label_ids[targets]).bool()
+
+    def validation_score(self, task: Task) -> float:
+        """How well a task is known with its task id, in [0, 1], by its validation rows alone.
+
+        The accuracy over the task's own labels. No other row is looked at and nothing is kept.
+        Every rank must call it.
+        """
+        held = self.held_out[task.id]
+        rows = held.rows.first(held.num_validation)
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            return self._known(task, rows)
+        finally:
+            self.model.train(was_training)
+
+    def _known(self, task: Task, rows: TokenizedRows) -> float:
+        features = self.features_of(task.id, rows)
+        with torch.no_grad():
+            logits = self.model.heads(features.to(self.model.device)).float().cpu()
+        answers = self._best(logits, task.class_ids)
+        return _mean(self._right(answers, self._label_ids[rows.targets]))
 
     def _score(
         self, task: Task, seen: Sequence[Task], router: Router | None, fingerprint: str

@@ -14,7 +14,7 @@ from pipelines.config import EvaluationSpec
 from pipelines.data.answers import is_open
 from pipelines.data.batching import BatchRows
 from pipelines.data.segments import is_raw, last_completion, plain_tokens
-from pipelines.data.tokens import collate_rows
+from pipelines.data.tokens import TokenizedRows, collate_rows
 from pipelines.evaluation.evaluator import EVALUATION_ROWS, Evaluator, TaskScores
 from pipelines.evaluation.overlap import rouge_l
 from pipelines.methods.base import Method
@@ -60,6 +60,17 @@ class LanguageEvaluator(Evaluator):
         """
         count = self._count_base_tokens if of_base else self._count_tokens
         return _of_tokens(self._forward(rows, count))["perplexity"]
+
+    def _known(self, task: Task, rows: TokenizedRows) -> float:
+        """Accuracy of closed answers; else 1 / perplexity, a right token's mean probability.
+
+        Generated answers are not looked at: few are exactly right while a task is being learned.
+        """
+        self.stack.activate(self.model, task.id)
+        if self._is_closed(task):
+            places = torch.arange(len(rows))
+            return _mean(self._most_likely(task, places, task.class_ids, None))
+        return 1.0 / self.perplexity(rows)
 
     def _score(
         self, task: Task, seen: Sequence[Task], router: Router | None, fingerprint: str

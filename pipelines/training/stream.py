@@ -15,7 +15,6 @@ import torch
 
 from pipelines.atomic_file import write_atomically
 from pipelines.data.prepared import PreparedData
-from pipelines.data.tokens import collate_rows, tokens_of
 from pipelines.evaluation.language import make_evaluator
 from pipelines.methods.base import MethodState
 from pipelines.methods.registry import build_stack
@@ -44,8 +43,10 @@ from pipelines.training.sharded_state import (
     whole_states,
 )
 from pipelines.training.sizes import column_sizes, held_sizes, sizes_of
+from pipelines.training.stability_decay import StabilityDecay
+from pipelines.training.stage_context import stage_context
 from pipelines.training.workers import AnyWorkers
-from pipelines.types import Batch, Task, TaskContext, route_classes, route_tasks
+from pipelines.types import Task, TaskContext, route_classes, route_tasks
 from pipelines.version import (
     read_router,
     read_states,
@@ -111,6 +112,7 @@ class StreamTeacher:
         )
         self.evaluator.held_out.update(data.held_out)
         self.instruments = Instruments(job, data, self.evaluator)
+        self.search = StabilityDecay(job, self.stack, self.evaluator, workers, self.events)
 
     def run(self) -> None:
         """Teach every stage that is left, from the latest checkpoint if there is one."""
@@ -158,6 +160,8 @@ class StreamTeacher:
                 "costs": self.costs,
                 "before": self.before,
                 "columns": column_sizes(self.model, self.job.tasks),
+                "search": self.search.records,
+                "strengths": self.search.found,
                 "baseline": self.baseline,
                 "instruments": instruments,
                 "right": self.instruments.right,
@@ -217,6 +221,7 @@ class StreamTeacher:
         self.scores = saved.values["scores"]
         self.costs = saved.values["costs"]
         self.baseline = saved.values["baseline"]
+        self.search.records = saved.values["search"]
         self.instruments.restore(saved.values["right"], under(saved.shared, "instruments"))
 
     def _expand(self, stage: tuple[Task, ...]) -> None:
@@ -237,8 +242,13 @@ class StreamTeacher:
         self.stack.activate(self.model, stage[-1].id)
         if saved is None and not ctx.seen and self.model.answers_every_task:
             self.baseline = self._measure(list(stage))
-        loop = StageLoop(ctx, self.stack, self._rows(stage), self.training, self.workers)
         self.events.emit("stage_started", stage=stage[0].stage, tasks=[t.name for t in stage])
+        training = self.search.settle(ctx, self._rows(stage))
+        for task in stage:
+            if task.name in self.search.records:
+                spent = self.search.seconds(task.name)
+                self.costs.setdefault(task.name, {})["search_seconds"] = spent
+        loop = StageLoop(ctx, self.stack, self._rows(stage), training, self.workers)
         with self._phase("train", stage):
             if saved is None:
                 self.stack.begin_task(ctx)
@@ -315,33 +325,8 @@ class StreamTeacher:
         return self.data.train[stage[0].stage]
 
     def _context(self, stage: tuple[Task, ...]) -> TaskContext:
-        rows = self._rows(stage)
-
-        def validation(task_id: int) -> Iterator[Batch]:
-            held = self.data.held_out[task_id]
-            for start in range(0, held.num_validation, 64):
-                stop = min(start + 64, held.num_validation)
-                yield held.rows.batch(range(start, stop), self.device)
-
-        return TaskContext(
-            model=self.model,
-            tasks=stage,
-            seen=tuple(task for task in self.job.tasks if task.id < stage[0].id),
-            workers=self.workers,
-            generator=self.generator,
-            batches=lambda: shard_batches(
-                rows, self.workers, self.device, even=self.model.is_sharded
-            ),
-            validation=validation,
-            texts=lambda index: [rows.texts[place] for place in index],
-            tokenize=lambda texts: tokens_of(
-                texts, self.model.tokenizer, self.training.max_length, rows.marked
-            ),
-            batch_of=lambda tokens, targets, task_ids: collate_rows(
-                tokens, targets, task_ids, self.device, rows.marked
-            ),
-            autocast=self.autocast,
-            max_length=self.training.max_length,
+        return stage_context(
+            self.job, self.data, self.model, self.workers, self.generator, self.autocast, stage
         )
 
     def _save(self, stages_done: int, position: Position, loop: StageLoop | None) -> None:
@@ -364,6 +349,7 @@ class StreamTeacher:
                 "scores": self.scores,
                 "costs": self.costs,
                 "baseline": self.baseline,
+                "search": self.search.records,
                 "right": self.instruments.right,
                 "sharded": describe_shards(self.stack, sharded),
             },
