@@ -11,7 +11,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from pipelines.compare import charts
 from pipelines.compare.summary import Row
 from pipelines.compare.table import columns_of, percent
-from pipelines.report.estimate import INTERVAL_WORDS
+from pipelines.report.estimate import INTERVAL_WORDS, Estimate
 
 FAMILIES = ("baseline", "isolation", "regularization", "head", "replay", "combined")
 
@@ -72,9 +72,32 @@ def family_colours(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """Which method did best, in a sentence; upper bounds aside."""
-    done = [row for row in rows if row.metrics["average_accuracy"] and row.method != "joint"]
+    """Which method did best, upper bounds aside, and whether that says anything, in a sentence.
+
+    One leads where its interval over the seeds lies above those of all others.
+    """
+    done = [
+        (row.method, own)
+        for row in rows
+        if (own := row.metrics["average_accuracy"]) and row.method != "joint"
+    ]
     if not done:
         return "Nothing is done yet."
-    best = done[0]
-    return f"{best.method} leads with {percent(best.metrics['average_accuracy'])} %."
+    (best, own), *others = done
+    if not others:
+        return f"Only {best} is done, with {percent(own)} %."
+    ahead = f"{best} is ahead with {percent(own)} %"
+    if any(each.half_width is None for _, each in done):
+        return f"{ahead}, but one seed is no ground for a claim."
+    close = [name for name, other in others if _high(other) >= _low(own)]
+    if close:
+        return f"{ahead}, but its interval overlaps that of {', '.join(close)}: no claim."
+    return f"{best} leads with {percent(own)} %."
+
+
+def _low(own: Estimate) -> float:
+    return own.mean - (own.half_width or 0.0)
+
+
+def _high(own: Estimate) -> float:
+    return own.mean + (own.half_width or 0.0)

@@ -54,9 +54,34 @@ def test_the_page_is_whole_and_loads_nothing():
     assert "<b>: " not in page
 
 
-def test_the_best_leads_and_the_upper_bound_does_not():
-    page = page_of([record("joint", 0, 0.99), record("ewc", 0, 0.7), record("replay", 0, 0.9)])
-    assert "replay leads with 90.0 %." in page
+def seeds_of(method, *accuracies):
+    return [record(method, seed, accuracy) for seed, accuracy in enumerate(accuracies)]
+
+
+@pytest.mark.parametrize(
+    ("records", "says"),
+    [
+        ([("ewc", 0.7), ("replay", 0.9)], "replay is ahead with 90.0 %, but one seed is no ground"),
+        (
+            [("ewc", 0.7), ("replay", 0.91, 0.89)],  # 12.7 * 0.01 on either side
+            "replay is ahead with 90.0 ± 12.7 %, but one seed is no ground",
+        ),
+        ([("replay", 0.9)], "Only replay is done, with 90.0 %."),
+        (
+            [("si", 0.8, 0.8), ("ewc", 0.7, 0.7), ("replay", 0.91, 0.89), ("der", 0.9, 0.88)],
+            "replay is ahead with 90.0 ± 12.7 %, but its interval overlaps that of der, si: no",
+        ),
+        (
+            [("ewc", 0.7, 0.7), ("replay", 0.91, 0.89), ("si", 0.5, 0.52)],
+            "replay leads with 90.0 ± 12.7 %.",
+        ),
+    ],
+    ids=["one seed", "one of them has one seed", "alone", "overlap", "apart"],
+)
+def test_the_best_leads_where_intervals_say_so_and_the_upper_bound_never(records, says):
+    every = [run for method, *seeds in records for run in seeds_of(method, *seeds)]
+    page = page_of([*seeds_of("joint", 0.99, 0.99), *every])
+    assert says in page
 
 
 def test_a_page_of_nothing_done_yet_says_so():
