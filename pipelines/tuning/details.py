@@ -8,12 +8,13 @@ from statistics import fmean
 from typing import Literal
 
 from pipelines.report.scores import MEANINGS, Cell, HeatRow
-from pipelines.report.words import loss, percent, points
+from pipelines.report.words import NONE, loss, percent, perplexity, points
 from pipelines.tuning.noise import standing
 from pipelines.tuning.study import Study
 from pipelines.tuning.trial import SeedResult, Trial
 from pipelines.tuning.words import command, ending, said, setting, short_names, yaml_text
 
+COUNTS = ("forgetting_events",)
 GAINS = ("backward_transfer", "forward_transfer")
 LOSSES = ("forgetting", "forgetting_clamped", "forgetting_from_learned", "intransigence")
 FIRST = ("average_accuracy", "learning_accuracy", "forgetting")
@@ -141,8 +142,14 @@ def _metrics(seeds: Sequence[SeedResult]) -> tuple[MetricLine, ...]:
 
 
 def _written(name: str, value: float | None) -> str:
+    if value is None:
+        return NONE
     if name in LOSSES:
-        return "–" if value is None else loss(value)
+        return loss(value)
+    if name in COUNTS:
+        return f"{value:.2f}"
+    if name.startswith("retention") and value > 1:  # of a language model, where it is no share
+        return perplexity(value)
     return points(value) if name in GAINS else percent(value)
 
 

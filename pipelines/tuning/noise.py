@@ -140,11 +140,16 @@ def _resampled(
 
 def _on_front(points: np.ndarray) -> np.ndarray:
     """Whether no other trial dominates, `[resamples, trials]`, one trial at a time for memory."""
+    columns = [np.ascontiguousarray(points[..., axis]) for axis in range(points.shape[-1])]
     members = np.empty(points.shape[:2], dtype=bool)
     for index in range(points.shape[1]):
-        own = points[:, index : index + 1]
-        beaten = (points >= own).all(axis=-1) & (points > own).any(axis=-1)
-        members[:, index] = ~beaten.any(axis=-1)
+        nowhere_worse = np.ones(points.shape[:2], dtype=bool)
+        somewhere_better = np.zeros(points.shape[:2], dtype=bool)
+        for column in columns:
+            own = column[:, index : index + 1]
+            nowhere_worse &= column >= own
+            somewhere_better |= column > own
+        members[:, index] = ~(nowhere_worse & somewhere_better).any(axis=-1)
     return members
 
 

@@ -92,9 +92,6 @@ def command(spec: str, settings: Mapping[str, Any]) -> str:
 
 def ending(trial: Trial) -> str:
     """Why a trial that is not done ended."""
-    if trial.status == "stopped":
-        taught = max((len(own.accuracy_matrix) for own in trial.seeds), default=0)
-        tasks = len(trial.seeds[0].tasks) if trial.seeds else 0
-        return f"stopped early after {taught} of {tasks} tasks: others were ahead of it"
     error = trial.error or {}
-    return ": ".join(part for part in (error.get("type"), error.get("message")) if part) or "failed"
+    kind = error.get("type") if trial.status == "failed" else None
+    return ": ".join(part for part in (kind, error.get("message")) if part) or trial.status

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pipelines.spec_changes import parse_changes
+from pipelines.tuning.details import details
 from pipelines.tuning.page import cost, html, looked_at
 from pipelines.tuning.words import command, ending, setting, short_names
 from tests.pipelines.tuning.trials import RATE, STRENGTH, failed, measured, study, trial
@@ -55,7 +56,7 @@ def at(number, plasticity, forgetting, rate=1e-3, strength=10.0, **changes):
 MANY = [
     *(at(n, 0.5 + 0.05 * n, 0.04 * n, 10.0 ** (n - 6), seconds=10 + n) for n in range(6)),
     at(6, 0.6, 0.3),
-    at(7, 0.9, 0.0, status="stopped"),
+    at(7, 0.9, 0.0, status="stopped", error={"type": "EarlyStopping", "message": "was behind"}),
     failed(8, "the loss is not finite"),
 ]
 
@@ -128,7 +129,7 @@ def test_the_table_has_the_front_first_and_failures_last():
 def test_what_did_not_finish_is_said_with_the_reason():
     page = html(study(MANY))
     assert "DivergedError: the loss is not finite" in page
-    assert "stopped early after 2 of 2 tasks" in page
+    assert "</b>: was behind</li>" in page
     assert "7 done, 1 stopped early, 1 failed of 9 trials" in page
 
 
@@ -210,3 +211,18 @@ def test_names_are_shortened_only_while_they_differ():
 
 def test_a_failure_without_words_is_still_a_failure():
     assert ending(replace(failed(0), error=None)) == "failed"
+
+
+def test_metrics_are_written_as_what_they_are():
+    found = measured(0, 0.9, 0.125)
+    own = {"forgetting_events": 1.25, "retention": 23.456, "backward_transfer": -0.125}
+    one = at(0, 0.9, 0.1, seeds=(replace(found, metrics={**found.metrics, **own}),))
+    lines = {line.name: line.validation for line in details(study([one]))[0].metrics}
+    assert lines == {
+        "Average accuracy": "83.8%",
+        "Learning accuracy": "90.0%",
+        "Forgetting": "12.5",
+        "Forgetting events": "1.25",
+        "Retention": "23.46",
+        "Backward transfer": "−12.5",
+    }
