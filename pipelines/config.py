@@ -38,8 +38,8 @@ class TaskSpec(SpecSection):
     """One task of the stream: where its splits lie.
 
     `answers` concerns language models: `closed` tasks are answered by one of the completions seen
-    in training and are scored by accuracy, `open` ones by what is generated; `auto` looks at the
-    data.
+    in training, two times on average at the least, and are scored by accuracy, `open` ones by what
+    is generated; `auto` looks at the data.
     """
 
     name: Name

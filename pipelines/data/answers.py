@@ -8,10 +8,13 @@ from dataclasses import replace
 
 from pipelines.config import UpdateSpec
 from pipelines.data.cutting import Draft
+from pipelines.data.findings import Findings
 from pipelines.data.rows import Rows
 
 ROWS_PER_ANSWER = 4
-"""Training rows that each answer of a closed task has on average, at the least."""
+"""Training rows that each answer of a task has on average, for it to be taken as closed."""
+LEAST_ROWS_PER_ANSWER = 2
+"""The same for a task that is said to be closed."""
 
 
 def answers_of(spec: UpdateSpec, name: str) -> str:
@@ -19,13 +22,21 @@ def answers_of(spec: UpdateSpec, name: str) -> str:
     return next((task.answers for task in spec.tasks or () if task.name == name), "auto")
 
 
-def name_answers(draft: Draft, answers: str) -> Draft:
+def name_answers(draft: Draft, answers: str, findings: Findings) -> Draft:
     """The draft with its completions as labels where they are a closed set, else with its own name.
 
     `auto` takes two or more completions for a closed set when every one of them stands twice or
     more in train, and each `ROWS_PER_ANSWER` times on average.
+
+    Args:
+        draft: A task as it was read, with completions for labels; raw text has empty ones.
+        answers: What the spec says of them.
+        findings: Told where they cannot be the closed set that the spec says they are.
     """
-    if answers == "closed" or (answers == "auto" and _are_few(draft.train.labels)):
+    reason = _never_closed(draft.train.labels) if answers == "closed" else None
+    if reason is not None:
+        findings.error(f"task {draft.name}", reason, "Set answers: open")
+    elif answers == "closed" or (answers == "auto" and _are_few(draft.train.labels)):
         return draft
     splits = {
         "train": draft.train,
@@ -45,6 +56,20 @@ def is_open(name: str, labels: Sequence[str]) -> bool:
 
 def _named(rows: Rows, name: str) -> Rows:
     return replace(rows, labels=[name] * len(rows))
+
+
+def _never_closed(completions: Sequence[str]) -> str | None:
+    """Why some completions are no closed set, or None."""
+    number, limit = len(set(completions)), len(completions) // LEAST_ROWS_PER_ANSWER
+    if "" in completions:
+        return "answers: closed needs completions to choose from, and this is raw text"
+    if number > limit:
+        return (
+            f"answers: closed takes the completions of train for the only answers there are, and "
+            f"{len(completions)} rows hold {number} different ones; at most {limit} are allowed, "
+            f"so that each stands there {LEAST_ROWS_PER_ANSWER} times on average"
+        )
+    return None
 
 
 def _are_few(completions: Sequence[str]) -> bool:

@@ -60,7 +60,7 @@ def load_stream(
     reader = Reader(spec, spill_folder, language)
     drafts = _drafts(spec, reader, taught, findings)
     if language is not None:
-        drafts = [name_answers(draft, answers_of(spec, draft.name)) for draft in drafts]
+        drafts = [name_answers(each, answers_of(spec, each.name), findings) for each in drafts]
     cut = [draft for draft in drafts if draft.validation is None]
     seed, fraction = spec.training.seed, spec.data.validation_fraction
     tasks = tuple(cut_validation(draft, fraction, seed) for draft in drafts)

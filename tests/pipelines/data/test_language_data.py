@@ -203,6 +203,40 @@ def test_a_closed_task_refuses_answers_that_training_does_not_have(tmp_path, tok
         labels_of("tiny/decoder", tmp_path, [task], tokenizer)
 
 
+def numbered(folder, num_rows, num_answers):
+    """A task of so many different completions, said to be closed."""
+    rows = [
+        {"prompt": f"the rain {n} =", "completion": f" way {n % num_answers}"}
+        for n in range(num_rows)
+    ]
+    train = write_rows(folder / "train.jsonl", rows)
+    validation = write_rows(folder / "validation.jsonl", rows[-3:])
+    return {"name": "many", "answers": "closed", "train": train, "validation": validation}
+
+
+@pytest.mark.parametrize("splits", [("train",), ("train", "validation")], ids=len)
+def test_more_answers_than_half_the_rows_are_no_closed_set(tmp_path, tokenizer, splits):
+    task = numbered(tmp_path, 40, 21)
+    task = {key: value for key, value in task.items() if key in ("name", "answers", *splits)}
+    with pytest.raises(DataError) as caught:
+        labels_of("tiny/decoder", tmp_path, [task], tokenizer)
+    (problem,) = caught.value.problems
+    assert problem.where == "task many"
+    assert "40 rows hold 21 different ones; at most 20 are allowed" in problem.message
+    assert problem.hint == "Set answers: open"
+
+
+def test_as_many_answers_as_half_the_rows_are_a_closed_set(tmp_path, tokenizer):
+    found = labels_of("tiny/decoder", tmp_path, [numbered(tmp_path, 40, 20)], tokenizer)
+    assert len(found["many"]) == 20
+
+
+def test_raw_text_is_no_closed_set(tmp_path, tokenizer):
+    task = write_text_task(tmp_path, "raw") | {"answers": "closed"}
+    with pytest.raises(DataError, match=r"task raw: answers: closed needs completions.*raw text"):
+        labels_of("tiny/decoder", tmp_path, [task], tokenizer)
+
+
 def test_tasks_of_a_language_model_may_share_answers_and_have_one(tmp_path, tokenizer):
     tasks = [write_closed_task(tmp_path, name, ["positive", "negative"]) for name in ("a", "b")]
     only = [{"prompt": f"the rain {n} =", "completion": " yes"} for n in range(12)]
