@@ -173,7 +173,10 @@ class TaughtModel(nn.Module):
                 cast("Part", part).silent = False
 
     def keep_base(self) -> None:
-        """Say that the backbone's own weights will not train, so that no second copy is needed."""
+        """Say that the backbone's own weights will not train, so that no second copy is needed.
+
+        Its dropout still works while what is added to it trains, as it does under PEFT's wrappers.
+        """
         self.backbone_trains = False
         self.backbone.requires_grad_(False)
 
