@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipelines.auto_fields import is_searched, num_trainings
 from pipelines.config import UpdateSpec
 from pipelines.data.batching import num_steps
 from pipelines.method_config import MethodConfig
@@ -30,7 +31,9 @@ def describe_update(spec: UpdateSpec, registry: Registry) -> dict[str, Any]:
         registry: Where the lineage's champion is, which the update would start from.
 
     Returns:
-        Plain JSON values: `tasks`, `num_steps`, `parameters`, `bytes`, `seconds`, `warnings`.
+        Plain JSON values: `tasks`, `num_steps`, `search`, `parameters`, `bytes`, `seconds`,
+        `warnings`. `search` holds the `least` and the `most` trainings that finding what is left to
+        `auto` takes, beside the one that teaches each task; None where nothing is.
 
     Raises:
         RatchetError: Whatever would keep the update from starting.
@@ -50,6 +53,7 @@ def describe_update(spec: UpdateSpec, registry: Registry) -> dict[str, Any]:
             "precision": mini.precision,
             "tasks": [_task(plan, task, mini.trains) for task in plan.job.new],
             "num_steps": sum(_steps(plan, stage, mini.trains) for stage in plan.job.stages),
+            "search": _search(plan),
             "parameters": _parameters(plan, mini),
             "bytes": _bytes(plan, mini),
             "seconds": _seconds(plan, mini),
@@ -77,6 +81,17 @@ def _steps(plan: Plan, stage: tuple[Task, ...], trains: bool) -> int:
     training = plan.job.spec.training
     rows = len(plan.data.train[stage[0].stage])
     return num_steps(rows, training.batch_size) * training.num_epochs if trains else 0
+
+
+def _search(plan: Plan) -> dict[str, int] | None:
+    if not is_searched(plan.job.spec):
+        return None
+    least, most = zip(*(_trainings(plan, stage) for stage in plan.job.stages), strict=True)
+    return {"least": sum(least), "most": sum(most)}
+
+
+def _trainings(plan: Plan, stage: tuple[Task, ...]) -> tuple[int, int]:
+    return num_trainings(plan.job.spec, is_first=stage[0].id == 0)
 
 
 def _parameters(plan: Plan, mini: Miniature) -> dict[str, Any]:
@@ -129,7 +144,7 @@ def _capacity(method: MethodConfig) -> int:
 
 
 def _seconds(plan: Plan, mini: Miniature) -> dict[str, Any]:
-    """Seconds of each phase: the miniature's, scaled to the update's rows."""
+    """Seconds of each phase: the miniature's, scaled to the update's rows; a search at most."""
     phases = {"load": mini.load_seconds, "train": 0.0, "end_task": 0.0}
     phases |= {"router": 0.0, "evaluate": 0.0, "calibrate": 0.0}
     if plan.job.spec.scaling.num_workers:
@@ -140,6 +155,9 @@ def _seconds(plan: Plan, mini: Miniature) -> dict[str, Any]:
         scale = len(plan.data.train[stage[0].stage]) / measured.num_rows
         costs = measured.costs
         phases["train"] += costs["train_seconds"] * scale
+        if is_searched(plan.job.spec):
+            tried = costs["train_seconds"] * scale * _trainings(plan, stage)[1]
+            phases["search"] = phases.get("search", 0.0) + tried
         phases["router"] += costs["router_seconds"] * scale
         # Without gradients the end of a task solves for the weights, whatever the number of rows.
         phases["end_task"] += costs["end_task_seconds"] * (scale if mini.trains else 1.0)

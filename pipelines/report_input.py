@@ -51,6 +51,7 @@ def report_data(
         methods=[_method(method) for method in manifest.methods],
         seconds={k: v for k, v in result["seconds"].items() if k != "total"},
         columns=outcome.get("columns", {}),
+        search=outcome.get("search", {}),
         forgotten=outcome["instruments"].get("forgetting_events", {}).get("most_forgotten", []),
         out_of_scope=OutOfScope(
             threshold=outcome["threshold"],

@@ -217,6 +217,8 @@ class _EventTracking:
         if event["kind"] == "stage_started":
             for name in event["tasks"]:
                 self.tracker.task_started(name, self._sizes(name))
+        elif event["kind"] == "searched":
+            self.tracker.log_search(event["task"], event)
         elif event["kind"] == "step":
             values = {"loss": event["loss"], "rows_per_second": event["rows_per_second"]}
             self.tracker.log_step(event["task"], event["step"], values)

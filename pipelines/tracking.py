@@ -118,6 +118,22 @@ class Tracker:
         if time.monotonic() >= self._due:
             self.send()
 
+    def log_search(self, task: str, record: Mapping[str, Any]) -> None:
+        """Log what was tried and decided for a task: a step a training, and parameters.
+
+        Args:
+            task: Its name.
+            record: What `TaskSearch.record` gave.
+        """
+        for number, one in enumerate(record["learning_rates"], start=1):
+            plain = {"learning_rate": one["learning_rate"], "score": one["score"]}
+            self._log_metrics(self._child(task), number, _under("search/plain", plain))
+        for number, one in enumerate(record["strengths"], start=1):
+            held = {**one["strengths"], "score": one["score"]}
+            self._log_metrics(self._child(task), number, _under("search/held", held))
+        decided = flattened({"decided": record["decided"]})
+        self._add(self._child(task), "params", params=decided)
+
     def log_accuracies(self, stage: int, accuracies: Mapping[str, float | None]) -> None:
         """Log the accuracy on each task after a stage, counted from 1, at the step `stage`."""
         self._log_metrics(
@@ -285,6 +301,10 @@ def git_commit(folder: Path) -> str | None:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def _under(group: str, values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {f"{group}/{name}": value for name, value in values.items()}
 
 
 def _metric_name(name: str) -> str:

@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
+from pipelines.report.search import setting_words
+
 PLAIN_LINE_SECONDS = 10.0
 SMOOTHING = 0.2
 
@@ -96,6 +98,26 @@ class ProgressLines:
         self._status(f"{self._place(names)} · starting")
         if self._live is None:
             self._say(f"{escape(self._place(names))} · starting")
+
+    def _on_search_trained(self, event: Mapping[str, Any]) -> None:
+        setting = event["setting"]
+        words = setting_words(setting["learning_rate"], setting["strengths"])
+        score = "diverged" if event["score"] is None else f"{event['score']:.1%} on validation"
+        line = f"{self._place([event['task']])} · tried {words}: {score}"
+        self._status(line)
+        if self._live is None:
+            self._say(escape(line))
+
+    def _on_searched(self, event: Mapping[str, Any]) -> None:
+        words = setting_words(event["decided"]["learning_rate"], event["decided"]["strengths"])
+        tried = [*event["learning_rates"], *event["strengths"]]
+        seconds = duration(sum(one["seconds"] for one in tried))
+        line = f"{self._place([event['task']])} · to be taught with {words}"
+        self._say(f"{escape(line)} ({_counted(len(tried), 'training')} in {seconds})")
+        if not event["accepted"]:
+            self._say(
+                "[yellow]warning:[/] even so it learns less than stability_decay.tolerance allows"
+            )
 
     def _on_step(self, event: Mapping[str, Any]) -> None:
         self._steps.see(event["step"], self.clock())

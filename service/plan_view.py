@@ -30,6 +30,8 @@ def show_plan(planned: Mapping[str, Any], console: Console) -> None:
     methods = " + ".join(planned["methods"]) or "no method: nothing is protected"
     _line(console, "Start", f"{planned['lineage']} from {start} ({planned['model']})")
     _line(console, "Methods", methods)
+    if planned["search"] is not None:
+        _line(console, "Search", _search_words(planned["search"]))
     _line(console, "Parameters", _parameter_words(planned["parameters"]))
     sizes = planned["bytes"]
     parts = ", ".join(f"{words} {size(sizes[key])}" for key, words in BYTE_WORDS.items())
@@ -58,6 +60,12 @@ def count(number: int) -> str:
     if number >= 1_000_000:
         return f"{number / 1e6:.1f} million"
     return f"{number:,}".replace(",", " ")
+
+
+def _search_words(search: Mapping[str, int]) -> str:
+    least, most = search["least"], search["most"]
+    number = str(most) if least == most else f"{least} to {most}"
+    return f"{number} trainings more than it takes to teach the tasks; the time is that of {most}"
 
 
 def _parameter_words(parameters: Mapping[str, Any]) -> str:

@@ -95,6 +95,8 @@ class ReportData(TypedDict):
         forgotten: The most forgotten training examples, where they were counted.
         columns: Parameters of each task's column by its name: `total`, `own`, `from_base`, and
             `from_tasks` by name; empty without columns.
+        search: What was tried and decided for each task by its name, where it was left to `auto`;
+            see `TaskSearch.record`.
         language: What only language models are measured by; absent for a classifier.
     """
 
@@ -118,4 +120,5 @@ class ReportData(TypedDict):
     out_of_scope: OutOfScope | None
     forgotten: NotRequired[Sequence[Mapping[str, Any]]]
     columns: NotRequired[Mapping[str, Mapping[str, Any]]]
+    search: NotRequired[Mapping[str, Mapping[str, Any]]]
     language: NotRequired[LanguageReport]

@@ -13,6 +13,7 @@ from pipelines.report.curves import curves
 from pipelines.report.data import ReportData
 from pipelines.report.language import language_rows, measures_of, perplexity_rows, scored
 from pipelines.report.scores import heat_rows, metric_rows, scale, task_rows
+from pipelines.report.search import search_rows
 
 FILE_NAME = "report.html"
 
@@ -69,5 +70,6 @@ def html(data: ReportData) -> str:
         perplexities=perplexity_rows(data),
         language=language_rows(data),
         measures=measures_of(data),
+        searched=search_rows(data),
         total_seconds=sum(data["seconds"].values()),
     )

@@ -86,3 +86,16 @@ def test_an_update_of_a_known_lineage_starts_from_its_champion(tiny_model, tmp_p
     assert found["parent"] == 1
     assert [task["name"] for task in found["tasks"]] == ["home"]
     assert not (home / "versions" / "tiny" / "2").exists()
+
+
+def test_a_search_is_counted_in_trainings_and_in_time(planned):
+    found = planned(
+        [{"type": "ewc", "strength": "auto"}],
+        training={"learning_rate": "auto", "num_epochs": 40},
+        stability_decay={"learning_rates": [1e-4, 1e-3], "max_attempts": 3},
+    )
+    # Two rates for each of three tasks; one to three attempts for all but the first.
+    assert found["search"] == {"least": 8, "most": 12}
+    seconds = found["seconds"]["by_phase"]
+    assert seconds["search"] == pytest.approx(4 * seconds["train"], rel=0.5)
+    assert planned([])["search"] is None

@@ -189,3 +189,31 @@ def test_more_tasks_than_fit_are_shown_by_task():
 @pytest.mark.parametrize(("value", "colour"), [(0.2, "red"), (0.6, "yellow"), (0.95, "green")])
 def test_colours(value, colour):
     assert colour_of(value) == colour
+
+
+def test_a_search_says_each_training_and_what_was_decided():
+    plain = {"learning_rate": 1e-3, "strengths": None}
+    held = {"learning_rate": 1e-3, "strengths": {"ewc": 5e4}}
+    record = {
+        "learning_rates": [{"learning_rate": 1e-3, "score": 0.9, "seconds": 20.0}],
+        "strengths": [
+            {"strengths": {"ewc": 5e4}, "score": None, "accepted": False, "seconds": 45.0}
+        ],
+        "accepted": False,
+        "decided": held,
+    }
+    trained = {"kind": "search_trained", "task": "travel", "seconds": 20.0}
+    events = [
+        planned(),
+        {"kind": "stage_started", "stage": 0, "tasks": ["travel"]},
+        {**trained, "setting": plain, "score": 0.9},
+        {**trained, "setting": held, "score": None},
+        {"kind": "searched", "task": "travel", **record},
+    ]
+    assert lines_of(events)[2:] == [
+        "task 1/3 travel · tried learning rate 0.001: 90.0% on validation",
+        "task 1/3 travel · tried learning rate 0.001, ewc 5e+04: diverged",
+        "task 1/3 travel · to be taught with learning rate 0.001, ewc 5e+04 "
+        "(2 trainings in 1 min 05 s)",
+        "warning: even so it learns less than stability_decay.tolerance allows",
+    ]

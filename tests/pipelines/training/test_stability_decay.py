@@ -1,6 +1,7 @@
 """Rates and strengths found while a stream is taught: no trace, no old rows, no work lost."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -77,15 +78,39 @@ def lineage_spec(model, folder, task, methods, rate, **sections):
     return tiny_spec(model, folder / "rows", "tiny", [task], methods, training=training, **sections)
 
 
+def assert_told(home, result, task):
+    """What was searched for a task is in costs, report and tracking."""
+    record = result["search"][task]
+    tried = [*record["learning_rates"], *record["strengths"]]
+    spent = sum(one["seconds"] for one in tried)
+    assert result["costs"][task]["seconds"]["search"] == pytest.approx(spent, abs=2e-3)
+    assert result["seconds"]["search"] == pytest.approx(spent, abs=2e-3)
+    page = Path(result["report"]).read_text(encoding="utf-8")
+    assert "What each task was taught with" in page
+    outboxes = [path.read_text(encoding="utf-8") for path in home.rglob("outbox.jsonl")]
+    events = [json.loads(line) for text in outboxes for line in text.splitlines()]
+    of_task = [event for event in events if event["run"].endswith(f"/{task}")]
+    params = {
+        k: v for event in of_task if event["kind"] == "params" for k, v in event["params"].items()
+    }
+    assert params["decided.strengths.ewc"] == str(record["decided"]["strengths"]["ewc"])
+    curve = [
+        e["values"]["search/held/ewc"] for e in of_task if "search/held/ewc" in e.get("values", {})
+    ]
+    assert curve == [one["strengths"]["ewc"] for one in record["strengths"]]
+
+
 def test_a_lineage_ends_as_if_what_was_found_for_each_task_had_been_given(tiny_model, tmp_path):
     names = ["banking", "home", "kitchen"]
     auto = [{"type": "ewc", "strength": "auto"}]
     searched = tmp_path / "searched"
-    decided = []
+    decided, result = [], {}
     for name in names:
         spec = lineage_spec(tiny_model, tmp_path, name, auto, "auto", stability_decay=DECAYING)
-        decided.append(teach(searched, spec)["search"][name]["decided"])
+        result = teach(searched, spec)
+        decided.append(result["search"][name]["decided"])
     strengths = [one["strengths"].get("ewc") for one in decided]
+    assert_told(searched, result, "kitchen")
     assert strengths[0] is None, "the first task has nothing to hold"
     assert strengths[1] > strengths[2], "or the test shows nothing of what is carried over"
     given = tmp_path / "given"
