@@ -35,7 +35,8 @@ def task_costs(
         columns: Parameters of each task's column, where the stack has columns.
 
     Returns:
-        By task: `seconds` by phase, `peak_memory_bytes`, `trainable_parameters`, `state_bytes`
+        By task: `seconds` by phase, `peak_memory_bytes` (of the largest worker; of the first task
+        with loading the model), `trainable_parameters`, `state_bytes`
         (the methods' state after it), `parameters_added`, and `bytes_added` to the version:
         weights, adapters, states, memory and the router's sums, without the held-out rows; and
         `column`, where there is one.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +15,12 @@ from pipelines.models.router_statistics import RouterStatistics
 from pipelines.models.shards import sharded_parameters
 from pipelines.models.task_columns import BASE, TaskColumns
 from pipelines.models.taught_model import TaughtModel
+from pipelines.training.workers import AnyWorkers
 from pipelines.types import Task
+
+CLEAR_REFS = Path("/proc/self/clear_refs")
+RESET_PEAK = "5"
+"""Tells the kernel to set a process's peak of resident memory to what it holds now (proc(5))."""
 
 
 def held_sizes(
@@ -28,10 +35,15 @@ def held_sizes(
     }
 
 
-def sizes_of(model: TaughtModel, stack: MethodStack, router: RouterStatistics) -> dict[str, float]:
-    """As `held_sizes`, with what trains, the methods' state and this worker's peak so far."""
+def sizes_of(
+    model: TaughtModel, stack: MethodStack, router: RouterStatistics, workers: AnyWorkers
+) -> dict[str, float]:
+    """As `held_sizes`, with what trains, the methods' state and the peak of the largest worker.
+
+    Every worker must call it. The peak is taken: see `take_peak_memory`.
+    """
     return {
-        "peak_memory_bytes": float(_peak_memory(model.device)),
+        "peak_memory_bytes": float(max(workers.gather(take_peak_memory(model.device)))),
         "state_bytes": float(_state_bytes(model, stack)),
         "trainable_parameters": float(
             sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -67,11 +79,20 @@ def column_sizes(model: TaughtModel, tasks: Sequence[Task]) -> dict[str, dict[st
     return found
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Peak bytes so far: of the device where there is one, else of the process."""
+def take_peak_memory(device: torch.device) -> int:
+    """Peak bytes since this was last called, or since the process began; the next call starts anew.
+
+    Of the device where there is one, else of the process. Where Linux's `clear_refs` is missing or
+    may not be written it cannot start anew, and is the peak since the process began.
+    """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if os.access(CLEAR_REFS, os.W_OK):
+        CLEAR_REFS.write_text(RESET_PEAK, encoding="ascii")
+    return peak
 
 
 def _state_bytes(model: TaughtModel, stack: MethodStack) -> int:

@@ -290,8 +290,9 @@ class StreamTeacher:
         self.scores.append(by_name)
         with self._phase("instruments", stage):
             self.instruments.after_stage(index)
+        sizes = sizes_of(self.model, self.stack, self.router, self.workers)
         for task in stage:
-            self.costs[task.name] |= sizes_of(self.model, self.stack, self.router)
+            self.costs[task.name] |= sizes
         self.events.emit(
             "stage_done",
             stage=stage[0].stage,

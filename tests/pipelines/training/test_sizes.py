@@ -1,10 +1,13 @@
-"""How many parameters each task's column has."""
+"""How many parameters each task's column has, and how much memory a task took."""
 
+import os
 from pathlib import Path
 
+import pytest
 import torch
 
-from pipelines.training.sizes import column_sizes
+from pipelines.training.sizes import CLEAR_REFS, column_sizes, take_peak_memory
+from tests.conformance.groups import in_group
 from tests.conformance.streams import plan_of, teacher_of
 from tests.tiny import teach, tiny_spec
 
@@ -63,3 +66,62 @@ def test_the_result_and_the_report_show_them(tiny_model, tmp_path):
     assert one["costs"]["banking"]["column"]["total"] < column["total"]
     page = Path(two["report"]).read_text(encoding="utf-8")
     assert page.split("<h2>Columns</h2>")[1].count("From the base") == 3  # a heading, two tasks
+
+
+LARGE = 300 * 2**20
+RESETS = pytest.mark.skipif(
+    not os.access(CLEAR_REFS, os.W_OK), reason="this system cannot reset a peak"
+)
+
+
+def hold_for_a_moment():
+    """Take up `LARGE` bytes of real memory, and give them back."""
+    torch.ones(LARGE, dtype=torch.uint8).sum()
+
+
+@RESETS
+def test_a_peak_that_was_taken_is_not_seen_again():
+    hold_for_a_moment()
+    first = take_peak_memory(torch.device("cpu"))
+    second = take_peak_memory(torch.device("cpu"))
+    assert first - second > 0.9 * LARGE
+    assert second > 2**20
+
+
+@RESETS
+@pytest.mark.parametrize("joint", [False, True], ids=["in turn", "at once"])
+def test_the_peak_of_one_task_is_not_that_of_the_next(tiny_model, tmp_path, joint):
+    plan = plan_of(tiny_model, tmp_path, [], ["banking", "home", "kitchen"], joint=joint)
+    teacher = teacher_of(plan)
+    end_task = teacher.stack.end_task
+
+    def ending(ctx):
+        if any(task.name == "home" for task in ctx.tasks):
+            hold_for_a_moment()
+        end_task(ctx)
+
+    teacher.stack.end_task = ending
+    teacher.run()
+    first, second, third = (
+        teacher.costs[name]["peak_memory_bytes"] for name in ("banking", "home", "kitchen")
+    )
+    if joint:
+        assert first == second == third
+    else:
+        assert second - third > 0.9 * LARGE
+
+
+def peaks(workers, plan):
+    teacher = teacher_of(plan, workers=workers)
+    if workers.rank == 1:
+        hold_for_a_moment()
+    teacher.run()
+    return [own["peak_memory_bytes"] for own in map(teacher.costs.get, ("banking", "home"))]
+
+
+@RESETS
+def test_the_peak_is_that_of_the_largest_worker(tiny_model, tmp_path):
+    plan = plan_of(tiny_model, tmp_path, [], ["banking", "home"])
+    one, two = in_group(2, tmp_path / "found", peaks, plan)
+    assert one == two
+    assert one[0] - one[1] > 0.9 * LARGE
