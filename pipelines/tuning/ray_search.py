@@ -86,7 +86,14 @@ def search(
     tuner.fit()
 
 
-class _Numbered(Searcher):
+class _Forgotten:
+    """What Ray Tune may pickle and never needs again: a study goes on from its trials."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Numbered(_Forgotten, Searcher):
     """Asks the study for the next trial."""
 
     def __init__(self, following: Next) -> None:
@@ -117,7 +124,7 @@ class _Numbered(Searcher):
         """Nothing, as above."""
 
 
-class _Settling(Callback):
+class _Settling(_Forgotten, Callback):
     """Hands on what Ray Tune says of a trial's end."""
 
     def __init__(self, ended: Ended) -> None:

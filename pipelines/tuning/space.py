@@ -18,6 +18,8 @@ from pipelines.tune_spec import AnyRange, ChoiceRange, IntRange, LogRange, Unifo
 FIXED_FIELDS = ("lineage", "tune", "gate", "tasks", "stream", "scenario")
 """What all trials of a study share: they could not be held against each other otherwise."""
 
+MAX_WITNESSES = 20
+
 
 @dataclass(frozen=True)
 class RawSpec:
@@ -102,7 +104,7 @@ def grid(parameters: Mapping[str, AnyRange], fast: Sequence[str] = ()) -> list[d
 
 
 def check_space(source: RawSpec, parameters: Mapping[str, AnyRange]) -> None:
-    """Try each end and each choice of every field on its own, before anything is taught.
+    """Try values of every field on its own, the ends among them, before anything is taught.
 
     Raises:
         SpecError: With everything that is wrong with any of them.
@@ -129,13 +131,22 @@ def _fixed(parameters: Mapping[str, AnyRange]) -> Iterator[Problem]:
 def _problems_of(source: RawSpec, name: str, own: AnyRange) -> list[Problem]:
     """What is wrong with a field or its values; each thing once."""
     found: dict[tuple[str, str], Problem] = {}
-    for value in extremes(own):
+    for value in _witnesses(own):
         try:
             source.with_settings({name: value})
         except SpecError as error:
             for problem in error.problems:
-                where = f"tune.parameters.{name}"
-                message = f"{problem.message} ({problem.where})"
-                told = Problem(where, message, value, problem.hint)
+                is_field = problem.where.endswith(name.rpartition(".")[2])
+                message = problem.message if is_field else f"{problem.where}: {problem.message}"
+                told = Problem(f"tune.parameters.{name}", message, value, problem.hint)
                 found.setdefault((problem.where, problem.message), told)
     return list(found.values())
+
+
+def _witnesses(own: AnyRange) -> tuple[Any, ...]:
+    """Values that stand for all of a range; of a continuous one also one within."""
+    points = points_of(own)
+    if points is not None:
+        return points if len(points) <= MAX_WITNESSES else extremes(own)
+    low, high = extremes(own)
+    return low, low + 0.618 * (high - low), high

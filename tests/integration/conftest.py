@@ -1,6 +1,9 @@
 import logging
+import os
 
 import pytest
+
+from pipelines.tuning.study_run import ZERO_COPY
 
 
 @pytest.fixture(scope="session")
@@ -8,6 +11,7 @@ def cluster():
     """One small Ray for all tests here; ended with the session."""
     import ray
 
+    os.environ[ZERO_COPY] = "1"  # as a study starts its own
     ray.init(
         num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
     )

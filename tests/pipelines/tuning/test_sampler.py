@@ -1,0 +1,111 @@
+import math
+
+import pytest
+
+from pipelines.tune_spec import TuneSpec
+from pipelines.tuning.sampler import Sampler
+from pipelines.tuning.trial import SeedResult, Trial
+
+CONTINUOUS = {"rate": {"log": [1e-5, 1e-1]}, "share": {"uniform": [0.0, 1.0]}}
+FINITE = {"rate": {"log": [1e-5, 1e-3], "points": 3}, "way": {"choice": ["a", "b"]}}
+ALGORITHMS = ["random", "tpe", "nsga2"]
+
+
+def sampler(algorithm="tpe", parameters=None, **options):
+    tune = {"algorithm": algorithm, "parameters": parameters or CONTINUOUS, **options}
+    return Sampler(TuneSpec.model_validate(tune))
+
+
+def ended(number, settings, plasticity=0.5, stability=-0.5, status="done"):
+    metrics = {"learning_accuracy": plasticity, "forgetting": -stability}
+    seeds = (SeedResult(0, metrics, {}, (), (), 1.0),) if status == "done" else ()
+    return Trial(number, settings, status, seeds)
+
+
+def drawn(own, measure, num_trials=None):
+    """The trials of a whole search in which `measure` answers."""
+    found = []
+    while num_trials is None or len(found) < num_trials:
+        number, settings = own.num_asked, own.ask()
+        if settings is None:
+            break
+        found.append(ended(number, settings, *measure(settings)))
+        own.tell(found[-1])
+    return found
+
+
+def trade(settings):
+    """Two objectives whose front is `share` at the one best rate."""
+    miss = abs(math.log10(settings["rate"]) + 3) / 4
+    return settings["share"] - miss, -settings["share"] - miss
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "grid"])
+def test_no_settings_are_tried_twice_and_a_small_space_is_exhausted(algorithm):
+    found = drawn(sampler(algorithm, FINITE, num_trials=50), lambda _: (0.5, -0.5))
+    keys = {tuple(trial.settings.items()) for trial in found}
+    assert len(keys) == len(found)
+    assert len(found) == 6
+    assert [trial.number for trial in found] == list(range(6))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_budget_ends_a_search_and_every_value_lies_in_its_range(algorithm):
+    found = drawn(sampler(algorithm, num_trials=30), trade)
+    assert len(found) == 30
+    for trial in found:
+        assert 1e-5 <= trial.settings["rate"] <= 1e-1
+        assert 0 <= trial.settings["share"] <= 1
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_same_seed_and_answers_draw_the_same_trials_and_another_seed_others(algorithm):
+    one, two, other = (
+        [trial.settings for trial in drawn(sampler(algorithm, seed=seed), trade, 12)]
+        for seed in (0, 0, 1)
+    )
+    assert one == two
+    assert one != other
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_sampler_that_is_told_of_earlier_trials_goes_on_with_others(algorithm):
+    before = drawn(sampler(algorithm, num_trials=20), trade, 10)
+    again = sampler(algorithm, num_trials=20)
+    again.know(before, len(before))
+    after = drawn(again, trade)
+    assert [trial.number for trial in after] == list(range(10, 20))
+    keys = {tuple(trial.settings.items()) for trial in (*before, *after)}
+    assert len(keys) == 20
+
+
+def test_tpe_looks_where_the_front_is():
+    def misses(algorithm):
+        found = [
+            trial
+            for s in range(3)
+            for trial in drawn(sampler(algorithm, num_trials=40, seed=s), trade)
+        ]
+        late = [trial for trial in found if trial.number >= 20]
+        return sum(abs(math.log10(trial.settings["rate"]) + 3) for trial in late) / len(late)
+
+    assert misses("tpe") < 0.8 * misses("random")
+
+
+@pytest.mark.parametrize("status", ["failed", "stopped"])
+def test_trials_without_a_result_teach_nothing_and_harm_nothing(status):
+    own = sampler(num_trials=12)
+    for number in range(12):
+        settings = own.ask()
+        assert settings is not None
+        own.tell(ended(number, settings, status=status))
+    assert own.ask() is None
+
+
+def test_what_was_best_before_is_tried_first_and_counts_as_tried():
+    tune = TuneSpec.model_validate({"parameters": FINITE, "num_trials": 50})
+    first = [{"rate": 1e-4, "way": "b"}, {"rate": 1e-3, "way": "a"}]
+    own = Sampler(tune, seed_settings=first)
+    found = drawn(own, lambda _: (0.5, -0.5))
+    assert [trial.settings for trial in found[:2]] == first
+    assert len(found) == 6

@@ -1,0 +1,129 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import SpecError
+from pipelines.spec_changes import Change
+from pipelines.tune_spec import TuneSpec
+from pipelines.tuning.space import RawSpec, check_space, grid, points_of
+
+
+def ranges(**parameters):
+    named = {name.replace("__", "."): own for name, own in parameters.items()}
+    return TuneSpec.model_validate({"parameters": named}).parameters
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A spec that can be run as far as its text says."""
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": "b"}\n')
+    raw = {
+        "lineage": "study",
+        "model": {"name": "minilm"},
+        "tasks": [{"name": "one", "train": "rows.jsonl"}, {"name": "two", "train": "rows.jsonl"}],
+        "methods": [{"type": "lora", "rank": 4}, {"type": "ewc"}],
+    }
+    return RawSpec(raw, tmp_path)
+
+
+def said(source, **parameters):
+    with pytest.raises(SpecError) as caught:
+        check_space(source, ranges(**parameters))
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_space_that_fits_the_spec_passes(source):
+    check_space(
+        source,
+        ranges(
+            training__learning_rate={"log": [1e-5, 1e-3]},
+            methods__ewc__strength={"log": [1, 1e5]},
+            methods__ewc__labels={"choice": ["sampled", "observed"]},
+            methods__lora__rank={"int": [2, 32]},
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "expected"),
+    [
+        ("training__learning_rat", {"log": [1, 2]}, "Did you mean 'learning_rate'"),
+        ("methods__ewc__strenth", {"log": [1, 2]}, "strength"),
+        ("methods__mas__strength", {"log": [1, 2]}, "no such item"),
+        ("methods__lora__rank", {"uniform": [1, 3]}, "integer"),
+        ("methods__ewc__decay", {"uniform": [0.5, 1.5]}, "less than or equal to 1"),
+        ("methods__ewc__labels", {"choice": ["sampled", "seen"]}, "'seen'"),
+        ("training__seed", {"int": [0, 3]}, "num_seeds"),
+        ("tasks", {"choice": [[], []]}, "all trials share this field"),
+        ("model__name__x", {"choice": [1, 2]}, "nothing below this field"),
+    ],
+)
+def test_what_is_wrong_with_a_field_or_an_end_is_said_before_anything_is_taught(
+    source, name, own, expected
+):
+    told = said(source, **{name: own})
+    assert all(line.startswith(f"tune.parameters.{name.replace('__', '.')}") for line in told)
+    assert any(expected in line for line in told), told
+
+
+def test_everything_wrong_is_said_at_once(source):
+    told = said(
+        source,
+        training__num_epoch={"int": [1, 2]},
+        methods__ewc__decay={"uniform": [0.5, 3.0]},
+    )
+    assert len(told) == 2
+
+
+def test_what_is_wrong_with_the_spec_itself_is_not_blamed_on_the_space(source):
+    broken = RawSpec({**source.raw, "gate": {"min": 1}}, source.folder)
+    with pytest.raises(SpecError, match=r"^gate\.min"):
+        check_space(broken, ranges(training__learning_rate={"log": [1e-5, 1e-3]}))
+
+
+def test_a_trials_settings_stand_over_changes_and_those_over_the_file(source):
+    own = RawSpec(source.raw, source.folder, (Change(("training", "learning_rate"), 0.5),))
+    assert own.with_settings({}).training.learning_rate == 0.5
+    found = own.with_settings({"training.learning_rate": 0.25, "methods.ewc.strength": 7.0})
+    assert found.training.learning_rate == 0.25
+    assert [method.model_dump().get("strength") for method in found.methods] == [None, 7.0]
+    assert own.without_tune({}).tune is None
+
+
+@pytest.mark.parametrize(
+    ("own", "points"),
+    [
+        ({"log": [1, 100], "points": 3}, (1, 10, 100)),
+        ({"uniform": [0, 1], "points": 5}, (0, 0.25, 0.5, 0.75, 1)),
+        ({"int": [2, 4]}, (2, 3, 4)),
+        ({"choice": ["b", "a"]}, ("b", "a")),
+        ({"log": [1, 100]}, None),
+    ],
+)
+def test_points_of_a_range(own, points):
+    assert points_of(ranges(field=own)["field"]) == points
+
+
+@given(
+    low=st.floats(1e-6, 1e3),
+    factor=st.floats(1.5, 1e6),
+    number=st.integers(2, 20),
+)
+def test_points_of_a_logarithmic_range_ascend_between_its_ends(low, factor, number):
+    points = points_of(ranges(field={"log": [low, low * factor], "points": number})["field"])
+    assert points is not None
+    assert len(points) == number
+    assert (points[0], points[-1]) == (low, low * factor)
+    assert list(points) == sorted(points)
+
+
+def test_a_grid_has_every_combination_and_varies_the_fast_fields_fastest():
+    found = grid(ranges(a={"int": [1, 2]}, b={"choice": ["x", "y"]}, c={"int": [0, 1]}), ["a"])
+    assert len({tuple(settings.items()) for settings in found}) == 8
+    assert [settings["a"] for settings in found] == [1, 2] * 4
+    assert list(found[0]) == ["a", "b", "c"]
+
+
+def test_a_grid_needs_points_and_says_where():
+    with pytest.raises(SpecError, match=r"tune\.parameters\.a: a grid needs `points`"):
+        grid(ranges(a={"log": [1, 2]}, b={"int": [1, 2]}))
