@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -284,18 +285,20 @@ def _training_rows(
     for task, rows in zip(job.new, stream.tasks, strict=True):
         parts.setdefault(task.stage, []).append((task, rows))
     train: dict[int, BatchRows] = {}
-    for stage, members in parts.items():
-        texts = [rows.train.texts for _, rows in members]
-        train[stage] = prepare_rows(
-            texts[0] if len(texts) == 1 else JoinedTexts(texts),
-            [i for task, rows in members for i in class_ids_of(job, task, rows.train.labels)],
-            [task.id for task, rows in members for _ in range(len(rows.train.labels))],
-            tokenizer,
-            job.spec.training.max_length,
-            memory_budget_mb=job.spec.data.memory_budget_mb,
-            folder=train_path(job.folder, stage),
-            marked=job.is_language,
-        )
+    with ExitStack() as session:  # all stages share the Ray that one of them may start
+        for stage, members in parts.items():
+            texts = [rows.train.texts for _, rows in members]
+            train[stage] = prepare_rows(
+                texts[0] if len(texts) == 1 else JoinedTexts(texts),
+                [i for task, rows in members for i in class_ids_of(job, task, rows.train.labels)],
+                [task.id for task, rows in members for _ in range(len(rows.train.labels))],
+                tokenizer,
+                job.spec.training.max_length,
+                memory_budget_mb=job.spec.data.memory_budget_mb,
+                folder=train_path(job.folder, stage),
+                marked=job.is_language,
+                session=session,
+            )
     return train
 
 

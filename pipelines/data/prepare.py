@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +44,7 @@ def prepare_rows(
     memory_budget_mb: float,
     folder: Path,
     marked: bool = False,
+    session: ExitStack | None = None,
 ) -> BatchRows:
     """Tokenize the rows of one split, once, before training; called by the driver.
 
@@ -59,6 +61,8 @@ def prepare_rows(
         folder: Where rows over the budget go; every node must see it. What lies there already is
             used again if it was made of the same input, and removed if not.
         marked: Whether the rows are a language model's; see `encode_segments`.
+        session: Ends the Ray that is started where none runs, so that several calls share one; by
+            default it ends with this call.
     """
     budget = memory_budget_mb * 1e6
     size = estimated_bytes(texts)
@@ -75,6 +79,7 @@ def prepare_rows(
         layout=layout,
         folder=folder,
         marked=marked,
+        session=session,
     )
 
 
@@ -88,6 +93,7 @@ def stream_rows(
     layout: Layout,
     folder: Path,
     marked: bool = False,
+    session: ExitStack | None = None,
 ) -> StreamedRows:
     """Tokenize rows to Parquet with Ray Data, whatever their size; see `prepare_rows`."""
     columns = {
@@ -99,7 +105,9 @@ def stream_rows(
         shutil.rmtree(folder, ignore_errors=True)
         written = write_texts(texts, folder / "texts", layout)
         encoder = partial(encode, tokenizer=tokenizer, max_length=max_length, marked=marked)
-        _tokenize_on_disk(folder, len(texts), layout, encoder)
+        with ExitStack() as own:
+            _use_ray(session or own)
+            _tokenize_on_disk(folder, len(texts), layout, encoder)
         columns["lengths"] = _lengths(folder, len(texts), layout)
         for name, column in columns.items():
             np.save(column_path(folder, name), column)
@@ -150,33 +158,34 @@ def _tokenizer_settings(tokenizer: PreTrainedTokenizerBase) -> str:
     return json.dumps({**settings, "truncation": None, "padding": None})
 
 
+def _use_ray(session: ExitStack) -> None:
+    """The Ray that runs, or one of this process's own until the session ends."""
+    import ray  # rows in memory do without it
+
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # no other process talks to this one
+        session.callback(ray.shutdown)
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+
+
 def _tokenize_on_disk(folder: Path, num_rows: int, layout: Layout, encoder: Encoder) -> None:
     """Tokenize every file of texts, as many at a time as the cluster has processors.
 
     Ray Data hands out the numbers of files and not their rows: each file of texts becomes the file
     of tokens of the same number, so that where a row lies needs no index.
     """
-    import ray  # rows in memory do without it
     import ray.data
 
     (folder / "tokens").mkdir()
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # no other process talks to this one
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-    try:
-        num_files = layout.num_files(num_rows)
-        files = ray.data.range(num_files, override_num_blocks=num_files)
-        files.context.enable_progress_bars = False
-        work = partial(_tokenize_files, folder=folder, layout=layout, encoder=encoder)
-        # Each task has one processor, so the tokenizer must not take them all.
-        environment = {"env_vars": {"TOKENIZERS_PARALLELISM": "false"}}
-        files.map_batches(
-            cast(Any, work), batch_size=1, num_cpus=1, runtime_env=environment
-        ).materialize()
-    finally:
-        if is_ours:
-            ray.shutdown()
+    num_files = layout.num_files(num_rows)
+    files = ray.data.range(num_files, override_num_blocks=num_files)
+    files.context.enable_progress_bars = False
+    work = partial(_tokenize_files, folder=folder, layout=layout, encoder=encoder)
+    # Each task has one processor, so the tokenizer must not take them all.
+    environment = {"env_vars": {"TOKENIZERS_PARALLELISM": "false"}}
+    files.map_batches(
+        cast(Any, work), batch_size=1, num_cpus=1, runtime_env=environment
+    ).materialize()
 
 
 def _tokenize_files(

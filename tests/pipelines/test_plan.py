@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from pipelines.data.streamed import StreamedRows
 from pipelines.errors import DataError, SpecError, VersionError
 from pipelines.plan import check_continues, make_plan, open_lineage, run_digest
 from pipelines.run import Home
@@ -29,6 +30,22 @@ def test_joint_tasks_are_one_stage(tiny_model, tmp_path):
     assert set(plan.data.train) == {0}
     assert len(plan.data.train[0]) == 72
     assert plan.data.train[0].task_ids.unique().tolist() == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_stages_over_the_memory_budget_share_one_ray(tiny_model, tmp_path, monkeypatch):
+    import ray
+
+    started, init = [], ray.init
+    monkeypatch.setattr(ray, "init", lambda **how: started.append(how) or init(num_cpus=1, **how))
+    plan = plan_of(tiny_model, tmp_path, [], tuple(TASKS), data={"memory_budget_mb": 0.001})
+    assert all(isinstance(rows, StreamedRows) for rows in plan.data.train.values())
+    assert len(plan.data.train) == 3
+    assert len(started) == 1
+    assert not ray.is_initialized()
+    again = plan_of(tiny_model, tmp_path, [], tuple(TASKS), data={"memory_budget_mb": 0.001})
+    assert len(started) == 1  # what lies on disk is used again
+    assert again.data.train[2].targets.equal(plan.data.train[2].targets)
 
 
 @pytest.mark.parametrize("kind", ["lora", "adapter", "prefix", "prompt", "mam"])
