@@ -65,6 +65,19 @@ def test_with_and_without_the_task_id_are_the_best_of_own_and_of_all_classes(tea
     assert found[0].test_own > found[0].test_all  # forgetting: the two must not be mixed up
 
 
+@pytest.mark.parametrize(("name", "methods"), [("finetune", []), ("own", PER_TASK)])
+def test_the_validation_score_is_the_accuracy_over_own_labels_in_either_mode(teach, name, methods):
+    teacher = teach(name, methods)
+    found = scores(teacher)
+    assert len({own.validation_own for own in found.values()}) > 1, "or any task would do"
+    for is_training in (True, False):
+        teacher.model.train(is_training)
+        for task in teacher.job.tasks:
+            score = teacher.evaluator.validation_score(task)
+            assert score == found[task.id].validation_own
+            assert teacher.model.training is is_training
+
+
 def test_no_accuracy_without_the_task_id_where_the_scenario_gives_it(teach):
     teacher = teach("given", [], scenario="task_incremental")
     assert all(score.test_all is None for score in scores(teacher).values())

@@ -52,6 +52,17 @@ def test_perplexity_and_token_accuracy(teacher, task, split):
     assert scores[f"{split}_token_accuracy"] == pytest.approx(wanted)
 
 
+def test_the_validation_score_is_of_closed_answers_or_the_mean_probability_of_a_token(teacher):
+    by_name = {task.name: task for task in teacher.job.tasks}
+    last = teacher.scores[-1]
+    score = teacher.evaluator.validation_score(by_name["banking"])
+    assert score == last["banking"]["validation_own"]
+    for name in ("first", "raw"):
+        score = teacher.evaluator.validation_score(by_name[name])
+        assert score == pytest.approx(1 / last[name]["validation_perplexity"], rel=1e-6)
+        assert 0 < score < 1
+
+
 def test_a_closed_task_is_answered_by_its_likeliest_answer(teacher):
     held, labels = teacher.data.held_out[0], teacher.job.labels
     right = []
