@@ -358,7 +358,12 @@ def _held_out(
 
 def run_digest(spec: UpdateSpec, lineage: Lineage) -> str:
     """A name for the run of a spec from a version: the same run, started again, resumes."""
-    start = "base" if lineage.manifest is None else f"version {lineage.manifest.version}"
+    return digest_from(spec, None if lineage.manifest is None else lineage.manifest.version)
+
+
+def digest_from(spec: UpdateSpec, version: int | None) -> str:
+    """`run_digest` of a spec that starts from the version of a number, or from the base model."""
+    start = "base" if version is None else f"version {version}"
     settings = _without_gate(spec).model_dump(mode="json")
     text = json.dumps([start, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

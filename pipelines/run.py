@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +30,7 @@ from pipelines.ray_session import ray_session
 from pipelines.registry import Registry
 from pipelines.report.page import render
 from pipelines.report_input import report_data
+from pipelines.run_end import cut_off_after_promotion, end_run, open_attempt, register, write_result
 from pipelines.stale_run import CLAIM_FILE, discard_if_stale
 from pipelines.tracking import Tracker
 from pipelines.training.events import EventReader
@@ -40,9 +40,11 @@ from pipelines.version import read_matrix, write_held_out, write_matrix
 
 _log = logging.getLogger(__name__)
 
-DONE_FILE = "done.json"
 POLL_SECONDS = 0.2
 LIBRARIES = ("torch", "transformers", "peft", "ray")
+CUT_OFF_WORDS = (
+    "this update was interrupted after its version had become champion: nothing is taught again"
+)
 
 EventHandler = Callable[[dict[str, Any]], None]
 
@@ -72,14 +74,13 @@ class Home:
 
     def run_folder(self, lineage: str, digest: str) -> Path:
         """The folder of an unfinished run of this digest, or of a new one."""
-        attempt = 1
-        while True:
-            suffix = "" if attempt == 1 else f"-{attempt}"
-            folder = self.folder / "runs" / lineage / f"{digest}{suffix}"
-            if not (folder / DONE_FILE).exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                return folder
-            attempt += 1
+        folder = open_attempt(self.runs(lineage), digest)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def runs(self, lineage: str) -> Path:
+        """Where the runs of a lineage lie."""
+        return self.folder / "runs" / lineage
 
 
 def run_update(
@@ -106,8 +107,19 @@ def run_update(
     """
     started = time.perf_counter()
     registry = home.registry
+    raw = spec_as_dict(spec)
+    spec_yaml = yaml.safe_dump(dict(raw), sort_keys=False)
     # One Ray for all: data over the memory budget is prepared on it too.
     with registry.update_lock(spec.lineage), ray_session(spec.scaling, address):
+        cut_off = cut_off_after_promotion(spec, home.runs(spec.lineage), registry)
+        if cut_off is not None:
+            on_event({"kind": "warning", "message": CUT_OFF_WORDS})
+            folder, result = cut_off
+            with Tracker(folder, home.tracking_uri) as tracker:
+                tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder)
+                register(result, registry, tracker)
+            end_run(folder)
+            return result
         champion = registry.champion(spec.lineage)
         parent = None if champion is None else registry.path(spec.lineage, champion)
         lineage = open_lineage(parent)
@@ -123,15 +135,11 @@ def run_update(
             on_event({"kind": "warning", "message": message})
         prepared = time.perf_counter() - started
         with Tracker(folder, home.tracking_uri) as tracker:
-            raw = spec_as_dict(spec)
-            spec_yaml = yaml.safe_dump(dict(raw), sort_keys=False)
             tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder, send=False)
             with _following(folder, on_event, tracker, plan):
                 _teach(plan)
             result = _finish(plan, registry, tracker, joint, spec_yaml, prepared, started)
-    (folder / DONE_FILE).write_text(json.dumps(result), encoding="utf-8")
-    for leftover in ("checkpoints", "data"):
-        shutil.rmtree(folder / leftover, ignore_errors=True)
+        end_run(folder)
     return result
 
 
@@ -267,10 +275,8 @@ def _finish(
     if number not in registry.versions(job.spec.lineage):
         _write_version(plan, outcome, history, result, number, spec_yaml)
         (job.folder / DRAFT_FOLDER).rename(target)
-    registry.register(job.spec.lineage, number, result["metrics"], tracker.key)
-    if verdict.promoted:
-        registry.promote(job.spec.lineage, number)
-    _track_result(tracker, result, history, target)
+    write_result(job.folder, result)
+    register(result, registry, tracker)
     return result
 
 
@@ -280,19 +286,6 @@ def _claimed_number(folder: Path, registry: Registry, lineage: str) -> int:
     if not claim.is_file():
         write_atomically(claim, str(registry.next_number(lineage)))
     return int(claim.read_text(encoding="utf-8"))
-
-
-def _track_result(
-    tracker: Tracker, result: Mapping[str, Any], history: History, target: Path
-) -> None:
-    scores = result.get("main_scores", ["accuracy"])
-    tracker.log_matrix(result["accuracy_matrix"], history.tasks, scores)
-    tracker.log_phases(None, result["seconds"], None)
-    tracker.log_file(target / "report.html")
-    tracker.log_file(target / "manifest.json", "version")
-    name = f"{result['lineage']}@{result['version']}"
-    tracker.set_tags({"ratchet.version": name, "mlflow.runName": name})
-    tracker.finish(result["metrics"])
 
 
 def _history(plan: Plan, outcome: Mapping[str, Any]) -> History:

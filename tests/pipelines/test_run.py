@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pipelines.errors import BusyError, DataError, DivergedError, RatchetError
-from pipelines.run import DONE_FILE, Home, run_update
+from pipelines.run import Home, run_update
+from pipelines.run_end import DONE_FILE
 from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.loop import StageLoop
 from pipelines.version import load_version, read_held_out, read_states
@@ -243,6 +244,44 @@ def test_an_interruption_while_a_version_is_registered_is_finished_by_the_next_c
     assert home.registry.versions("tiny") == [1]
     assert home.registry.champion("tiny") == found["version"] == 1
     load_version(home.registry.path("tiny", 1))
+
+
+@pytest.mark.parametrize("step", ["pipelines.run_end._track", "pipelines.run.end_run"])
+@pytest.mark.parametrize("parents", [0, 1])
+def test_an_interruption_after_the_promotion_gives_the_result_the_next_time(
+    tiny_model, tmp_path, monkeypatch, step, parents
+):
+    home = home_in(tmp_path)
+    for name in ["kitchen"][:parents]:
+        run_update(spec_for(tiny_model, tmp_path, name), home)
+    spec = spec_for(tiny_model, tmp_path, "banking")
+
+    def cut(*_args, **_named):
+        raise Interruption(step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(step, cut)
+        with pytest.raises(Interruption):
+            run_update(spec, home)
+    number = parents + 1
+    assert home.registry.champion("tiny") == number
+    history = home.registry.aliases("tiny").history
+    events = []
+    found = run_update(spec, home, events.append)
+    assert found["version"] == number
+    assert found["promoted"] is True
+    assert found["tasks"][-1] == "banking"
+    assert [event["kind"] for event in events] == ["warning"]
+    aliases = home.registry.aliases("tiny")
+    assert (aliases.champion, aliases.challenger) == (number, None)
+    assert aliases.history == history
+    assert home.registry.versions("tiny") == [*range(1, number + 1)]
+    (done,) = [
+        p for p in (home.folder / "runs").rglob(DONE_FILE) if json.loads(p.read_text()) == found
+    ]
+    assert not (done.parent / "checkpoints").exists()
+    with pytest.raises(DataError, match="learned a task of this name already"):
+        run_update(spec, home)  # it has ended: from here on it is another update
 
 
 def test_a_finished_run_leaves_its_result_and_no_checkpoints(tiny_model, tmp_path):
