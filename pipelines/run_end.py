@@ -13,12 +13,11 @@ from pipelines.config import UpdateSpec
 from pipelines.manifest import read_manifest
 from pipelines.plan import digest_from
 from pipelines.registry import Registry
-from pipelines.stale_run import CLAIM_FILE
+from pipelines.stale_run import CLAIM_FILE, RESULT_FILE
 from pipelines.tracking import Tracker
 
 DONE_FILE = "done.json"
-RESULT_FILE = "result.json"
-"""The result before the version is registered; it becomes `DONE_FILE` when all else is done."""
+"""The result, under its last name: all else is done."""
 
 
 def open_attempt(runs: Path, digest: str) -> Path:

@@ -16,6 +16,8 @@ from pipelines.training.stream import OUTCOME_FILE
 from pipelines.training.trainer import CHECKPOINTS_FOLDER, DRAFT_FOLDER
 
 CLAIM_FILE = "number.txt"
+RESULT_FILE = "result.json"
+"""The result before the version is registered."""
 DIGEST_FILE = "data.sha256"
 
 
@@ -36,7 +38,7 @@ def discard_if_stale(plan: Plan) -> bool:
     if known != digest:
         for name in (CHECKPOINTS_FOLDER, DRAFT_FOLDER):
             shutil.rmtree(plan.job.folder / name, ignore_errors=True)
-        for name in (OUTCOME_FILE, CLAIM_FILE, SEARCH_FILE):
+        for name in (OUTCOME_FILE, CLAIM_FILE, RESULT_FILE, SEARCH_FILE):
             (plan.job.folder / name).unlink(missing_ok=True)
     write_atomically(path, digest)
     return known != digest

@@ -8,6 +8,7 @@ import torch
 from pipelines.errors import BusyError, DataError, DivergedError, RatchetError
 from pipelines.run import Home, run_update
 from pipelines.run_end import DONE_FILE
+from pipelines.stale_run import RESULT_FILE
 from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.loop import StageLoop
 from pipelines.version import load_version, read_held_out, read_states
@@ -158,6 +159,31 @@ def test_the_same_call_goes_on_where_it_was_interrupted(tiny_model, tmp_path, mo
     )
     assert whole["replay"].rows == cut["replay"].rows
     assert differences(whole["ewc"].tensors, cut["ewc"].tensors) == []
+
+
+def test_what_was_about_to_be_registered_goes_when_the_data_has_changed(
+    tiny_model, tmp_path, monkeypatch
+):
+    spec, home = spec_for(tiny_model, tmp_path, "banking"), home_in(tmp_path)
+
+    def cut(*_args, **_named):
+        raise Interruption("register")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.run.register", cut)
+        with pytest.raises(Interruption):
+            run_update(spec, home)
+    (kept,) = (home.folder / "runs").rglob(RESULT_FILE)
+    train = Path(spec.tasks[0].train)
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[1:]))
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.run._teach", cut)
+        with pytest.raises(Interruption):
+            run_update(spec, home)
+    assert not kept.exists()
+    home.registry.promote("tiny", 1)  # of the old data, by hand
+    with pytest.raises(DataError, match="learned a task of this name already"):
+        run_update(spec, home)
 
 
 def test_an_interrupted_run_starts_afresh_when_its_data_has_changed(
