@@ -9,6 +9,7 @@ from pipelines.data.prepared import HeldOut
 from pipelines.errors import DivergedError
 from pipelines.manifest import read_manifest
 from pipelines.run import Home
+from pipelines.stale_run import discard_if_stale
 from pipelines.training.events import EventLog
 from pipelines.training.stability_decay import SEARCH_FILE
 from tests.conformance.groups import in_group
@@ -292,3 +293,15 @@ def test_a_language_model_is_searched_for_by_the_score_of_each_task(tiny_decoder
         stability_decay=settings,
     )
     assert differences(knowledge(taught(given)), knowledge(taught(plan))) == []
+
+
+def test_trainings_on_other_data_are_not_gone_on_from(tiny_model, tmp_path):
+    plan = searching_plan(tiny_model, tmp_path)
+    assert not discard_if_stale(plan)
+    kept = plan.job.folder / SEARCH_FILE
+    kept.write_text("{}", encoding="utf-8")
+    assert not discard_if_stale(plan)
+    assert kept.exists()
+    plan.data.train[0].targets[0] = 1 - plan.data.train[0].targets[0]
+    assert discard_if_stale(plan)
+    assert not kept.exists()
