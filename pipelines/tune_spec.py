@@ -109,6 +109,9 @@ class ChooseSpec(SpecSection):
 class TuneSpec(SpecSection):
     """A study: what is searched, how, and which result is used; read by `ratchet tune` only.
 
+    With `strategy: stability_decay` there is no search over whole streams: one update decides task
+    by task, on the new task alone, among the points of `training.learning_rate` and from the upper
+    end of each strength downwards (see the section `stability_decay`).
     `parameters` maps fields of the spec to ranges. The budget is `num_trials` or `max_seconds`,
     whichever ends first. `num_seeds` repeats each trial and averages. `num_parallel` trials run at
     a time, by default as many as the CPUs allow. `num_tasks` lets the study look at no more than
@@ -118,6 +121,7 @@ class TuneSpec(SpecSection):
     """
 
     parameters: Annotated[dict[str, AnyRange], Field(min_length=1)]
+    strategy: Literal["search", "stability_decay"] = "search"
     algorithm: Literal["random", "grid", "tpe", "nsga2"] = "tpe"
     early_stopping: Literal["asha"] | None = None
     num_trials: PositiveInt = 24

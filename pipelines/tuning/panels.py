@@ -60,9 +60,9 @@ class Panel:
 
 
 def panels(study: Study) -> list[Panel]:
-    """One for each parameter and objective; none where no trial finished."""
+    """One for each parameter and objective; none where no trial finished or each task decided."""
     found = placed(study.trials, study.tune.objectives)
-    if not found:
+    if not found or study.tune.strategy == "stability_decay":
         return []
     members = {own.trial.number for own in study.front}
     names = short_names(list(study.tune.parameters))

@@ -18,6 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from pipelines.tune_spec import AnyRange, ChoiceRange, TuneSpec
+from pipelines.tuning.decay import decay_settings
 from pipelines.tuning.space import extremes, grid, points_of
 from pipelines.tuning.trial import Trial
 
@@ -52,7 +53,7 @@ class Sampler:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.tune = tune
         self._first = [dict(settings) for settings in seed_settings]
-        self._grid = grid(tune.parameters, fast) if tune.algorithm == "grid" else None
+        self._grid = _listed(tune, fast)
         self._distributions = {name: _distribution(own) for name, own in tune.parameters.items()}
         self.num_asked = 0
         self._seen: set[str] = set()
@@ -143,6 +144,13 @@ class Sampler:
 
 
 _STATES = {"done": TrialState.FAIL, "failed": TrialState.FAIL, "stopped": TrialState.PRUNED}
+
+
+def _listed(tune: TuneSpec, fast: Sequence[str]) -> list[dict[str, Any]] | None:
+    """All settings, where they do not depend on results."""
+    if tune.strategy == "stability_decay":
+        return [decay_settings(tune)]
+    return grid(tune.parameters, fast) if tune.algorithm == "grid" else None
 
 
 def _key(settings: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ def run_trial(config: Mapping[str, Any], base: TrialBase) -> None:
     def report(num_done: int, accuracy: float) -> None:
         tune.report({STAGES_DONE: num_done, ACCURACY: accuracy})
 
-    trial = taught_trial(config["number"], config["settings"], base, report)
+    trial = _known(folder) or taught_trial(config["number"], config["settings"], base, report)
     write_trial(folder, trial)
     last = trial.mean(ACCURACY)
     tune.report({STAGES_DONE: total_stages(base), ACCURACY: math.nan if last is None else last})
@@ -161,13 +161,19 @@ def write_trial(folder: Path, trial: Trial) -> None:
     write_atomically(folder / TRIAL_FILE, json.dumps(trial.as_dict()))
 
 
+def _known(folder: Path) -> Trial | None:
+    """A trial that ended just before its worker did."""
+    path = folder / TRIAL_FILE
+    return Trial.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
 def read_trials(folder: Path) -> tuple[list[Trial], dict[int, dict[str, Any]]]:
     """The trials of a study that have ended, and the settings of those that have only begun."""
     ended, begun = [], {}
     for own in sorted((folder / TRIALS_FOLDER).glob("[0-9]*")):
-        if (own / TRIAL_FILE).is_file():
-            raw = json.loads((own / TRIAL_FILE).read_text(encoding="utf-8"))
-            ended.append(Trial.from_dict(raw))
+        trial = _known(own)
+        if trial is not None:
+            ended.append(trial)
         elif (own / SETTINGS_FILE).is_file():
             begun[int(own.name)] = json.loads((own / SETTINGS_FILE).read_text(encoding="utf-8"))
     return ended, begun

@@ -19,6 +19,7 @@ from pipelines.run import Home
 from pipelines.stale_run import data_digest
 from pipelines.tracking import Tracker
 from pipelines.tune_spec import TuneSpec
+from pipelines.tuning.decay import decay_settings
 from pipelines.tuning.earlier import DONE_FILE
 from pipelines.tuning.space import RawSpec, check_space
 from pipelines.tuning.study import Study
@@ -121,6 +122,8 @@ def _checked(source: RawSpec, spec: UpdateSpec) -> TuneSpec:
         hint = "Add one: tune: {parameters: {training.learning_rate: {log: [1.0e-5, 1.0e-3]}}}"
         raise SpecError([Problem("tune", "the spec says nothing about what to search", hint=hint)])
     check_space(source, tune.parameters)
+    if tune.strategy == "stability_decay":
+        source.with_settings(decay_settings(tune))
     if spec.joint:
         message = "tasks learned at once have neither plasticity nor stability to trade"
         raise SpecError([Problem("joint", message, True, "Remove it to tune")])

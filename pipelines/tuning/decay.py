@@ -1,0 +1,48 @@
+"""The study that needs no old data: one trial whose rate and strengths are found task by task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.errors import Problem, SpecError
+from pipelines.tune_spec import TuneSpec
+from pipelines.tuning.space import extremes, points_of
+
+RATE = "training.learning_rate"
+
+
+def decay_settings(tune: TuneSpec) -> dict[str, Any]:
+    """The settings of the one trial of a `stability_decay` study.
+
+    The points of the learning rate are the rates to try, the upper end of each strength is where
+    it starts to decay.
+
+    Raises:
+        SpecError: A field that is neither the learning rate nor a strength, or a rate whose range
+            has no points.
+    """
+    settings: dict[str, Any] = {}
+    section: dict[str, Any] = {"start": {}}
+    problems = []
+    for name, own in tune.parameters.items():
+        where = f"tune.parameters.{name}"
+        top, _, rest = name.partition(".")
+        kind, _, field = rest.partition(".")
+        if name == RATE:
+            points = points_of(own)
+            if points is None:
+                hint = "Add it: {log: [1.0e-5, 1.0e-3], points: 5}"
+                message = "stability_decay tries given rates, so the range needs `points`"
+                problems.append(Problem(where, message, hint=hint))
+                continue
+            section["learning_rates"] = list(points)
+        elif (top, field) == ("methods", "strength"):
+            section["start"][kind] = max(extremes(own))
+        else:
+            message = "stability_decay finds the learning rate and strengths of methods only"
+            problems.append(Problem(where, message, hint="Remove it, or use strategy: search"))
+            continue
+        settings[name] = "auto"
+    if problems:
+        raise SpecError(problems)
+    return settings | {"stability_decay": section}
