@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    BaseModel,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -272,4 +273,20 @@ def absolute_uri(path: str, folder: Path) -> str:
 
 def spec_as_dict(spec: UpdateSpec) -> Mapping[str, Any]:
     """The spec as plain JSON values, without what was left at its default of None."""
-    return spec.model_dump(mode="json", exclude_none=True)
+    return _without_default_nones(spec, spec.model_dump(mode="json"))
+
+
+def _without_default_nones(value: Any, dumped: Any) -> Any:
+    """What was dumped of a value; a None that is no default stays, as it says something."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {
+            name: _without_default_nones(getattr(value, name), own)
+            for name, own in dumped.items()
+            if own is not None or fields[name].default is not None
+        }
+    if isinstance(value, dict):
+        return {name: _without_default_nones(own, dumped[name]) for name, own in value.items()}
+    if isinstance(value, tuple | list):
+        return [_without_default_nones(*pair) for pair in zip(value, dumped, strict=True)]
+    return dumped

@@ -22,6 +22,7 @@ from pipelines.gate import Verdict
 from pipelines.instruments import instrument_details, instrument_metrics
 from pipelines.joint_bound import intransigence_of, joint_history
 from pipelines.language_result import language_result
+from pipelines.lineage_history import lineage_history
 from pipelines.manifest import Manifest, write_manifest
 from pipelines.models.load import load_tokenizer
 from pipelines.outcome import History, judge, main_measure, rounded
@@ -262,7 +263,7 @@ def _finish(
     """Judge, write the version, register it, report; interrupted, it ends the same next time."""
     job = plan.job
     outcome = json.loads((job.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
-    history = _history(plan, outcome)
+    history = lineage_history(plan.job, outcome)
     verdict = judge(history, job.new[0].stage, job.spec.gate)
     number = _claimed_number(job.folder, registry, job.spec.lineage)
     target = registry.path(job.spec.lineage, number)
@@ -286,21 +287,6 @@ def _claimed_number(folder: Path, registry: Registry, lineage: str) -> int:
     if not claim.is_file():
         write_atomically(claim, str(registry.next_number(lineage)))
     return int(claim.read_text(encoding="utf-8"))
-
-
-def _history(plan: Plan, outcome: Mapping[str, Any]) -> History:
-    job = plan.job
-    rows, baseline = list(outcome["scores"]), dict(outcome["baseline"])
-    if job.parent is not None:
-        before = History.from_dict(read_matrix(job.parent))
-        rows = [*before.rows, *rows]
-        baseline = dict(before.baseline)
-    return History(
-        tuple(task.name for task in job.tasks),
-        tuple(task.stage for task in job.tasks),
-        tuple(rows),
-        baseline,
-    )
 
 
 def _result(

@@ -108,6 +108,10 @@ class Tracker:
         self._add(self._child(task), "start", name=task, parent=self.key, tags={})
         self._add(self._child(task), "params", params=flattened(info))
 
+    def knows(self, task: str) -> bool:
+        """Whether the child run of a task has begun, now or before an interruption."""
+        return task in self._tasks
+
     def log_step(self, task: str, step: int, values: Mapping[str, float | None]) -> None:
         """Log a point of a task's curves (loss, learning rate, examples a second).
 

@@ -22,7 +22,7 @@ def decay_settings(tune: TuneSpec) -> dict[str, Any]:
             has no points.
     """
     settings: dict[str, Any] = {}
-    section: dict[str, Any] = {"start": {}}
+    section: dict[str, Any] = {}
     problems = []
     for name, own in tune.parameters.items():
         where = f"tune.parameters.{name}"
@@ -35,9 +35,13 @@ def decay_settings(tune: TuneSpec) -> dict[str, Any]:
                 message = "stability_decay tries given rates, so the range needs `points`"
                 problems.append(Problem(where, message, hint=hint))
                 continue
-            section["learning_rates"] = list(points)
+            section["stability_decay.learning_rates"] = list(points)
         elif (top, field) == ("methods", "strength"):
-            section["start"][kind] = max(extremes(own))
+            strengths = [value for value in extremes(own) if isinstance(value, int | float)]
+            if not strengths:
+                problems.append(Problem(where, "needs a number for the strength to start at"))
+                continue
+            section[f"stability_decay.start.{kind}"] = max(strengths)
         else:
             message = "stability_decay finds the learning rate and strengths of methods only"
             problems.append(Problem(where, message, hint="Remove it, or use strategy: search"))
@@ -45,4 +49,4 @@ def decay_settings(tune: TuneSpec) -> dict[str, Any]:
         settings[name] = "auto"
     if problems:
         raise SpecError(problems)
-    return settings | {"stability_decay": section}
+    return settings | section

@@ -97,7 +97,7 @@ def _detail(study: Study, trial: Trial, order: dict[int, int]) -> Detail:
         num_seeds=len(trial.seeds),
         heat=_heat(trial),
         tasks=trial.seeds[0].tasks if trial.seeds else (),
-        command=command(study.spec, trial.settings),
+        command=command(study.spec, trial.settings, study.changes),
     )
 
 

@@ -79,5 +79,8 @@ class PrefixShelf:
 
 
 def _link(source: str, target: str) -> None:
-    """Another name for a file: nothing is copied, and removing one leaves the other."""
-    os.link(source, target)
+    """Another name for a file, where the file system has such; removing one leaves the other."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

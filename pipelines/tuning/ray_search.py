@@ -12,7 +12,7 @@ from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from pipelines.tuning.trial_run import ACCURACY, STAGES_DONE, TrialBase, run_trial, total_stages
+from pipelines.tuning.trial_run import ACCURACY, STAGES_DONE, TrialBase, num_stages, run_trial
 
 RAY_TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -147,13 +147,13 @@ def _last_line(trial: Any) -> str:
 def _scheduler(early_stopping: str | None, base: TrialBase) -> TrialScheduler:
     if early_stopping is None:
         return FIFOScheduler()
-    stages = total_stages(base)
+    stages = num_stages(base)
     return ASHAScheduler(
         time_attr=STAGES_DONE,
         metric=ACCURACY,
         mode="max",
-        max_t=stages + 1,  # beyond the last report: a trial that gets there ends by itself
-        grace_period=max(2, stages // 4),
+        max_t=stages + 2,  # beyond the last report: a trial that gets there ends by itself
+        grace_period=max(2, (stages + 1) // 4),
         reduction_factor=2,
     )
 

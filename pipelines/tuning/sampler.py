@@ -52,7 +52,7 @@ class Sampler:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.tune = tune
-        self._first = [dict(settings) for settings in seed_settings]
+        self._first = [dict(own) for own in seed_settings if self._has(own)]
         self._grid = _listed(tune, fast)
         self._distributions = {name: _distribution(own) for name, own in tune.parameters.items()}
         self.num_asked = 0
@@ -66,14 +66,16 @@ class Sampler:
         limit = self.tune.num_trials
         return limit if self._grid is None else min(limit, len(self._grid))
 
-    def know(self, trials: Sequence[Trial], num_asked: int) -> None:
+    def know(self, trials: Sequence[Trial], begun: Mapping[int, Mapping[str, Any]]) -> None:
         """Learn what ended before this process began; call it once, before anything is asked.
 
         Args:
             trials: The trials that have ended.
-            num_asked: Trials that have begun, those that have not ended included.
+            begun: Settings of those that have begun and not ended, by number.
         """
-        self.num_asked = num_asked
+        numbers = [*begun, *(trial.number for trial in trials)]
+        self.num_asked = 1 + max(numbers, default=-1)
+        self._seen |= {_key(settings) for settings in begun.values()}
         # Else the draws after an interruption would repeat those before it.
         self._study = self._fresh_study(self.tune.seed + 1009 * len(trials))
         for trial in trials:
@@ -102,6 +104,13 @@ class Sampler:
                 return self._seen_now(settings)
             self._study.tell(trial, state=TrialState.FAIL)
         return None
+
+    def _has(self, settings: Mapping[str, Any]) -> bool:
+        """Whether the space has a point."""
+        ranges = self.tune.parameters
+        return settings.keys() == ranges.keys() and all(
+            _place(own, settings[name]) is not None for name, own in ranges.items()
+        )
 
     def _seen_now(self, settings: dict[str, Any]) -> dict[str, Any]:
         self._seen.add(_key(settings))

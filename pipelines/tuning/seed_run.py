@@ -13,7 +13,10 @@ import torch
 
 from pipelines.costs import split_costs
 from pipelines.data.prepared import PreparedData
-from pipelines.outcome import History, main_measure
+from pipelines.data.streamed import StreamedRows
+from pipelines.lineage_history import lineage_history
+from pipelines.outcome import main_measure
+from pipelines.plan import train_path
 from pipelines.training.allocator import keep_freed_memory
 from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.job import UpdateJob
@@ -132,18 +135,19 @@ SHARED_MARK = "shared_first_task"
 
 def _taught_by_group(job: UpdateJob, data: PreparedData) -> dict[str, Any]:
     if not (job.folder / OUTCOME_FILE).is_file():
+        for stage, rows in data.train.items():
+            if isinstance(rows, StreamedRows):  # the group looks for them in the run's own folder
+                place = train_path(job.folder, stage)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if not place.exists():
+                    place.symlink_to(rows.folder, target_is_directory=True)
         teach_on_ray(job, data)
     check_outcome(job.folder)
     return json.loads((job.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
 
 
 def _result(job: UpdateJob, found: Mapping[str, Any], shared: float) -> SeedResult:
-    history = History(
-        tuple(task.name for task in job.tasks),
-        tuple(task.stage for task in job.tasks),
-        tuple(found["scores"]),
-        dict(found["baseline"]),
-    )
+    history = lineage_history(job, found)
     reported = main_measure(job.spec.scenario)
     chosen_by = reported.replace("test", "validation")
     return SeedResult(
@@ -170,7 +174,8 @@ def _average(job: UpdateJob, scores: list[dict[str, Any]]) -> float:
     """Mean validation accuracy over the tasks seen, after the last stage that was taught."""
     measure = main_measure(job.spec.scenario).replace("test", "validation")
     last = scores[-1]
-    seen = [task.name for stage in job.stages[: len(scores)] for task in stage]
+    taught = [task for stage in job.stages[: len(scores)] for task in stage]
+    seen = [task.name for task in (*job.past, *taught)]
     return sum(float(last[name][measure] or 0.0) for name in seen) / len(seen)
 
 

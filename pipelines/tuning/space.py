@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,19 @@ from pipelines.spec_changes import Change
 from pipelines.spec_file import parse_spec
 from pipelines.tune_spec import AnyRange, ChoiceRange, IntRange, LogRange, UniformRange
 
-FIXED_FIELDS = ("lineage", "tune", "gate", "tasks", "stream", "scenario")
+FIXED_FIELDS = (
+    "lineage",
+    "tune",
+    "gate",
+    "tasks",
+    "stream",
+    "scenario",
+    "joint",
+    "scaling",
+    "evaluation",
+    "data.validation_fraction",
+    "data.max_held_out_rows",
+)
 """What all trials of a study share: they could not be held against each other otherwise."""
 
 MAX_WITNESSES = 20
@@ -46,7 +58,8 @@ class RawSpec:
 
     def without_tune(self, settings: Mapping[str, Any]) -> UpdateSpec:
         """The spec of a trial as an update of its own, with nothing left to search."""
-        return self.with_settings(settings).model_copy(update={"tune": None})
+        aside = {"tune": None, "preset": None}  # its methods are written out
+        return self.with_settings(settings).model_copy(update=aside)
 
 
 def extremes(own: AnyRange) -> tuple[Any, ...]:
@@ -103,8 +116,17 @@ def grid(parameters: Mapping[str, AnyRange], fast: Sequence[str] = ()) -> list[d
     return [{name: values[order.index(name)] for name in found} for values in map(tuple, combined)]
 
 
-def check_space(source: RawSpec, parameters: Mapping[str, AnyRange]) -> None:
+def check_space(
+    source: RawSpec,
+    parameters: Mapping[str, AnyRange],
+    check: Callable[[UpdateSpec], None] = lambda _spec: None,
+) -> None:
     """Try values of every field on its own, the ends among them, before anything is taught.
+
+    Args:
+        source: The spec.
+        parameters: The fields and their ranges.
+        check: Raises `SpecError` where a spec can be read and still not be taught.
 
     Raises:
         SpecError: With everything that is wrong with any of them.
@@ -113,14 +135,14 @@ def check_space(source: RawSpec, parameters: Mapping[str, AnyRange]) -> None:
     if not problems:
         source.with_settings({})  # what is wrong with the spec itself is not the space's fault
         for name, own in parameters.items():
-            problems += _problems_of(source, name, own)
+            problems += _problems_of(source, name, own, check)
     if problems:
         raise SpecError(problems)
 
 
 def _fixed(parameters: Mapping[str, AnyRange]) -> Iterator[Problem]:
     for name in parameters:
-        if name.partition(".")[0] in FIXED_FIELDS:
+        if name in FIXED_FIELDS or name.partition(".")[0] in FIXED_FIELDS:
             hint = "Search fields of training, methods, routing or data"
             yield Problem(f"tune.parameters.{name}", "all trials share this field", hint=hint)
         if name == "training.seed":
@@ -128,12 +150,14 @@ def _fixed(parameters: Mapping[str, AnyRange]) -> Iterator[Problem]:
             yield Problem(f"tune.parameters.{name}", "a seed is not tuned", hint=hint)
 
 
-def _problems_of(source: RawSpec, name: str, own: AnyRange) -> list[Problem]:
+def _problems_of(
+    source: RawSpec, name: str, own: AnyRange, check: Callable[[UpdateSpec], None]
+) -> list[Problem]:
     """What is wrong with a field or its values; each thing once."""
     found: dict[tuple[str, str], Problem] = {}
     for value in _witnesses(own):
         try:
-            source.with_settings({name: value})
+            check(source.with_settings({name: value}))
         except SpecError as error:
             for problem in error.problems:
                 is_field = problem.where.endswith(name.rpartition(".")[2])

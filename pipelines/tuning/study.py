@@ -32,6 +32,7 @@ class Study:
         trials: All trials, in any order.
         seconds: Wall time of the study.
         warnings: What a reader should know, a sentence each.
+        changes: What was changed in the spec's file, as `field=value`.
         reference: The corner of the hypervolume by objective; None for `reference_point`.
     """
 
@@ -43,6 +44,7 @@ class Study:
     seconds: float
     warnings: tuple[str, ...] = ()
     reference: Mapping[str, float] | None = None
+    changes: tuple[str, ...] = ()
 
     @cached_property
     def front(self) -> list[Placed]:

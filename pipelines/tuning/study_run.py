@@ -16,16 +16,18 @@ from pipelines.atomic_file import write_atomically
 from pipelines.config import ScalingSpec
 from pipelines.plan import Plan
 from pipelines.ray_session import ray_session
+from pipelines.run import Home
 from pipelines.tracking import Tracker
 from pipelines.tune_spec import TuneSpec
 from pipelines.tuning.earlier import DONE_FILE, earlier_front
 from pipelines.tuning.prefix import idle_fields
 from pipelines.tuning.sampler import Sampler
-from pipelines.tuning.space import RawSpec
+from pipelines.tuning.space import RawSpec, points_of
 from pipelines.tuning.study import PAGE_FILE, PICTURE_FILE, STUDY_FILE, Study
 from pipelines.tuning.trial import Trial
 from pipelines.tuning.trial_run import (
     ACCURACY,
+    OWN_DATA_FOLDER,
     PREFIXES_FOLDER,
     SETTINGS_FILE,
     STAGES_DONE,
@@ -46,26 +48,43 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        source: The spec as it was given.
+        spec_name: The spec's file, as the user wrote it.
+        home: Where state lives.
+        address: A Ray cluster, or None for one of this process.
+        must_exist: Whether only a study that was begun before may go on.
+        changes: The changes to the spec that `source` holds, as `field=value`.
+    """
+
+    source: RawSpec
+    spec_name: str
+    home: Home
+    address: str | None = None
+    must_exist: bool = False
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Planned:
     """A study, ready to run.
 
     Attributes:
         name: Its name.
-        source: The spec as it was given.
-        spec_name: The spec's file, as the user wrote it.
+        request: What was asked for.
         tune: What is searched.
         plan: The update of the spec itself.
         folder: The study's folder.
-        address: A Ray cluster, or None for one of this process.
     """
 
     name: str
-    source: RawSpec
-    spec_name: str
+    request: Request
     tune: TuneSpec
     plan: Plan
     folder: Path
-    address: str | None
 
 
 class StudyRun:
@@ -90,7 +109,7 @@ class StudyRun:
         self._begun = deque(sorted(begun.items()))
         first = earlier_front(self.folder, self.tune) if self.tune.warm_start else ()
         self._sampler = Sampler(self.tune, self._fast_fields(), first)
-        self._sampler.know(ended, 1 + max([*self.trials, *begun], default=-1))
+        self._sampler.know(ended, begun)
         self._before = _read_clock(self.folder)
         self._started = time.monotonic()
         self._written = 0.0
@@ -99,13 +118,18 @@ class StudyRun:
         """Run what is left and write what was found."""
         if self.trials or self._begun:
             self.say(f"goes on: {len(self.trials)} trials ended before, none is repeated")
+        for trial in self.trials.values():  # a driver that died may have left their traces
+            self._settle(trial)
         num_left = self._sampler.size - len(self.trials)
         if num_left > 0 and not self._time_is_over():
             (self.folder / DONE_FILE).unlink(missing_ok=True)
-            self._search(num_left)
+            try:
+                self._search(num_left)
+            finally:
+                self._write_clock()
         self._write()
         (self.folder / DONE_FILE).touch()
-        for leftover in ("ray", PREFIXES_FOLDER, "own_data"):
+        for leftover in ("ray", PREFIXES_FOLDER):
             shutil.rmtree(self.folder / leftover, ignore_errors=True)
         for path in (STUDY_FILE, PAGE_FILE, PICTURE_FILE):
             self.tracker.log_file(self.folder / path)
@@ -120,7 +144,8 @@ class StudyRun:
         return Study(
             name=self.planned.name,
             lineage=self.plan.job.spec.lineage,
-            spec=self.planned.spec_name,
+            spec=self.planned.request.spec_name,
+            changes=self.planned.request.changes,
             tune=self.tune,
             trials=tuple(self.trials[number] for number in sorted(self.trials)),
             seconds=round(self._before + time.monotonic() - self._started, 3),
@@ -138,7 +163,7 @@ class StudyRun:
         workers = num_parallel * max(1, scaling.num_workers)
         with ray_session(
             ScalingSpec(num_workers=workers, cpus_per_worker=scaling.cpus_per_worker),
-            self.planned.address,
+            self.planned.request.address,
         ):
             search(
                 self._base(),
@@ -153,14 +178,14 @@ class StudyRun:
     def _base(self) -> TrialBase:
         spec = self.plan.job.spec
         return TrialBase(
-            source=self.planned.source,
+            source=self.planned.request.source,
             job=self.plan.job,
             data=self.plan.data,
             data_key=data_key(spec),
             folder=self.folder,
             num_seeds=self.tune.num_seeds,
             num_tasks=self.tune.num_tasks,
-            share_prefixes=self.tune.share_prefixes,
+            share_prefixes=self._shares_prefixes(),
         )
 
     def _following(self) -> tuple[int, Mapping[str, Any]] | None:
@@ -188,11 +213,9 @@ class StudyRun:
             write_trial(folder, _cut_short(number, settings, last, error))
         raw = json.loads((folder / TRIAL_FILE).read_text(encoding="utf-8"))
         trial = self.trials[number] = Trial.from_dict(raw)
-        for seed in folder.glob("seed_*"):
-            shutil.rmtree(seed)
+        self._settle(trial)
         self._sampler.tell(trial)
-        self._track(trial)
-        write_atomically(self.folder / CLOCK_FILE, json.dumps(self.study().seconds))
+        self._write_clock()
         self.say(f"{words_of(trial)} ({len(self.trials)} of {self._sampler.size})")
         if time.monotonic() - self._written > WRITE_SECONDS:
             self._write()
@@ -201,8 +224,17 @@ class StudyRun:
         self.study().write(self.folder)
         self._written = time.monotonic()
 
-    def _track(self, trial: Trial) -> None:
+    def _write_clock(self) -> None:
+        write_atomically(self.folder / CLOCK_FILE, json.dumps(self.study().seconds))
+
+    def _settle(self, trial: Trial) -> None:
+        """Clear away what a trial needed while it ran, and let MLflow know it; once."""
+        folder = trial_folder(self.folder, trial.number)
+        for leftover in (*folder.glob("seed_*"), folder / OWN_DATA_FOLDER):
+            shutil.rmtree(leftover, ignore_errors=True)
         name = f"trial_{trial.number:03d}"
+        if self.tracker.knows(name):
+            return
         self.tracker.task_started(name, {"status": trial.status, **trial.settings})
         status = "FINISHED" if trial.status == "done" else "FAILED"
         self.tracker.task_finished(name, trial.means(), status)
@@ -215,6 +247,11 @@ class StudyRun:
 
     def _time_is_over(self) -> bool:
         return self._seconds_left() == 0.0
+
+    def _shares_prefixes(self) -> bool:
+        """Whether trials can agree on a first task: where all it depends on has few values."""
+        fast = [self.tune.parameters[name] for name in self._fast_fields()]
+        return self.tune.share_prefixes and all(points_of(own) is not None for own in fast)
 
     def _fast_fields(self) -> Sequence[str]:
         """What a grid varies fastest: all that the first task depends on."""

@@ -22,9 +22,10 @@ from pipelines.tuning.space import RawSpec
 from pipelines.tuning.trial import SeedResult, Status, Trial
 
 TRIALS_FOLDER, PREFIXES_FOLDER = "trials", "prefixes"
+OWN_DATA_FOLDER = "own_data"
 SETTINGS_FILE, TRIAL_FILE = "settings.json", "trial.json"
 STAGES_DONE, ACCURACY = "stages_done", "average_accuracy"
-"""What a worker reports after each stage: stages done over all seeds, and how well it stands."""
+"""What a worker reports after each stage of a trial's first seed, and once more at its end."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,18 @@ def run_trial(config: Mapping[str, Any], base: TrialBase) -> None:
     folder = trial_folder(base.folder, config["number"])
 
     def report(num_done: int, accuracy: float) -> None:
-        tune.report({STAGES_DONE: num_done, ACCURACY: accuracy})
+        if base.num_seeds > 1 or num_done < num_stages(base):  # else it has ended, and is written
+            tune.report({STAGES_DONE: num_done, ACCURACY: accuracy})
 
     trial = _known(folder) or taught_trial(config["number"], config["settings"], base, report)
     write_trial(folder, trial)
     last = trial.mean(ACCURACY)
-    tune.report({STAGES_DONE: total_stages(base), ACCURACY: math.nan if last is None else last})
+    tune.report({STAGES_DONE: num_stages(base) + 1, ACCURACY: math.nan if last is None else last})
 
 
-def total_stages(base: TrialBase) -> int:
-    """Stages of a trial over all its seeds, and one more for its end."""
-    return base.num_seeds * len(cut_to(base.job, base.num_tasks).stages) + 1
+def num_stages(base: TrialBase) -> int:
+    """Stages of one seed of a trial."""
+    return len(cut_to(base.job, base.num_tasks).stages)
 
 
 def taught_trial(number: int, settings: Mapping[str, Any], base: TrialBase, report: Any) -> Trial:
@@ -88,32 +90,33 @@ def taught_trial(number: int, settings: Mapping[str, Any], base: TrialBase, repo
         number: Its number.
         settings: Values by field.
         base: What all trials share.
-        report: Told after each stage of any seed how many are done and how well the trial stands.
+        report: Told after each stage of the first seed how many are done and how well it stands.
     """
     seeds: list[SeedResult] = []
     status: Status = "done"
     error = None
     try:
-        job, data = _job(settings, base)
+        folder = trial_folder(base.folder, number)
+        job, data = _job(settings, base, folder)
         shelf = PrefixShelf(base.folder / PREFIXES_FOLDER) if base.share_prefixes else None
         for place in range(base.num_seeds):
-            own = _with_seed(job, place, trial_folder(base.folder, number))
-
-            def on_stage(num_done: int, accuracy: float, before: int = place) -> None:
-                report(before * len(job.stages) + num_done, accuracy)
-
+            own = _with_seed(job, place, folder)
+            # Later seeds begin again with few tasks: their rows would be held against whole ones.
+            on_stage = report if place == 0 else lambda *_: None
             seeds.append(_known_or_taught(own, data, shelf, on_stage))
     except RatchetError as problem:
         status, error = "failed", {"type": type(problem).__name__, "message": str(problem)}
     return Trial(number, dict(settings), status, tuple(seeds), error)
 
 
-def _job(settings: Mapping[str, Any], base: TrialBase) -> tuple[UpdateJob, PreparedData]:
+def _job(
+    settings: Mapping[str, Any], base: TrialBase, folder: Path
+) -> tuple[UpdateJob, PreparedData]:
     """The update of a trial: over the study's rows, or over its own where its settings ask."""
     spec = base.source.with_settings(settings)
     if data_key(spec) != base.data_key:
         lineage = open_lineage(base.job.parent)
-        plan = make_plan(spec, lineage, load_tokenizer(spec.model), base.folder / "own_data")
+        plan = make_plan(spec, lineage, load_tokenizer(spec.model), folder / OWN_DATA_FOLDER)
         return cut_to(plan.job, base.num_tasks), plan.data
     job = cut_to(replace(base.job, spec=spec), base.num_tasks)
     check_joint(spec)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -14,35 +13,26 @@ from pipelines.config import UpdateSpec, spec_as_dict
 from pipelines.errors import NotFoundError, Problem, SpecError
 from pipelines.lock import exclusive
 from pipelines.models.load import load_tokenizer
-from pipelines.plan import make_plan, open_lineage, run_digest
+from pipelines.plan import (
+    Lineage,
+    Plan,
+    check_context,
+    check_continues,
+    check_joint,
+    check_memory,
+    make_plan,
+    open_lineage,
+    run_digest,
+)
 from pipelines.run import Home
 from pipelines.stale_run import data_digest
 from pipelines.tracking import Tracker
 from pipelines.tune_spec import TuneSpec
 from pipelines.tuning.decay import decay_settings
-from pipelines.tuning.earlier import DONE_FILE
+from pipelines.tuning.seed_run import cut_to
 from pipelines.tuning.space import RawSpec, check_space
 from pipelines.tuning.study import Study
-from pipelines.tuning.study_run import Planned, Say, StudyRun
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        source: The spec as it was given.
-        spec_name: The spec's file, as the user wrote it.
-        home: Where state lives.
-        address: A Ray cluster, or None for one of this process.
-        must_exist: Whether only a study that was interrupted may go on.
-    """
-
-    source: RawSpec
-    spec_name: str
-    home: Home
-    address: str | None = None
-    must_exist: bool = False
+from pipelines.tuning.study_run import Planned, Request, Say, StudyRun
 
 
 def run_study(request: Request, say: Say) -> tuple[Study, Path]:
@@ -57,7 +47,7 @@ def run_study(request: Request, say: Say) -> tuple[Study, Path]:
 
     Raises:
         SpecError: There is no `tune` section, or something is wrong with the space.
-        NotFoundError: Only an interrupted study may go on, and there is none.
+        NotFoundError: Only a study that was begun may go on, and there is none.
         BusyError: Another process runs this study.
         RatchetError: What is wrong with the update itself.
     """
@@ -71,19 +61,18 @@ def run_study(request: Request, say: Say) -> tuple[Study, Path]:
     place.mkdir(parents=True, exist_ok=True)
     with exclusive(place / f".{asked}.lock", f"this study of {spec.lineage}"):
         plan = make_plan(spec, lineage, load_tokenizer(spec.model), place / f".{asked}.plan")
+        _check_on_rows(request.source, tune, plan, lineage)
         # Other rows make another study: its trials could not be held against these.
         name = hashlib.sha256(f"{asked}{data_digest(plan)}".encode()).hexdigest()[:12]
         folder = place / name
-        if request.must_exist and (not folder.is_dir() or (folder / DONE_FILE).exists()):
+        if request.must_exist and not folder.is_dir():
             raise NotFoundError(
-                f"--resume: no study of this spec was interrupted ({folder}); start one without it"
+                f"--resume: no study of this spec was begun ({folder}); start one without it"
             )
         folder.mkdir(parents=True, exist_ok=True)
         for warning in plan.warnings:
             say(f"warning: {warning}")
-        planned = Planned(
-            name, request.source, request.spec_name, tune, plan, folder, request.address
-        )
+        planned = Planned(name, request, tune, plan, folder)
         with Tracker(folder, request.home.tracking_uri) as tracker:
             _start_tracking(tracker, request, spec, name)
             study_run = StudyRun(planned, tracker, say)
@@ -127,11 +116,35 @@ def _checked(source: RawSpec, spec: UpdateSpec) -> TuneSpec:
     if spec.joint:
         message = "tasks learned at once have neither plasticity nor stability to trade"
         raise SpecError([Problem("joint", message, True, "Remove it to tune")])
+    if tune.warm_start and tune.algorithm == "grid":
+        message = "a grid has its own order, and tries every point anyway"
+        raise SpecError([Problem("tune.warm_start", message, True, "Remove it, or use tpe")])
     if tune.early_stopping and spec.scaling.num_workers > 1:
         message = "a trial with a worker group reports only at its end"
         hint = "Remove it, or set scaling.num_workers to 1"
         raise SpecError([Problem("tune.early_stopping", message, tune.early_stopping, hint)])
     return tune
+
+
+def _check_on_rows(source: RawSpec, tune: TuneSpec, plan: Plan, lineage: Lineage) -> None:
+    """What only the rows and the lineage can tell, before the first trial.
+
+    Raises:
+        SpecError: With everything that is wrong.
+    """
+    tasks = cut_to(plan.job, tune.num_tasks).tasks
+    if "stability" in tune.objectives and len({task.stage for task in tasks}) < 2:
+        message = "the lineage has one task, and nothing that could be forgotten"
+        hint = "Add a task, or set tune.objectives: [plasticity]"
+        raise SpecError([Problem("tune.objectives", message, list(tune.objectives), hint)])
+
+    def check(spec: UpdateSpec) -> None:
+        check_joint(spec)
+        check_continues(spec, lineage)
+        check_context(spec)
+        check_memory(spec, tasks)
+
+    check_space(source, tune.parameters, check)
 
 
 def _start_tracking(tracker: Tracker, request: Request, spec: UpdateSpec, name: str) -> None:

@@ -25,7 +25,7 @@ def tune(
         int | None, typer.Option(min=1, help="Trials at most, over tune.num_trials.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Only go on with a study that was interrupted.")
+        bool, typer.Option("--resume", help="Only go on with a study that was begun before.")
     ] = False,
     write: Annotated[
         Path | None,
@@ -57,11 +57,12 @@ def tune(
 
     from pipelines.quiet import quiet_libraries
     from pipelines.run import Home
-    from pipelines.tuning.tuning import Request, run_study
+    from pipelines.tuning.study_run import Request
+    from pipelines.tuning.tuning import run_study
 
     quiet_libraries()
     home = Home.at(session.home, session.tracking_uri)
-    request = Request(source, str(spec), home, address, resume)
+    request = Request(source, str(spec), home, address, resume, tuple(own))
     study, folder = run_study(request, lambda line: _say(session, line))
     if study.chosen is None:
         _emit(session, study, folder, None)

@@ -32,7 +32,8 @@ from pipelines.quiet import quiet_libraries
 from pipelines.run import Home
 from pipelines.tuning.seed_run import cut_to, teach_seed
 from pipelines.tuning.space import RawSpec
-from pipelines.tuning.tuning import Request, run_study
+from pipelines.tuning.study_run import Request
+from pipelines.tuning.tuning import run_study
 from tests.benchmarks.standard_streams import DATA, cut, read, write
 
 ROWS = {"train": 20, "validation": 5, "test": 10}

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from pipelines.errors import NotFoundError
-from pipelines.run import Home
+from pipelines.run import Home, run_update
 from pipelines.tuning.space import RawSpec
-from pipelines.tuning.tuning import Request, run_study
+from pipelines.tuning.study_run import Request
+from pipelines.tuning.tuning import run_study
 from tests.tiny import TASKS, write_task
 
 pytestmark = pytest.mark.slow
@@ -88,8 +89,6 @@ def test_a_grid_is_searched_whole_and_its_first_tasks_are_taught_once(searched):
 
 
 def test_a_trial_measures_what_an_update_with_its_settings_does(searched, tmp_path):
-    from pipelines.run import run_update
-
     raw, folder, study, _, _ = searched
     trial = study.trials[-1]
     spec = RawSpec(raw, folder).without_tune(trial.settings)
@@ -100,13 +99,48 @@ def test_a_trial_measures_what_an_update_with_its_settings_does(searched, tmp_pa
         assert mine.test_metrics[name] == pytest.approx(result["metrics"][name])
 
 
-def test_the_same_call_again_repeats_nothing_and_resume_has_nothing_to_do(searched):
+def test_the_same_call_again_repeats_nothing(searched):
     raw, folder, study, _, _ = searched
-    again, _, lines = studied(raw, folder)
+    again, _, lines = studied(raw, folder, must_exist=True)
     assert any("6 trials ended before" in line for line in lines)
     assert [trial.as_dict() for trial in again.trials] == [t.as_dict() for t in study.trials]
-    with pytest.raises(NotFoundError, match="no study of this spec was interrupted"):
-        studied(raw, folder, must_exist=True)
+    other = {**raw, "training": {**raw["training"], "seed": 5}}
+    with pytest.raises(NotFoundError, match="no study of this spec was begun"):
+        studied(other, folder, must_exist=True)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_study_goes_on_from_the_champion_of_a_lineage(tiny_model, tmp_path):
+    tune = {"parameters": {"training.learning_rate": {"choice": [1e-3, 3e-3]}}}
+    raw = raw_spec(tiny_model, tmp_path, tune | {"algorithm": "grid", "num_parallel": 1})
+    first, later = {**raw, "tasks": raw["tasks"][:2]}, {**raw, "tasks": raw["tasks"][2:]}
+    home = Home(tmp_path / "home", None)
+    run_update(RawSpec(first, tmp_path).without_tune({}), home)
+    study, _, _ = studied(later, tmp_path)
+    assert [trial.status for trial in study.trials] == ["done", "done"]
+    assert study.chosen is not None
+    best = RawSpec(later, tmp_path).without_tune(study.chosen.trial.settings)
+    result = run_update(best, home)
+    assert study.chosen.trial.seeds[0].test_metrics["average_accuracy"] == pytest.approx(
+        result["metrics"]["average_accuracy"]
+    )
+    assert result["version"] == 2
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_trial_that_has_been_taught_whole_is_not_stopped_early(tiny_model, tmp_path):
+    tune = {
+        "parameters": {"training.learning_rate": {"choice": [3e-3, 1e-9, 2e-9]}},
+        "algorithm": "grid",
+        "early_stopping": "asha",
+        "num_parallel": 1,
+        "num_tasks": 2,
+        "num_seeds": 1,
+    }
+    study, _, _ = studied(raw_spec(tiny_model, tmp_path, tune), tmp_path)
+    # With two tasks the only place to stop is their end, and there a trial is done.
+    assert [trial.status for trial in study.trials] == ["done"] * 3
+    assert all(len(trial.seeds[0].tasks) == 2 for trial in study.trials)
 
 
 @pytest.mark.usefixtures("cluster")

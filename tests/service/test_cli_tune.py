@@ -72,4 +72,4 @@ def test_there_must_be_something_to_resume(spec_of, tmp_path):
         "tune", spec_of({"parameters": SPACE}), "--resume", "--home", str(tmp_path / "home")
     )
     assert done.exit_code == 3
-    assert "no study of this spec was interrupted" in said(done)
+    assert "no study of this spec was begun" in said(done)

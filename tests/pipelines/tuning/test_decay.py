@@ -26,10 +26,9 @@ def test_rates_are_the_points_and_strengths_start_at_the_upper_end():
         "training.learning_rate": "auto",
         "methods.ewc.strength": "auto",
         "methods.lwf.strength": "auto",
-        "stability_decay": {
-            "start": {"ewc": 1e5, "lwf": 4.0},
-            "learning_rates": [1e-4, 1e-3, 1e-2],
-        },
+        "stability_decay.start.ewc": 1e5,
+        "stability_decay.start.lwf": 4.0,
+        "stability_decay.learning_rates": [1e-4, 1e-3, 1e-2],
     }
 
 

@@ -72,7 +72,7 @@ def test_the_same_seed_and_answers_draw_the_same_trials_and_another_seed_others(
 def test_a_sampler_that_is_told_of_earlier_trials_goes_on_with_others(algorithm):
     before = drawn(sampler(algorithm, num_trials=20), trade, 10)
     again = sampler(algorithm, num_trials=20)
-    again.know(before, len(before))
+    again.know(before, {})
     after = drawn(again, trade)
     assert [trial.number for trial in after] == list(range(10, 20))
     keys = {tuple(trial.settings.items()) for trial in (*before, *after)}
@@ -109,3 +109,17 @@ def test_what_was_best_before_is_tried_first_and_counts_as_tried():
     found = drawn(own, lambda _: (0.5, -0.5))
     assert [trial.settings for trial in found[:2]] == first
     assert len(found) == 6
+
+
+def test_trials_that_have_begun_are_not_drawn_again():
+    for seed in range(20):
+        own = sampler("random", {"way": {"choice": ["a", "b", "c"]}}, num_trials=3, seed=seed)
+        own.know([], {0: {"way": "b"}})
+        assert own.num_asked == 1
+        assert {trial.settings["way"] for trial in drawn(own, lambda _: (0.5, -0.5))} == {"a", "c"}
+
+
+def test_a_warm_start_keeps_to_the_space():
+    earlier = [{"rate": 0.5, "way": "a"}, {"rate": "auto", "way": "a"}, {"rate": 1e-3, "way": "b"}]
+    tune = TuneSpec.model_validate({"parameters": FINITE, "num_trials": 50})
+    assert Sampler(tune, seed_settings=earlier).ask() == earlier[2]

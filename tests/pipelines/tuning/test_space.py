@@ -1,9 +1,12 @@
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.config import spec_as_dict
 from pipelines.errors import SpecError
 from pipelines.spec_changes import Change
+from pipelines.spec_file import parse_spec
 from pipelines.tune_spec import TuneSpec
 from pipelines.tuning.space import RawSpec, check_space, grid, points_of
 
@@ -127,3 +130,17 @@ def test_a_grid_has_every_combination_and_varies_the_fast_fields_fastest():
 def test_a_grid_needs_points_and_says_where():
     with pytest.raises(SpecError, match=r"tune\.parameters\.a: a grid needs `points`"):
         grid(ranges(a={"log": [1, 2]}, b={"int": [1, 2]}))
+
+
+def test_the_settings_that_were_chosen_read_back_as_the_same_spec(source, tmp_path):
+    """A preset brings methods, and null may be what was asked for."""
+    training = {"max_grad_norm": None, "checkpoint_every_steps": None}
+    raw = {**source.raw, "preset": "ewc", "training": training}
+    del raw["methods"]
+    best = RawSpec(raw, tmp_path).without_tune({"methods.ewc.strength": 7.0})
+    again = parse_spec(yaml.safe_load(yaml.safe_dump(spec_as_dict(best))), tmp_path)
+    assert again == best
+    assert again.training.max_grad_norm is None
+    assert [
+        method.model_dump().get("strength") for method in again.methods if method.type == "ewc"
+    ] == [7.0]
