@@ -55,8 +55,9 @@ def search(
         early_stopping: `asha`, or None.
     """
     os.environ.update({k: v for k, v in RAY_TUNE_SETTINGS.items() if k not in os.environ})
-    # It misses files that are not asked for: the trials write their own.
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    # They miss files that are not asked for, and find a busy machine slow.
+    for name in ("analysis.experiment_analysis", "utils.util"):
+        logging.getLogger(f"ray.tune.{name}").setLevel(logging.ERROR)
     scaling = base.job.spec.scaling
     waits = scaling.num_workers > 1
     resources = {"cpu": DRIVER_CPUS if waits else scaling.cpus_per_worker}
