@@ -37,8 +37,12 @@ def spec_for(model, folder, num_workers):
 @pytest.fixture(scope="module")
 def undisturbed(tiny_model, tmp_path_factory):
     """Outcome and trainings of an update that nobody disturbs, inside this process."""
-    home = tmp_path_factory.mktemp("undisturbed")
-    run_update(spec_for(tiny_model, home, 0), Home(home.resolve(), None))
+    return undisturbed_run(tiny_model, tmp_path_factory.mktemp("undisturbed"), 0)
+
+
+def undisturbed_run(model, home, num_workers):
+    """The same with so many workers: threads, and so the last bits, are a worker's own."""
+    run_update(spec_for(model, home, num_workers), Home(home.resolve(), None))
     return outcome_of(home), trainings(home)
 
 
@@ -81,9 +85,11 @@ def test_a_killed_driver_goes_on_with_the_next_training(tiny_model, tmp_path, un
     assert_as_undisturbed(tmp_path, undisturbed)
 
 
+@pytest.mark.usefixtures("cluster")
 def test_a_killed_worker_is_replaced_and_goes_on_with_the_next_training(
-    tiny_model, tmp_path, cluster, undisturbed
+    tiny_model, tmp_path, tmp_path_factory
 ):
+    undisturbed = undisturbed_run(tiny_model, tmp_path_factory.mktemp("on_ray"), 1)
     killed = []
 
     def kill():
