@@ -1,6 +1,7 @@
 """Updates in processes of their own, so that they can be killed; and how to find what to kill."""
 
 import contextlib
+import glob
 import json
 import signal
 import subprocess
@@ -45,6 +46,13 @@ def main():
         run_update(spec, Home(home.resolve(), None), on_event)
 
 
+def found_below(folder, pattern):
+    """Paths below a folder in which others may vanish meanwhile, which `rglob` does not bear."""
+    return [
+        Path(path) for path in glob.glob(f"{glob.escape(str(folder))}/**/{pattern}", recursive=True)
+    ]
+
+
 def wait_for(condition, process=None):
     """Look again and again until a condition gives something, and return it."""
     until = time.monotonic() + PATIENCE_SECONDS
@@ -60,7 +68,7 @@ def wait_for(condition, process=None):
 
 def far_inside_second_task(home):
     """Whether several checkpoints were written there: the group counts them a little later."""
-    return any((home / "runs").rglob("stage_001_step_00000[2-4][0-9]/*.json"))
+    return found_below(home / "runs", "stage_001_step_00000[2-4][0-9]/*.json")
 
 
 def kill_with_children(process):

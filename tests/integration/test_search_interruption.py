@@ -10,7 +10,13 @@ import pytest
 
 from pipelines.run import Home, run_update
 from tests.conformance.streams import differences
-from tests.integration.drivers import kill_with_children, outcome_of, start_driver, wait_for
+from tests.integration.drivers import (
+    found_below,
+    kill_with_children,
+    outcome_of,
+    start_driver,
+    wait_for,
+)
 from tests.tiny import tiny_spec
 
 pytestmark = pytest.mark.slow
@@ -50,7 +56,7 @@ def trainings(home):
     """Task, setting and score of every training of the searches, in order."""
     events = [
         json.loads(line)
-        for path in home.rglob("events.jsonl")
+        for path in found_below(home, "events.jsonl")
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
     return [
