@@ -31,9 +31,9 @@ from pipelines.tuning.trial_run import (
     PREFIXES_FOLDER,
     SETTINGS_FILE,
     STAGES_DONE,
-    TRIAL_FILE,
     TrialBase,
     data_key,
+    read_trial,
     read_trials,
     trial_folder,
     write_trial,
@@ -133,10 +133,10 @@ class StudyRun:
             shutil.rmtree(self.folder / leftover, ignore_errors=True)
         for path in (STUDY_FILE, PAGE_FILE, PICTURE_FILE):
             self.tracker.log_file(self.folder / path)
-        chosen = self.study().chosen
-        metrics = {"hypervolume": self.study().hypervolume, "num_trials": float(len(self.trials))}
-        if chosen is not None:
-            metrics |= chosen.trial.means()
+        study = self.study()
+        metrics = {"hypervolume": study.hypervolume, "num_trials": float(len(self.trials))}
+        if study.chosen is not None:
+            metrics |= study.chosen.trial.means()
         self.tracker.finish(metrics)
 
     def study(self) -> Study:
@@ -206,13 +206,14 @@ class StudyRun:
         if number in self.trials:
             return
         folder = trial_folder(self.folder, number)
-        if not (folder / TRIAL_FILE).is_file():
+        trial = read_trial(folder)
+        if trial is None:
             if error is None and (self.tune.early_stopping is None or self._time_is_over()):
                 return  # ended with the study's time: it goes on when there is more
             settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-            write_trial(folder, _cut_short(number, settings, last, error))
-        raw = json.loads((folder / TRIAL_FILE).read_text(encoding="utf-8"))
-        trial = self.trials[number] = Trial.from_dict(raw)
+            trial = _cut_short(number, settings, last, error)
+            write_trial(folder, trial)
+        self.trials[number] = trial
         self._settle(trial)
         self._sampler.tell(trial)
         self._write_clock()

@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.atomic_file import write_atomically
 from pipelines.data.prepared import PreparedData
 from pipelines.errors import RatchetError
+from pipelines.method_config import head_layout
 from pipelines.models.load import load_tokenizer
 from pipelines.plan import check_joint, check_memory, make_plan, open_lineage
 from pipelines.quiet import quiet_libraries
@@ -72,7 +73,7 @@ def run_trial(config: Mapping[str, Any], base: TrialBase) -> None:
         if base.num_seeds > 1 or num_done < num_stages(base):  # else it has ended, and is written
             tune.report({STAGES_DONE: num_done, ACCURACY: accuracy})
 
-    trial = _known(folder) or taught_trial(config["number"], config["settings"], base, report)
+    trial = read_trial(folder) or taught_trial(config["number"], config["settings"], base, report)
     write_trial(folder, trial)
     last = trial.mean(ACCURACY)
     tune.report({STAGES_DONE: num_stages(base) + 1, ACCURACY: math.nan if last is None else last})
@@ -126,8 +127,6 @@ def _job(
 
 def data_key(spec: Any) -> str:
     """What the rows of an update depend on: where they lie, how they are cut and tokenized."""
-    from pipelines.method_config import head_layout
-
     dumped = spec.model_dump(mode="json", include={"tasks", "stream", "columns", "data", "model"})
     layout = head_layout(spec.methods, spec.scenario)
     return json.dumps([dumped, spec.training.max_length, spec.joint, layout], sort_keys=True)
@@ -164,8 +163,8 @@ def write_trial(folder: Path, trial: Trial) -> None:
     write_atomically(folder / TRIAL_FILE, json.dumps(trial.as_dict()))
 
 
-def _known(folder: Path) -> Trial | None:
-    """A trial that ended just before its worker did."""
+def read_trial(folder: Path) -> Trial | None:
+    """A trial as it was written at its end, or None where it has not ended."""
     path = folder / TRIAL_FILE
     return Trial.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
@@ -174,7 +173,7 @@ def read_trials(folder: Path) -> tuple[list[Trial], dict[int, dict[str, Any]]]:
     """The trials of a study that have ended, and the settings of those that have only begun."""
     ended, begun = [], {}
     for own in sorted((folder / TRIALS_FOLDER).glob("[0-9]*")):
-        trial = _known(own)
+        trial = read_trial(own)
         if trial is not None:
             ended.append(trial)
         elif (own / SETTINGS_FILE).is_file():

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from service.cli.failures import FAILED, REFUSED
 from service.cli.session import Session
-from service.cli.updates import LineageOption, SetOption, SpecArgument, changed
+from service.cli.updates import AddressOption, LineageOption, SetOption, SpecArgument, changed
 
 if TYPE_CHECKING:
     from pipelines.config import UpdateSpec
@@ -34,9 +34,7 @@ def tune(
     promote: Annotated[
         bool, typer.Option("--promote", help="Run the chosen settings through the gate.")
     ] = False,
-    address: Annotated[
-        str | None, typer.Option("--address", help="The Ray cluster to run on.")
-    ] = None,
+    address: AddressOption = None,
     changes: SetOption = None,
     lineage: LineageOption = None,
 ) -> None:

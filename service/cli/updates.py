@@ -20,6 +20,7 @@ SetOption = Annotated[
         "may be repeated.",
     ),
 ]
+AddressOption = Annotated[str | None, typer.Option("--address", help="The Ray cluster to run on.")]
 LineageOption = Annotated[
     str | None, typer.Option("--lineage", help="Another lineage than the spec's.")
 ]
@@ -28,9 +29,7 @@ LineageOption = Annotated[
 def run(
     session: Session,
     spec: SpecArgument,
-    address: Annotated[
-        str | None, typer.Option("--address", help="The Ray cluster to run on.")
-    ] = None,
+    address: AddressOption = None,
     changes: SetOption = None,
     lineage: LineageOption = None,
 ) -> None:

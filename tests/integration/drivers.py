@@ -71,6 +71,16 @@ def far_inside_second_task(home):
     return found_below(home / "runs", "stage_001_step_00000[2-4][0-9]/*.json")
 
 
+def train_workers():
+    """The processes of the worker group, by what Ray calls them."""
+    own = psutil.Process()
+    return [
+        child.pid
+        for child in own.children(recursive=True)
+        if "RayTrainWorker" in " ".join(child.cmdline() or []) or "TrainWorker" in child.name()
+    ]
+
+
 def kill_with_children(process):
     """End a driver and all that it started at once, as when its machine is lost."""
     family = [*psutil.Process(process.pid).children(recursive=True), process]

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 
-import psutil
 import pytest
 import torch
 
@@ -15,6 +14,7 @@ from tests.integration.drivers import (
     kill_with_children,
     outcome_of,
     start_driver,
+    train_workers,
     wait_for,
 )
 from tests.tiny import tiny_spec
@@ -59,16 +59,6 @@ def far_apart(one, other, tolerance):
         for name in differences(one, other)
         if not isinstance(one[name], torch.Tensor)
         or not torch.allclose(one[name], other[name], rtol=0, atol=tolerance)
-    ]
-
-
-def train_workers():
-    """The processes of the worker group, by what Ray calls them."""
-    own = psutil.Process()
-    return [
-        child.pid
-        for child in own.children(recursive=True)
-        if "RayTrainWorker" in " ".join(child.cmdline() or []) or "TrainWorker" in child.name()
     ]
 
 

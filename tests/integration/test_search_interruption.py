@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 
-import psutil
 import pytest
 
 from pipelines.run import Home, run_update
@@ -15,6 +14,7 @@ from tests.integration.drivers import (
     kill_with_children,
     outcome_of,
     start_driver,
+    train_workers,
     wait_for,
 )
 from tests.tiny import tiny_spec
@@ -100,11 +100,7 @@ def test_a_killed_worker_is_replaced_and_goes_on_with_the_next_training(
 
     def kill():
         wait_for(lambda: far_inside_a_search(tmp_path))
-        (worker,) = [
-            child.pid
-            for child in psutil.Process().children(recursive=True)
-            if "TrainWorker" in child.name() or "RayTrainWorker" in " ".join(child.cmdline())
-        ]
+        (worker,) = train_workers()
         os.kill(worker, signal.SIGKILL)
         killed.append(worker)
 
