@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Mapping
@@ -104,10 +105,22 @@ def taught_trial(number: int, settings: Mapping[str, Any], base: TrialBase, repo
             own = _with_seed(job, place, folder)
             # Later seeds begin again with few tasks: their rows would be held against whole ones.
             on_stage = report if place == 0 else lambda *_: None
+            _forget_models()
             seeds.append(_known_or_taught(own, data, shelf, on_stage))
     except RatchetError as problem:
         status, error = "failed", {"type": type(problem).__name__, "message": str(problem)}
+    _forget_models()
     return Trial(number, dict(settings), status, tuple(seeds), error)
+
+
+def _forget_models() -> None:
+    """Free what was taught before in this worker.
+
+    A taught model is a cycle (its hooks are bound to it). Left to Python, each trial's model,
+    optimizer and method states stay until it next looks at its oldest objects: a worker was seen to
+    grow by 350 MB a trial.
+    """
+    gc.collect()
 
 
 def _job(

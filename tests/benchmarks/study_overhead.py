@@ -37,6 +37,8 @@ from pipelines.tuning.tuning import run_study
 from tests.benchmarks.standard_streams import DATA, cut, read, write
 
 ROWS = {"train": 20, "validation": 5, "test": 10}
+TRIAL_TITLE = "ray::ImplicitFunc"
+"""What Ray calls a process while it runs a trial."""
 FILES = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -82,7 +84,7 @@ def watched(memory: dict[int, tuple[float, float]]) -> Iterator[None]:
         while not ended.wait(0.5):
             for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
                 try:
-                    if process.pid != os.getpid() and "run_trial" not in _title(process):
+                    if process.pid != os.getpid() and TRIAL_TITLE not in _title(process):
                         continue
                     found = process.memory_full_info()
                 except psutil.Error:
