@@ -2,19 +2,37 @@
 
 ServiceError              500
 ├── InvalidRequestError   400   the body, a field, or a `model` that names several things
+├── KeyRefusedError       401   no key, or one that is unknown or revoked
+├── ForbiddenError        403   a key whose role or lineages do not allow what was asked
 ├── UnknownModelError     404   no such task, version or lineage here
 ├── NoSuchPathError       404   no such path
+├── NotStoredError        404   nothing in the database by that name
+│   ├── JobNotFoundError, LineageNotFoundError, VersionNotFoundError
+│   └── FileNotStoredError, KeyNotFoundError
 ├── NotAllowedError       405   a path that does not answer this method
+├── InvalidTransitionError 409  something that its present state does not allow
+├── StaleChampionError    409   a promotion that expected another champion
 ├── TooLargeError         413   more bytes than one request may have
+├── UnsupportedTypeError  415   a body of another content type
+├── InvalidSpecError      422   a spec that cannot be run
+├── IdempotencyMismatchError 422 an idempotency key that came before with another body
 ├── OutOfScopeError       422   a strict request with text that belongs to no task
 ├── OverloadedError       429   no place in the queue, or no free place for another version
+├── RateLimitedError      429   more requests a minute than the key may send
+├── QuotaExceededError    429   more jobs in the queue than the key may have
 └── UnavailableError      503   a version that is broken, or no replica that could answer
+    ├── StoreUnavailableError   a database that cannot be reached, written or waited for
+    └── StoreSchemaError        a database that another release laid out
+
+LeaseLostError stands beside them: it is for controllers, never for clients.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from pipelines.errors import ModelError, Problem, RatchetError
 from pipelines.manifest import Manifest
@@ -54,6 +72,22 @@ class InvalidRequestError(ServiceError, ValueError):
     code = "invalid_request"
 
 
+class KeyRefusedError(ServiceError, PermissionError):
+    """A request without a key, or with one that is unknown or revoked."""
+
+    status = 401
+    title = "Key refused"
+    code = "invalid_api_key"
+
+
+class ForbiddenError(ServiceError, PermissionError):
+    """A request that the role or the lineages of its key do not allow."""
+
+    status = 403
+    title = "Forbidden"
+    code = "forbidden"
+
+
 class UnknownModelError(ServiceError, LookupError):
     """A `model` that names nothing that is served here."""
 
@@ -70,6 +104,44 @@ class NoSuchPathError(ServiceError, LookupError):
     code = "not_found"
 
 
+class NotStoredError(ServiceError, LookupError):
+    """A record that the database does not hold."""
+
+    status = 404
+    title = "Not found"
+    code = "not_found"
+
+
+class JobNotFoundError(NotStoredError):
+    """A job that does not exist."""
+
+    code = "job_not_found"
+
+
+class LineageNotFoundError(NotStoredError):
+    """A lineage that does not exist."""
+
+    code = "lineage_not_found"
+
+
+class VersionNotFoundError(NotStoredError):
+    """A version that does not exist."""
+
+    code = "version_not_found"
+
+
+class FileNotStoredError(NotStoredError):
+    """An upload that does not exist, or no longer."""
+
+    code = "file_not_found"
+
+
+class KeyNotFoundError(NotStoredError):
+    """A key that does not exist."""
+
+    code = "key_not_found"
+
+
 class NotAllowedError(ServiceError, LookupError):
     """A method that a path does not answer."""
 
@@ -78,12 +150,52 @@ class NotAllowedError(ServiceError, LookupError):
     code = "method_not_allowed"
 
 
+class InvalidTransitionError(ServiceError, RuntimeError):
+    """Something asked of a job or a lineage that its present state does not allow."""
+
+    status = 409
+    title = "Not possible in this state"
+    code = "invalid_transition"
+
+
+class StaleChampionError(ServiceError, RuntimeError):
+    """A promotion that expected another champion than the present one."""
+
+    status = 409
+    title = "The champion has changed"
+    code = "stale_champion"
+
+
 class TooLargeError(ServiceError, ValueError):
     """A request with more bytes than are read."""
 
     status = 413
     title = "Request too large"
     code = "request_too_large"
+
+
+class UnsupportedTypeError(ServiceError, ValueError):
+    """A body of a content type that the path does not read."""
+
+    status = 415
+    title = "Unsupported media type"
+    code = "unsupported_media_type"
+
+
+class InvalidSpecError(ServiceError, ValueError):
+    """A spec that cannot be run, with everything that is wrong with it."""
+
+    status = 422
+    title = "Invalid spec"
+    code = "invalid_spec"
+
+
+class IdempotencyMismatchError(ServiceError, ValueError):
+    """An idempotency key that was used before with another body."""
+
+    status = 422
+    title = "Idempotency key used before"
+    code = "idempotency_mismatch"
 
 
 class OutOfScopeError(ServiceError, ValueError):
@@ -103,6 +215,23 @@ class OverloadedError(ServiceError, RuntimeError):
     retry_after_seconds = 1
 
 
+class RateLimitedError(ServiceError, RuntimeError):
+    """More requests a minute than the key may send."""
+
+    status = 429
+    title = "Rate limit exceeded"
+    code = "rate_limit_exceeded"
+
+
+class QuotaExceededError(ServiceError, RuntimeError):
+    """More jobs in the queue than the key may have."""
+
+    status = 429
+    title = "Quota exceeded"
+    code = "quota_exceeded"
+    retry_after_seconds = 30
+
+
 class UnavailableError(ServiceError, RuntimeError):
     """Something that should answer and cannot."""
 
@@ -110,6 +239,25 @@ class UnavailableError(ServiceError, RuntimeError):
     title = "Unavailable"
     code = "unavailable"
     retry_after_seconds = 5
+
+
+class StoreUnavailableError(UnavailableError):
+    """A database that cannot be reached or written, or that keeps one waiting for too long."""
+
+    title = "Database unavailable"
+    code = "database_unavailable"
+
+
+class StoreSchemaError(UnavailableError):
+    """A database whose tables are not those of this release."""
+
+    title = "Database of another release"
+    code = "database_schema"
+    retry_after_seconds = None
+
+
+class LeaseLostError(RatchetError, RuntimeError):
+    """A controller that no longer holds its lease: it must stop acting at once."""
 
 
 def problem_document(error: ServiceError, instance: str) -> dict[str, Any]:
@@ -126,7 +274,7 @@ def problem_document(error: ServiceError, instance: str) -> dict[str, Any]:
         "detail": error.message,
         "instance": instance,
         "errors": [
-            {"detail": str(problem), "pointer": f"#/{problem.where.replace('.', '/')}"}
+            {"detail": str(problem), "pointer": json_pointer(problem.where)}
             for problem in error.problems
         ],
         "error": {
@@ -138,9 +286,17 @@ def problem_document(error: ServiceError, instance: str) -> dict[str, Any]:
     }
 
 
+def json_pointer(where: str) -> str:
+    """A field's path, such as `methods[1].strength`, as a JSON pointer: `#/methods/1/strength`."""
+    names = [part for part in re.split(r"[.\[\]]", where) if part]
+    escaped = [part.replace("~", "~0").replace("/", "~1") for part in names]
+    return "#" + "".join(f"/{quote(part, safe='~')}" for part in escaped)
+
+
 def _openai_type(status: int) -> str:
-    if status == OverloadedError.status:
-        return "rate_limit_error"
+    known = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    if status in known:
+        return known[status]
     return "invalid_request_error" if status < 500 else "server_error"
 
 

@@ -1,0 +1,87 @@
+"""What an upload must be: rows that can be read, with lines of bounded length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.data.readers import READERS, TEXT_COLUMN, Broken, Record
+from pipelines.errors import Problem
+
+MAX_LINE_BYTES = 1024 * 1024
+MAX_PROBLEMS = 20
+MAX_EXPANSION = 20
+"""How many times its packed size a Parquet file may become, at most."""
+
+_PARQUET = (".parquet", ".pq")
+
+
+def content_problems(path: Path, filename: str) -> list[Problem]:
+    """What is wrong with the rows of an upload, up to a limit.
+
+    Args:
+        path: Where its bytes lie.
+        filename: The client's name for it; its suffix says how it is read.
+    """
+    suffix = PurePath(filename).suffix.lower()
+    with path.open("rb") as file:
+        if suffix in _PARQUET:
+            return _parquet_problems(file, path.stat().st_size)
+        return _text_problems(file, suffix)
+
+
+def _text_problems(file: BinaryIO, suffix: str) -> list[Problem]:
+    long = _long_line(file)
+    if long is not None:
+        return [Problem("", f"line {long}: longer than {MAX_LINE_BYTES} bytes")]
+    file.seek(0)
+    problems: list[Problem] = []
+    num_rows = 0
+    columns = (TEXT_COLUMN,) if suffix == ".txt" else ()
+    for line, row in _records(READERS[suffix](file, columns)):
+        num_rows += 1
+        if isinstance(row, Broken):
+            problems.append(Problem("", f"line {line}: {row.message}", row.value, row.hint))
+        if len(problems) >= MAX_PROBLEMS:
+            break
+    return problems if num_rows else [Problem("", "the file holds no rows")]
+
+
+def _records(records: Iterator[Record]) -> Iterator[Record]:
+    """The records; what a reader cannot go on from is the last."""
+    line = 0
+    try:
+        for line, row in records:
+            yield line, row
+    except ValueError as error:  # a number of more digits than are converted
+        yield line + 1, Broken(f"broken row: {error}")
+
+
+def _long_line(file: BinaryIO) -> int | None:
+    """The number of the first line that is too long."""
+    line = 0
+    while piece := file.readline(MAX_LINE_BYTES + 1):
+        line += 1
+        if len(piece) > MAX_LINE_BYTES:
+            return line
+    return None
+
+
+def _parquet_problems(file: BinaryIO, num_bytes: int) -> list[Problem]:
+    """Looks at the footer and the first rows: the rest is read when a job checks its data."""
+    try:
+        table = pq.ParquetFile(file)
+        groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
+        unpacked = sum(group.total_byte_size for group in groups)
+        if unpacked > max(num_bytes, MAX_LINE_BYTES) * MAX_EXPANSION:
+            return [Problem("", f"would become {unpacked} bytes when it is unpacked")]
+        if next(table.iter_batches(batch_size=1), None) is None:
+            return [Problem("", "the file holds no rows")]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        return [Problem("", f"not a readable Parquet file ({reason})")]
+    return []

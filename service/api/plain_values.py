@@ -1,0 +1,145 @@
+"""JSON and YAML from strangers, as plain values that every later layer can hold and write."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from pipelines.errors import Problem, SpecError
+from pipelines.spec_problems import path_of
+from pipelines.yaml_file import parse_yaml
+
+MAX_DEPTH = 32
+MAX_VALUES = 20_000
+MAX_YAML_CHARACTERS = 64 * 1024
+MAX_PROBLEMS = 50
+LARGEST_INTEGER = 2**63 - 1
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_INTEGERS = range(-LARGEST_INTEGER - 1, LARGEST_INTEGER + 1)
+
+
+def parse_json(body: bytes) -> Any:
+    """Plain values from a body.
+
+    Raises:
+        SpecError: It is not JSON, or holds what cannot be kept; says where.
+    """
+    try:
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant
+        )
+    except UnicodeDecodeError as error:
+        raise SpecError(f"the body is not UTF-8: byte {error.start}") from error
+    except RecursionError as error:
+        raise SpecError("the body is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise SpecError(
+            f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+        ) from error
+    except ValueError as error:  # a constant, a name given twice, or a number of 4300 digits
+        raise SpecError(f"the body is not JSON that is read here: {error}") from error
+    check_plain(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:80]!a} is given twice")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def parse_spec_yaml(text: str, where: str) -> Any:
+    """Plain values from a spec's YAML; aliases are refused, because they can grow without bound.
+
+    Args:
+        text: The YAML.
+        where: The field that holds it.
+
+    Raises:
+        SpecError: It is not YAML, too long, or holds what a spec cannot hold; says where.
+    """
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise SpecError([Problem(where, f"longer than {MAX_YAML_CHARACTERS} characters")])
+    _refuse_aliases(text, where)
+    value = parse_yaml(text, where)
+    check_plain(value)
+    return value
+
+
+def _refuse_aliases(text: str, where: str) -> None:
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                hint = "Write the value out"
+                raise SpecError([Problem(where, "aliases are not read", f"*{event.anchor}", hint)])
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return  # said with its place by the reading that follows
+
+
+def check_plain(value: Any) -> None:
+    """Refuse what is too large or deep, or what no database or JSON reader could hold.
+
+    Raises:
+        SpecError: With every place, up to a limit.
+    """
+    problems: list[Problem] = []
+    for count, (path, part) in enumerate(_walk(value, (), 0), start=1):
+        if count > MAX_VALUES:
+            raise SpecError(f"more than {MAX_VALUES} values; send less at once")
+        if problem := _problem_of(path, part):
+            problems.append(problem)
+        if len(problems) >= MAX_PROBLEMS:
+            break
+    if problems:
+        raise SpecError(problems)
+
+
+def _walk(
+    value: Any, path: tuple[int | str, ...], depth: int
+) -> Iterator[tuple[tuple[int | str, ...], Any]]:
+    yield path, value
+    if depth > MAX_DEPTH:
+        raise SpecError([Problem(path_of(path[:4]), f"nested deeper than {MAX_DEPTH} levels")])
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield (*path, "(name)"), name
+            yield from _walk(part, (*path, str(name)), depth + 1)
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _walk(part, (*path, index), depth + 1)
+
+
+def _problem_of(path: tuple[int | str, ...], value: Any) -> Problem | None:
+    where = path_of(path)
+    if path and path[-1] == "(name)" and not isinstance(value, str):
+        return Problem(path_of(path[:-1]), "a field's name is text", str(value)[:80])
+    match value:
+        case str() if _UNSTORABLE.search(value):
+            return Problem(_shown(where), "text cannot hold NUL or halves of surrogate pairs")
+        case bool() | None | str() | list() | dict():
+            return None
+        case int() if value not in _INTEGERS:
+            return Problem(where, "whole numbers have at most 64 bits")
+        case float() if value != value or value in (float("inf"), float("-inf")):
+            return Problem(where, "should be a finite number", str(value))
+        case int() | float():
+            return None
+        case _:
+            hint = "Put text that looks like a date in quotes"
+            return Problem(where, f"a spec cannot hold a {type(value).__name__}", hint=hint)
+
+
+def _shown(where: str) -> str:
+    return _UNSTORABLE.sub("�", where)
