@@ -19,6 +19,7 @@ from pipelines.config import UpdateSpec, spec_as_dict
 from pipelines.costs import split_costs, task_costs
 from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
+from pipelines.hand_over import CLAIM_FILE, DONE_FILE, HandOver, write_result
 from pipelines.instruments import instrument_details, instrument_metrics
 from pipelines.joint_bound import intransigence_of, joint_history
 from pipelines.language_result import language_result
@@ -31,8 +32,8 @@ from pipelines.ray_session import ray_session
 from pipelines.registry import Registry
 from pipelines.report.page import render
 from pipelines.report_input import report_data
-from pipelines.run_end import cut_off_after_promotion, end_run, open_attempt, register, write_result
-from pipelines.stale_run import CLAIM_FILE, discard_if_stale
+from pipelines.run_end import Registering, end_run
+from pipelines.stale_run import discard_if_stale
 from pipelines.tracking import Tracker
 from pipelines.training.events import EventReader
 from pipelines.training.stream import OUTCOME_FILE
@@ -43,9 +44,7 @@ _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 LIBRARIES = ("torch", "transformers", "peft", "ray")
-CUT_OFF_WORDS = (
-    "this update was interrupted after its version had become champion: nothing is taught again"
-)
+CUT_OFF_WORDS = "this update was interrupted after its version was written: nothing is taught again"
 
 EventHandler = Callable[[dict[str, Any]], None]
 
@@ -73,12 +72,6 @@ class Home:
         """The versions below this home."""
         return Registry(self.folder, self.tracking_uri)
 
-    def run_folder(self, lineage: str, digest: str) -> Path:
-        """The folder of an unfinished run of this digest, or of a new one."""
-        folder = open_attempt(self.runs(lineage), digest)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     def runs(self, lineage: str) -> Path:
         """Where the runs of a lineage lie."""
         return self.folder / "runs" / lineage
@@ -90,6 +83,7 @@ def run_update(
     on_event: EventHandler = lambda _event: None,
     spec_folder: Path | None = None,
     address: str | None = None,
+    hand_over: HandOver | None = None,
 ) -> dict[str, Any]:
     """Teach, measure, judge and register; interrupted, the same call goes on from there.
 
@@ -99,9 +93,11 @@ def run_update(
         on_event: Told of everything that happens, for progress lines.
         spec_folder: Where the spec came from, for its git commit.
         address: A Ray cluster to run on; None starts one here where workers are asked for.
+        hand_over: Leaves registering to the caller; the same call then returns what was kept.
 
     Returns:
-        The result object of `ratchet run --json`.
+        The result object of `ratchet run --json`; handed over, with the key of its tracked run as
+        `run`.
 
     Raises:
         RatchetError: Whatever is wrong, with what to do about it; nothing that was there is lost.
@@ -110,24 +106,25 @@ def run_update(
     registry = home.registry
     raw = spec_as_dict(spec)
     spec_yaml = yaml.safe_dump(dict(raw), sort_keys=False)
+    end = Registering() if hand_over is None else hand_over
     # One Ray for all: data over the memory budget is prepared on it too.
     with registry.update_lock(spec.lineage), ray_session(spec.scaling, address):
-        cut_off = cut_off_after_promotion(spec, home.runs(spec.lineage), registry)
+        cut_off = end.cut_off(spec, home.runs(spec.lineage), registry)
         if cut_off is not None:
             on_event({"kind": "warning", "message": CUT_OFF_WORDS})
             folder, result = cut_off
-            with Tracker(folder, home.tracking_uri) as tracker:
-                tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder)
-                register(result, registry, tracker)
+            if not (folder / DONE_FILE).exists():
+                with Tracker(folder, home.tracking_uri) as tracker:
+                    tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder)
+                    end.make_known(result, registry, tracker)
             end_run(folder)
             return result
-        champion = registry.champion(spec.lineage)
-        parent = None if champion is None else registry.path(spec.lineage, champion)
-        lineage = open_lineage(parent)
+        parent = end.start(spec, registry)
+        lineage = open_lineage(None if parent is None else registry.path(spec.lineage, parent))
         joint = _joint(spec, registry)
-        folder = home.run_folder(spec.lineage, run_digest(spec, lineage))
-        tokenizer = load_tokenizer(spec.model)
-        plan = make_plan(spec, lineage, tokenizer, folder)
+        folder = end.folder(home.runs(spec.lineage), run_digest(spec, lineage))
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = make_plan(spec, lineage, load_tokenizer(spec.model), folder)
         on_event(_planned(plan))
         for warning in plan.warnings:
             on_event({"kind": "warning", "message": warning})
@@ -139,7 +136,7 @@ def run_update(
             tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder, send=False)
             with _following(folder, on_event, tracker, plan):
                 _teach(plan)
-            result = _finish(plan, registry, tracker, joint, spec_yaml, prepared, started)
+            result = _finish(plan, registry, tracker, joint, spec_yaml, prepared, started, end)
         end_run(folder)
     return result
 
@@ -259,8 +256,9 @@ def _finish(
     spec_yaml: str,
     prepared: float,
     started: float,
+    end: Registering | HandOver,
 ) -> dict[str, Any]:
-    """Judge, write the version, register it, report; interrupted, it ends the same next time."""
+    """Judge, write the version, make it known; interrupted, it ends the same next time."""
     job = plan.job
     outcome = json.loads((job.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
     history = lineage_history(plan.job, outcome)
@@ -273,11 +271,15 @@ def _finish(
         metrics["intransigence"] = bound
     result["seconds"] = _seconds(outcome, prepared, time.perf_counter() - started)
     result["report"] = str(target / "report.html")
-    if number not in registry.versions(job.spec.lineage):
+    result |= end.facts(tracker)
+    is_written = number in registry.versions(job.spec.lineage)
+    if not is_written:
         _write_version(plan, outcome, history, result, number, spec_yaml)
+        end.before_writing()
+    write_result(job.folder, result)  # before the version has its name: whoever finds one has both
+    if not is_written:
         (job.folder / DRAFT_FOLDER).rename(target)
-    write_result(job.folder, result)
-    register(result, registry, tracker)
+    end.make_known(result, registry, tracker)
     return result
 
 

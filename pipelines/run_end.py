@@ -8,16 +8,46 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic_file import write_atomically
 from pipelines.config import UpdateSpec
+from pipelines.hand_over import CLAIM_FILE, DONE_FILE, RESULT_FILE, track_result
 from pipelines.manifest import read_manifest
 from pipelines.plan import digest_from
 from pipelines.registry import Registry
-from pipelines.stale_run import CLAIM_FILE, RESULT_FILE
 from pipelines.tracking import Tracker
 
-DONE_FILE = "done.json"
-"""The result, under its last name: all else is done."""
+
+class Registering:
+    """How a run starts and ends that registers its version itself: on top of the champion."""
+
+    def start(self, spec: UpdateSpec, registry: Registry) -> int | None:
+        """Number of the version to start from, or None for the base model."""
+        return registry.champion(spec.lineage)
+
+    def folder(self, runs: Path, digest: str) -> Path:
+        """The folder of an unfinished run of this digest, or of a new one."""
+        return open_attempt(runs, digest)
+
+    def cut_off(
+        self, spec: UpdateSpec, runs: Path, registry: Registry
+    ) -> tuple[Path, dict[str, Any]] | None:
+        """The folder and the result of this run, where it was cut off after its promotion."""
+        return cut_off_after_promotion(spec, runs, registry)
+
+    def before_writing(self) -> None:
+        """Called right before the version gets its name."""
+
+    def facts(self, _tracker: Tracker) -> dict[str, Any]:
+        """What the result says beside what was measured."""
+        return {}
+
+    def make_known(self, result: Mapping[str, Any], registry: Registry, tracker: Tracker) -> None:
+        """Make the version of a result challenger, or champion, and track it."""
+        lineage, number = result["lineage"], result["version"]
+        if registry.champion(lineage) != number:  # else it was promoted before an interruption
+            registry.register(lineage, number, result["metrics"], tracker.key)
+        if result["promoted"]:
+            registry.promote(lineage, number)
+        track_result(tracker, result, registry.path(lineage, number))
 
 
 def open_attempt(runs: Path, digest: str) -> Path:
@@ -36,35 +66,10 @@ def open_attempt(runs: Path, digest: str) -> Path:
         attempt += 1
 
 
-def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Keep the result of a run that is about to register its version."""
-    write_atomically(folder / RESULT_FILE, json.dumps(result))
-
-
-def register(result: Mapping[str, Any], registry: Registry, tracker: Tracker) -> None:
-    """Make the version of a result known: challenger, or champion, and tracked."""
-    lineage, number = result["lineage"], result["version"]
-    if registry.champion(lineage) != number:  # else it was promoted before an interruption
-        registry.register(lineage, number, result["metrics"], tracker.key)
-    if result["promoted"]:
-        registry.promote(lineage, number)
-    _track(tracker, result, registry.path(lineage, number))
-
-
-def _track(tracker: Tracker, result: Mapping[str, Any], target: Path) -> None:
-    scores = result.get("main_scores", ["accuracy"])
-    tracker.log_matrix(result["accuracy_matrix"], result["tasks"], scores)
-    tracker.log_phases(None, result["seconds"], None)
-    tracker.log_file(target / "report.html")
-    tracker.log_file(target / "manifest.json", "version")
-    name = f"{result['lineage']}@{result['version']}"
-    tracker.set_tags({"ratchet.version": name, "mlflow.runName": name})
-    tracker.finish(result["metrics"])
-
-
 def end_run(folder: Path) -> None:
     """Mark a run as done, and remove what only going on with it would need."""
-    (folder / RESULT_FILE).replace(folder / DONE_FILE)
+    if (folder / RESULT_FILE).is_file():  # else it was marked before an interruption
+        (folder / RESULT_FILE).replace(folder / DONE_FILE)
     for leftover in ("checkpoints", "data"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
 

@@ -10,14 +10,12 @@ from pipelines.atomic_file import write_atomically
 from pipelines.data.batching import BatchRows
 from pipelines.data.streamed import StreamedRows, fingerprint_of
 from pipelines.data.tokens import TokenizedRows
+from pipelines.hand_over import CLAIM_FILE, RESULT_FILE
 from pipelines.plan import Plan
 from pipelines.training.stability_decay import SEARCH_FILE
 from pipelines.training.stream import OUTCOME_FILE
 from pipelines.training.trainer import CHECKPOINTS_FOLDER, DRAFT_FOLDER
 
-CLAIM_FILE = "number.txt"
-RESULT_FILE = "result.json"
-"""The result before the version is registered."""
 DIGEST_FILE = "data.sha256"
 
 

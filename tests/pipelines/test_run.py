@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from pipelines.errors import BusyError, DataError, DivergedError, RatchetError
+from pipelines.hand_over import DONE_FILE, RESULT_FILE
 from pipelines.run import Home, run_update
-from pipelines.run_end import DONE_FILE
-from pipelines.stale_run import RESULT_FILE
 from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.loop import StageLoop
 from pipelines.version import load_version, read_held_out, read_states
@@ -170,7 +169,7 @@ def test_what_was_about_to_be_registered_goes_when_the_data_has_changed(
         raise Interruption("register")
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.run.register", cut)
+        patched.setattr("pipelines.run_end.Registering.make_known", cut)
         with pytest.raises(Interruption):
             run_update(spec, home)
     (kept,) = (home.folder / "runs").rglob(RESULT_FILE)
@@ -272,7 +271,7 @@ def test_an_interruption_while_a_version_is_registered_is_finished_by_the_next_c
     load_version(home.registry.path("tiny", 1))
 
 
-@pytest.mark.parametrize("step", ["pipelines.run_end._track", "pipelines.run.end_run"])
+@pytest.mark.parametrize("step", ["pipelines.run_end.track_result", "pipelines.run.end_run"])
 @pytest.mark.parametrize("parents", [0, 1])
 def test_an_interruption_after_the_promotion_gives_the_result_the_next_time(
     tiny_model, tmp_path, monkeypatch, step, parents
