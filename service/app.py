@@ -50,11 +50,11 @@ class ServeReplica:
 
     Args:
         home: Where the versions lie.
-        lineages: What to serve.
+        lineages: What to serve; None serves every lineage from its first champion on.
         num_threads: Threads of a forward pass.
     """
 
-    def __init__(self, home: str, lineages: Sequence[str], num_threads: int) -> None:
+    def __init__(self, home: str, lineages: Sequence[str] | None, num_threads: int) -> None:
         quiet_libraries()
         set_threads(num_threads)
         self._replica = Replica(Path(home), lineages, best_device())
@@ -90,7 +90,7 @@ class ServeReplica:
 
 
 def build_app(
-    home: Path, lineages: Sequence[str], num_replicas: int, num_threads: int
+    home: Path, lineages: Sequence[str] | None, num_replicas: int, num_threads: int
 ) -> Application:
     """The graph of deployments, ready to run."""
     busy = BackpressureConfig(status_code=429, retry_after_s=1)
@@ -111,7 +111,7 @@ def build_app(
         backpressure_config=busy,
         graceful_shutdown_timeout_s=5,
     )
-    return router.bind(replicas.bind(str(home.resolve()), list(lineages), num_threads))
+    return router.bind(replicas.bind(str(home.resolve()), lineages, num_threads))
 
 
 def _deployment(target: type) -> Deployment:
@@ -121,7 +121,7 @@ def _deployment(target: type) -> Deployment:
 @contextmanager
 def serving(
     home: Path,
-    lineages: Sequence[str],
+    lineages: Sequence[str] | None,
     host: str = "127.0.0.1",
     port: int = 8000,
     num_replicas: int = 1,
@@ -132,7 +132,7 @@ def serving(
 
     Args:
         home: Where the versions lie; every node of a cluster must see it.
-        lineages: What to serve.
+        lineages: What to serve; None serves every lineage from its first champion on.
         host: Address to listen at.
         port: Port to listen at.
         num_replicas: Replicas, each with all lineages in memory.
@@ -142,7 +142,8 @@ def serving(
         VersionError: No champion of a lineage can be loaded.
         UnavailableError: The port is taken.
     """
-    _check_champions(Registry(home), lineages)
+    if lineages is not None:
+        _check_champions(Registry(home), lineages)
     _check_port(host, port)
     with _ray(num_replicas):
         http = HTTPOptions(
@@ -163,14 +164,15 @@ def serving(
 
 def serve_lineages(
     home: Path,
-    lineages: Sequence[str],
+    lineages: Sequence[str] | None,
     host: str = "127.0.0.1",
     port: int = 8000,
     num_replicas: int = 1,
 ) -> None:
     """Serve lineages until SIGINT or SIGTERM; see `serving` for the arguments and errors."""
     with serving(home, lineages, host, port, num_replicas) as url, _signals() as stopped:
-        print(f"Serving {', '.join(lineages)} at {url}", file=sys.stderr, flush=True)  # noqa: T201
+        what = "all lineages" if lineages is None else ", ".join(lineages)
+        print(f"Serving {what} at {url}", file=sys.stderr, flush=True)  # noqa: T201
         stopped.wait()
         print("Stopping", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ import torch
 from pipelines.manifest import Manifest
 from pipelines.registry import Registry
 from service.answering import Answer, Query
-from service.errors import OutOfScopeError, UnknownModelError
+from service.errors import OutOfScopeError, UnavailableError, UnknownModelError
 from service.frozen_base import BaseShelf
 from service.predict import classification
 from service.routing import AUTO, Target, resolve
@@ -29,6 +29,7 @@ from service.schemas import (
     ModelList,
     Usage,
 )
+from service.served_home import ServedHome
 from service.served_lineage import ServedLineage, open_lineage
 from service.served_version import ServedVersion
 from service.watcher import POLL_SECONDS, Watcher
@@ -41,7 +42,7 @@ class Replica:
 
     Args:
         home: Where the versions lie.
-        lineages: What to serve.
+        lineages: What to serve; None serves every lineage from its first champion on.
         device: Where models compute.
         poll_seconds: How often the registry is looked at.
 
@@ -53,15 +54,20 @@ class Replica:
     def __init__(
         self,
         home: Path,
-        lineages: Sequence[str],
+        lineages: Sequence[str] | None,
         device: torch.device,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         registry, shelf = Registry(home), BaseShelf(device)
-        self.lineages: dict[str, ServedLineage] = {
-            name: open_lineage(registry, name, shelf) for name in lineages
-        }
-        self.watcher = Watcher(self.lineages.values(), poll_seconds)
+        self.served = ServedHome(
+            registry, lambda name: open_lineage(registry, name, shelf), lineages
+        )
+        self.watcher = Watcher(self.served, poll_seconds)
+
+    @property
+    def lineages(self) -> Mapping[str, ServedLineage]:
+        """What is served at this moment."""
+        return self.served.lineages
 
     async def classify(self, request: ClassifyRequest, ask: Ask) -> ClassifyResponse:
         """Answer a request.
@@ -97,10 +103,10 @@ class Replica:
 
     def models(self) -> ModelList:
         """Everything that a request can name without a version."""
-        cards = []
-        for lineage in self.lineages.values():
+        cards, lineages = [], self.lineages
+        for lineage in lineages.values():
             manifest = lineage.manifest
-            if len(self.lineages) == 1:
+            if len(lineages) == 1:
                 cards.append(_card(AUTO, manifest, manifest.labels))
             cards.append(_card(lineage.name, manifest, manifest.labels))
             for task in manifest.tasks:
@@ -120,24 +126,33 @@ class Replica:
             )
             for lineage in self.lineages.values()
         ]
+        lineages += [
+            LineageHealth(lineage=name, refused={"": refusal.reason})
+            for name, refusal in self.served.refused.items()
+        ]
         watching = self.watcher.is_watching
-        fine = watching and all(one.champion == one.serving for one in lineages)
+        fine = watching and all(
+            one.serving is not None and one.champion == one.serving for one in lineages
+        )
         return Health(status="ok" if fine else "degraded", watching=watching, lineages=lineages)
 
     def close(self) -> None:
         """Stop watching and free every version."""
         self.watcher.stop()
-        for lineage in self.lineages.values():
-            lineage.close()
+        self.served.close()
 
     def _resolve(self, model: str) -> Target:
         """The target of a request; the disk is looked at only for a name not known yet."""
+        if not self.lineages:
+            raise UnavailableError(
+                "model: no lineage has a champion yet; the first one that is promoted answers here",
+                "model",
+            )
         try:
-            return resolve(model, [lineage.view() for lineage in self.lineages.values()])
+            return resolve(model, self.served.views())
         except UnknownModelError:
-            for lineage in self.lineages.values():
-                lineage.look_again()
-            return resolve(model, [lineage.view() for lineage in self.lineages.values()])
+            self.served.look_again()
+            return resolve(model, self.served.views())
 
 
 async def _leased(lineage: ServedLineage, number: int | None) -> ServedVersion:

@@ -140,17 +140,18 @@ class LineageHealth(BaseModel):
 
     Attributes:
         lineage: Its name.
-        serving: The version that answers.
+        serving: The version that answers; None where none of its champions can be loaded.
         champion: The version that the registry calls champion; None when the registry cannot be
             read.
         resident: Every version in memory, with the requests that use it now.
-        refused: Why a version is not served, by version.
+        refused: Why a version is not served, by version; under the empty name, why the lineage is
+            not.
     """
 
     lineage: str
-    serving: int
-    champion: int | None
-    resident: dict[int, int]
+    serving: int | None = None
+    champion: int | None = None
+    resident: dict[int, int] = {}
     refused: dict[str, str]
 
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-
-from service.served_lineage import ServedLineage
+from typing import Protocol
 
 POLL_SECONDS = 0.5
 
 
+class Refreshable(Protocol):
+    """Something that may have fallen behind the registry."""
+
+    def refresh(self) -> None:
+        """Catch up."""
+        ...
+
+
 class Watcher:
-    """A thread that refreshes lineages until it is stopped.
+    """A thread that refreshes what is served until it is stopped.
 
     Args:
-        lineages: What to refresh, one after another.
+        served: What to refresh.
         poll_seconds: Pause between two rounds.
     """
 
-    def __init__(
-        self, lineages: Iterable[ServedLineage], poll_seconds: float = POLL_SECONDS
-    ) -> None:
-        self._lineages = tuple(lineages)
+    def __init__(self, served: Refreshable, poll_seconds: float = POLL_SECONDS) -> None:
+        self._served = served
         self._poll_seconds = poll_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ratchet-watcher", daemon=True)
@@ -39,5 +43,4 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
-            for lineage in self._lineages:
-                lineage.refresh()
+            self._served.refresh()

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.errors import Problem, SpecError
 from service.cli.session import Session
 
 
@@ -43,7 +44,12 @@ def predict(
 
 def serve(
     session: Session,
-    lineages: Annotated[list[str], typer.Argument(help="The lineages whose champions answer.")],
+    lineages: Annotated[
+        list[str] | None, typer.Argument(help="The lineages whose champions answer.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every lineage, each from its first champion on.")
+    ] = False,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=1, max=65535, help="The port to listen at.")
@@ -53,20 +59,22 @@ def serve(
     ] = 1,
 ) -> None:
     """Serve the champions of LINEAGES over HTTP until Ctrl-C; a promotion goes live by itself."""
+    if bool(lineages) == every:
+        raise SpecError([Problem("LINEAGES", "name lineages, or give --all, and not both")])
     from pipelines.manifest import read_manifest
     from pipelines.quiet import quiet_libraries
     from pipelines.registry import Registry
     from service.errors import refuse_language_model
 
     registry = Registry(session.home)
-    for lineage in lineages:
+    for lineage in lineages or ():
         refuse_language_model(read_manifest(registry.resolve(lineage)))  # before Ray is started
     quiet_libraries()
     from service.app import serve_lineages
 
     session.err.print(f"Starting at http://{escape(host)}:{port} … Ctrl-C ends it.")
     try:
-        serve_lineages(session.home, lineages, host, port, replicas)
+        serve_lineages(session.home, lineages or None, host, port, replicas)
     except KeyboardInterrupt:
         session.err.print("Stopped.")  # the way to end it, so no failure
 

@@ -213,7 +213,7 @@ def test_versions_change_under_load_without_a_wrong_or_failed_answer(home, colum
                 seen.add(version.number)
         return seen
 
-    watcher = Watcher([columns], poll_seconds=0.02)
+    watcher = Watcher(columns, poll_seconds=0.02)
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(ask) for _ in range(4)]
         for number in (2, 1, 2):
