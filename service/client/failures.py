@@ -1,0 +1,101 @@
+"""Answers that are refusals, as the exceptions that the server raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+from pipelines.errors import Problem, RatchetError
+from service.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    KeyRefusedError,
+    NoSuchPathError,
+    ServiceError,
+    UnavailableError,
+)
+
+BY_STATUS: dict[int, type[ServiceError]] = {
+    400: InvalidRequestError,
+    401: KeyRefusedError,
+    403: ForbiddenError,
+    404: NoSuchPathError,
+    502: UnavailableError,
+    503: UnavailableError,
+    504: UnavailableError,
+}
+"""For answers that are not the service's own, say a proxy's."""
+
+SHOWN_CHARACTERS = 300
+
+
+class UnfinishedError(RatchetError, TimeoutError):
+    """A job that had not ended when the time to wait for it was over; it goes on."""
+
+
+def error_of(response: httpx.Response) -> ServiceError:
+    """The exception that an answer of status 400 or more stands for, with every problem."""
+    document = _document(response)
+    if document is None:
+        kind = BY_STATUS.get(response.status_code, ServiceError)
+        text = " ".join(response.text.split())[:SHOWN_CHARACTERS]
+        return kind(f"{response.request.url} answered {response.status_code}: {text}")
+    code = str(document.get("type", "")).rpartition(":")[2]
+    own = document.get("error") or {}
+    kinds = [kind for kind in _subclasses(ServiceError) if kind.code == code]
+    exact = [kind for kind in kinds if kind.status == response.status_code] or kinds
+    kind = exact[0] if exact else BY_STATUS.get(response.status_code, ServiceError)
+    return kind(str(document["detail"]), own.get("param"), _problems(document))
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds after which the server wants to be asked again; None where it does not say."""
+    try:
+        return max(0.0, float(response.headers.get("retry-after", "")))
+    except ValueError:
+        return None
+
+
+def unreachable(url: httpx.URL | str, error: httpx.TransportError) -> UnavailableError:
+    """That a server does not answer, and what to do about it."""
+    reason = str(error) or type(error).__name__
+    return UnavailableError(
+        f"url: {url} cannot be reached ({reason}). Start the service with `ratchet up`, or say "
+        "where it is with --url or RATCHET_URL"
+    )
+
+
+def _document(response: httpx.Response) -> dict[str, Any] | None:
+    try:
+        found = response.json()
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "detail" in found else None
+
+
+def _problems(document: dict[str, Any]) -> list[Problem]:
+    """The single problems; the text of each begins with the field that its pointer names."""
+    found = []
+    for own in document.get("errors") or ():
+        where = _where(str(own.get("pointer", "")))
+        text = str(own.get("detail", ""))
+        found.append(Problem(where, text.removeprefix(f"{where}: ") if where else text))
+    return found
+
+
+def _where(pointer: str) -> str:
+    """`#/methods/1/strength` as `methods[1].strength`."""
+    names = pointer.removeprefix("#").split("/")[1:]
+    where = ""
+    for name in (unquote(each).replace("~1", "/").replace("~0", "~") for each in names):
+        where += f"[{name}]" if name.isdecimal() else f".{name}" if where else name
+    return where
+
+
+def _subclasses(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    for own in kind.__subclasses__():
+        yield own
+        yield from _subclasses(own)

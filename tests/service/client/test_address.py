@@ -1,0 +1,79 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.errors import SpecError
+from service.client.address import find_address
+
+HEAVY = ("torch", "ray", "sqlalchemy", "fastapi", "transformers", "mlflow", "numpy")
+IMPORT = f"""
+import resource, sys
+from service.client import AsyncClient, Client
+spent = resource.getrusage(resource.RUSAGE_SELF)
+print(spent.ru_utime + spent.ru_stime, *(name for name in {HEAVY} if name in sys.modules))
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    for name in ("URL", "API_KEY", "HOME", "ROUTER_URL"):
+        monkeypatch.delenv(f"RATCHET_{name}", raising=False)
+    folder = tmp_path / "service"
+    folder.mkdir()
+    (folder / "admin.key").write_text("rk_home\n", encoding="utf-8")
+    urls = {"api": "http://127.0.0.1:9001", "router": "http://127.0.0.1:9002"}
+    (folder / "up.json").write_text(json.dumps({"urls": urls}), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_service_of_a_home_is_found_with_its_key(home):
+    found = find_address(home=home)
+    assert (found.url, found.router_url) == ("http://127.0.0.1:9001", "http://127.0.0.1:9002")
+    assert found.key == "rk_home"
+    assert "rk_home" not in repr(found)
+
+
+def test_variables_come_before_the_home_and_arguments_before_both(home, monkeypatch):
+    monkeypatch.setenv("RATCHET_URL", "http://127.0.0.1:7/")
+    monkeypatch.setenv("RATCHET_API_KEY", "rk_variable")
+    monkeypatch.setenv("RATCHET_ROUTER_URL", "https://router.test")
+    found = find_address(home=home)
+    assert (found.url, found.key) == ("http://127.0.0.1:7", "rk_variable")
+    assert found.router_url == "https://router.test"
+    found = find_address("https://api.test", "rk_argument", home)
+    assert (found.url, found.key) == ("https://api.test", "rk_argument")
+
+
+def test_the_key_of_a_home_leaves_this_machine_never(home, monkeypatch):
+    assert find_address("https://elsewhere.test", home=home).key is None
+    assert find_address("http://localhost:5", home=home).key == "rk_home"
+    assert find_address("http://localhost.elsewhere.test:5", home=home).key is None
+
+
+def test_without_anything_the_usual_ports_are_meant(tmp_path, monkeypatch, home):
+    found = find_address(home=tmp_path / "none")
+    assert (found.url, found.router_url, found.key) == (
+        "http://127.0.0.1:8080",
+        "http://127.0.0.1:8000",
+        None,
+    )
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://x", "http://", "nonsense"])
+def test_what_is_no_url_is_refused(home, url):
+    with pytest.raises(SpecError, match="must begin with http"):
+        find_address(url, home=home)
+
+
+def test_the_client_loads_in_less_than_half_a_second_and_nothing_heavy():
+    def load():
+        command = [sys.executable, "-c", IMPORT]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds, *loaded = done.stdout.split()
+        assert loaded == []
+        return float(seconds)
+
+    # The least of some calls: what a busy machine adds is not ours.
+    assert min(load() for _ in range(4)) < 0.5
