@@ -40,7 +40,7 @@ $(VENV)/quickstart.installed: pyproject.toml
 $(VENV)/dev.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.11")'
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[quickstart,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[quickstart,s3,dev]'
 	touch $@
 
 clean:

@@ -102,19 +102,36 @@ def read_aliases(folder: Path) -> Aliases:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Aliases()
-    try:
-        return _parsed(json.loads(text))
-    except (ValueError, KeyError, TypeError) as error:
-        raise VersionError(
-            f"{path}: not an aliases file of format {FORMAT} ({error!r}). "
-            "Restore it from a copy; the versions beside it are untouched"
-        ) from error
+    return parse_aliases(text, str(path))
 
 
 def write_aliases(folder: Path, aliases: Aliases) -> None:
     """Replace a lineage's aliases in one atomic step."""
-    content = {"format": FORMAT, **asdict(aliases)}
-    write_atomically(folder / FILE_NAME, json.dumps(content, indent=1) + "\n")
+    write_atomically(folder / FILE_NAME, aliases_text(aliases))
+
+
+def aliases_text(aliases: Aliases) -> str:
+    """Aliases as they are written."""
+    return json.dumps({"format": FORMAT, **asdict(aliases)}, indent=1) + "\n"
+
+
+def parse_aliases(text: str, where: str) -> Aliases:
+    """What `aliases_text` wrote.
+
+    Args:
+        text: The content.
+        where: The place that it was read from, for the message.
+
+    Raises:
+        VersionError: When this release cannot read it.
+    """
+    try:
+        return _parsed(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise VersionError(
+            f"{where}: not an aliases file of format {FORMAT} ({error!r}). "
+            "Restore it from a copy; the versions beside it are untouched"
+        ) from error
 
 
 def _parsed(content: Mapping[str, Any]) -> Aliases:

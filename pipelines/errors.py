@@ -9,6 +9,8 @@
     ├── NotFoundError     (LookupError)       a lineage, version, task or file that does not exist
     ├── BusyError         (RuntimeError)      a lineage that another update is changing
     ├── DivergedError     (ArithmeticError)   a loss or gradient that is not finite
+    ├── StoreError        (OSError)           state on S3 that cannot be read or written
+    │   └── StoreUnreachableError             ... now: the same may work later
     └── TrackingError     (ConnectionError)   the tracking server cannot be reached
 
 Every message says which field, its value, what is allowed and what to do. Every error survives
@@ -102,6 +104,14 @@ class BusyError(RatchetError, RuntimeError):
 
 class DivergedError(RatchetError, ArithmeticError):
     """A loss or gradient that is not finite; names the task and the step."""
+
+
+class StoreError(RatchetError, OSError):
+    """State on S3 that cannot be read or written; what is there and here stays as it is."""
+
+
+class StoreUnreachableError(StoreError):
+    """A store that does not answer, or not in time: the same call may work later."""
 
 
 class TrackingError(RatchetError, ConnectionError):

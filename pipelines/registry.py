@@ -3,20 +3,29 @@
 The truth is a folder: `<home>/versions/<lineage>/<number>/` holds an immutable version, and
 `<home>/versions/<lineage>/aliases.json` says which is champion and challenger. A promotion is one
 atomic rename of that file; serving watches it. MLflow's model registry is a mirror made afterwards.
+
+Where the home is a copy of a store on S3 (`pipelines/remote`), the truth is there: files are
+fetched when they are needed, and a version exists once it is published.
 """
 
 from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.aliases import Aliases, read_aliases, write_aliases
-from pipelines.errors import NotFoundError, TrackingError
+from pipelines.errors import BusyError, NotFoundError, TrackingError
 from pipelines.lock import exclusive, waiting
 from pipelines.mlflow_mirror import mirror_lineage
+from pipelines.remote.attachment import remote_versions
+
+if TYPE_CHECKING:
+    from pipelines.remote.versions import RemoteVersions
 
 MANIFEST = "manifest.json"
 
@@ -35,14 +44,26 @@ class Registry:
         self.folder = home.resolve() / "versions"
         self.tracking_uri = tracking_uri
 
+    @cached_property
+    def remote(self) -> RemoteVersions | None:
+        """The store that this registry is a copy of, or None."""
+        return remote_versions(self.folder.parent)
+
     def lineages(self) -> list[str]:
         """The lineages that exist, by name."""
+        if self.remote is not None:
+            return self.remote.lineages()
         if not self.folder.is_dir():
             return []
         return sorted(path.name for path in self.folder.iterdir() if path.is_dir())
 
     def versions(self, lineage: str) -> list[int]:
-        """The numbers of the complete versions of a lineage, ascending; empty for a new lineage."""
+        """The numbers of the complete versions of a lineage, ascending; empty for a new lineage.
+
+        Their manifests lie in their folders; other files may have to be `fetched` first.
+        """
+        if self.remote is not None:
+            return self.remote.numbers(lineage)
         folders = self._numbered(lineage)
         return sorted(number for number, path in folders if (path / MANIFEST).is_file())
 
@@ -50,12 +71,40 @@ class Registry:
         """The folder of a version, whether or not it was written yet."""
         return self.folder / lineage / str(number)
 
+    def fetched(self, lineage: str, number: int) -> Path:
+        """The folder of a version with all of its files.
+
+        Raises:
+            NotFoundError: The store holds no such version.
+            StoreError: The store cannot give it.
+        """
+        if self.remote is not None:
+            return self.remote.fetch(lineage, number)
+        return self.path(lineage, number)
+
+    def is_written(self, lineage: str, number: int) -> bool:
+        """Whether a version's folder is complete here, published or not."""
+        return (self.path(lineage, number) / MANIFEST).is_file()
+
+    def publish(self, lineage: str, number: int) -> None:
+        """Bring a version that was written here to where all find it; nothing where that is here.
+
+        Raises:
+            StoreError: The store cannot take it; called again later, it goes on.
+        """
+        if self.remote is not None:
+            self.remote.publish(lineage, number)
+
     def next_number(self, lineage: str) -> int:
         """Claim the next free number of a lineage by making its folder, empty.
 
         Two callers never get the same number. A number whose update failed stays unused.
         """
         (self.folder / lineage).mkdir(parents=True, exist_ok=True)
+        if self.remote is not None:
+            number = self.remote.claim(lineage)
+            self.path(lineage, number).mkdir(exist_ok=True)
+            return number
         number = max((number for number, _ in self._numbered(lineage)), default=0)
         while True:
             number += 1
@@ -78,6 +127,8 @@ class Registry:
 
     def aliases(self, lineage: str) -> Aliases:
         """The aliases of a lineage as they are now."""
+        if self.remote is not None:
+            return self.remote.aliases(lineage)
         return read_aliases(self.folder / lineage)
 
     def champion(self, lineage: str) -> int | None:
@@ -102,7 +153,8 @@ class Registry:
                 + _offer("Lineages here", lineage, self.lineages())
             )
         number = self._number(lineage, wanted or "champion")
-        return self._existing(lineage, number)
+        self._check_exists(lineage, number)
+        return self.fetched(lineage, number)
 
     def register(
         self, lineage: str, number: int, metrics: Mapping[str, float | None], run: str | None = None
@@ -118,12 +170,8 @@ class Registry:
         Raises:
             NotFoundError: When the folder holds no complete version.
         """
-        self._existing(lineage, number)
-        with self._changing(lineage):
-            write_aliases(
-                self.folder / lineage,
-                self.aliases(lineage).registering(number, metrics, run),
-            )
+        self._check_exists(lineage, number)
+        self._change(lineage, lambda known: known.registering(number, metrics, run))
         self._mirror_or_warn(lineage)
 
     def promote(self, lineage: str, number: int) -> None:
@@ -132,9 +180,35 @@ class Registry:
         Raises:
             NotFoundError: When the version does not exist.
         """
-        self._existing(lineage, number)
-        with self._changing(lineage):
-            write_aliases(self.folder / lineage, self.aliases(lineage).promoting(number))
+        self._check_exists(lineage, number)
+        self._change(lineage, lambda known: known.promoting(number))
+        self._mirror_or_warn(lineage)
+
+    def promote_over(self, lineage: str, number: int, judged: int | None) -> None:
+        """Promote a version that the gate let through, if the champion is still the one judged by.
+
+        Args:
+            lineage: Name of the lineage.
+            number: The version.
+            judged: The champion that the gate held it against; None where there was none.
+
+        Raises:
+            BusyError: Another version became champion meanwhile.
+            NotFoundError: When the version does not exist.
+        """
+
+        def promoting(known: Aliases) -> Aliases:
+            if known.champion not in (judged, number):
+                raise BusyError(
+                    f"{lineage}: version {known.champion} became champion while version {number} "
+                    f"was taught from {'the base model' if judged is None else judged}, so the "
+                    f"gate's judgement no longer holds. Version {number} waits as challenger: "
+                    "promote it by hand, or run the update again from the champion"
+                )
+            return known.promoting(number)
+
+        self._check_exists(lineage, number)
+        self._change(lineage, promoting)
         self._mirror_or_warn(lineage)
 
     def rollback(self, lineage: str) -> int:
@@ -175,10 +249,13 @@ class Registry:
                 error,
             )
 
-    @contextmanager
-    def _changing(self, lineage: str) -> Iterator[None]:
+    def _change(self, lineage: str, change: Callable[[Aliases], Aliases]) -> None:
+        """Replace the aliases by what a function makes of them, in one step."""
+        if self.remote is not None:
+            self.remote.change_aliases(lineage, change)
+            return
         with waiting(self.folder / lineage / ".aliases.lock"):
-            yield
+            write_aliases(self.folder / lineage, change(self.aliases(lineage)))
 
     def _number(self, lineage: str, wanted: str) -> int:
         if wanted.isdecimal():
@@ -196,13 +273,12 @@ class Registry:
             )
         return number
 
-    def _existing(self, lineage: str, number: int) -> Path:
+    def _check_exists(self, lineage: str, number: int) -> None:
         if number not in self.versions(lineage):
             raise NotFoundError(
                 f"{lineage}@{number}: there is no version {number}. "
                 f"Versions here: {_listed(self.versions(lineage))}"
             )
-        return self.path(lineage, number)
 
     def _numbered(self, lineage: str) -> list[tuple[int, Path]]:
         folder = self.folder / lineage

@@ -1,0 +1,80 @@
+"""Checkpoints that go to a store as well, in the background of the steps that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pipelines.errors import StoreError
+from pipelines.training.checkpoint import CheckpointStore
+from pipelines.training.workers import AnyWorkers
+
+if TYPE_CHECKING:
+    from pipelines.remote.runs import RemoteRun
+
+
+class LocalCheckpoints(CheckpointStore, Protocol):
+    """Checkpoints whose folders have names."""
+
+    def path(self, name: str) -> Path:
+        """The folder of a checkpoint that was saved."""
+        ...
+
+
+class MirroredCheckpoints:
+    """Saves checkpoints where they always go; the first rank uploads each once all ranks have.
+
+    Steps go on meanwhile; the next checkpoint waits for the upload of the one before, so that none
+    is pushed out unfinished. A store that is away costs a warning: a lost machine would then go on
+    from an earlier checkpoint.
+
+    Args:
+        local: Where they always go.
+        run: Where they go as well.
+        workers: The worker group.
+        warn: Told what a person should know.
+    """
+
+    def __init__(
+        self,
+        local: LocalCheckpoints,
+        run: RemoteRun,
+        workers: AnyWorkers,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.local = local
+        self.run = run
+        self.workers = workers
+        self.warn = warn
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ratchet-upload")
+        self._upload: Future[None] | None = None
+
+    def save(self, name: str, write: Callable[[Path], None]) -> None:
+        """Save a checkpoint and begin to upload it."""
+        self.settle()
+        self.local.save(name, write)
+        self.workers.barrier()  # every rank's files lie there
+        if self.workers.rank == 0:
+            folder = self.local.path(name)
+            self._upload = self._pool.submit(self.run.upload_checkpoint, folder)
+
+    def latest(self) -> Path | None:
+        """The newest complete checkpoint here."""
+        return self.local.latest()
+
+    def settle(self) -> None:
+        """Wait for the upload that is under way."""
+        upload, self._upload = self._upload, None
+        if upload is None:
+            return
+        try:
+            upload.result()
+        except StoreError as error:
+            self.warn(f"a checkpoint is not in the store, and the update goes on: {error}")
+
+    def close(self) -> None:
+        """Wait for the last upload, and end its thread."""
+        self.settle()
+        self._pool.shutdown()

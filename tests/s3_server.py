@@ -1,0 +1,60 @@
+"""A real S3 server in a process of its own, and the variables that lead a client to it."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "ratchet-test",
+    "AWS_SECRET_ACCESS_KEY": "a-secret-that-nobody-may-see",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_MAX_ATTEMPTS": "3",
+}
+PATIENCE_SECONDS = 60
+
+
+def free_port():
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def s3_server(log):
+    """Start a server, give its address, end it.
+
+    Args:
+        log: File for what it says.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    endpoint = f"http://127.0.0.1:{port}"
+    try:
+        _wait(endpoint, process)
+        yield endpoint
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _wait(endpoint, process):
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"the S3 server ended early with {process.returncode}")
+        with contextlib.suppress(httpx.TransportError):
+            httpx.get(f"{endpoint}/moto-api/data.json", timeout=2)
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"the S3 server did not answer within {PATIENCE_SECONDS} s")
