@@ -2,6 +2,8 @@ import os
 
 import pytest
 
+pytest_plugins = ("tests.postgres",)
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,0 +1,121 @@
+"""Uploads: what is known of them; their content lies in the home by its hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, insert, select, tuple_, update
+
+from service.errors import FileNotStoredError
+from service.store.database import Database, Transaction
+from service.store.records import File, new_id
+from service.store.rows import record
+from service.store.tables import files
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A deleted upload.
+
+    Attributes:
+        file: The upload.
+        is_last: Whether no other upload has the same content, so that the content can go too.
+    """
+
+    file: File
+    is_last: bool
+
+
+def create_file(
+    db: Database, sha256: str, filename: str, purpose: str, num_bytes: int, key_id: str | None
+) -> File:
+    """Note an upload whose content is in its place."""
+    values = {
+        "id": new_id("file"),
+        "sha256": sha256,
+        "filename": filename,
+        "purpose": purpose,
+        "bytes": num_bytes,
+        "key_id": key_id,
+    }
+    with db.writing() as tx:
+        row = tx.one(insert(files).values(**values, created_at=tx.now()).returning(files))
+    assert row is not None  # RETURNING gives what was inserted
+    return record(File, row)
+
+
+def get_file(db: Database, file_id: str) -> File:
+    """An upload by its id.
+
+    Raises:
+        FileNotStoredError: There is none, or it was deleted.
+    """
+    with db.reading() as tx:
+        return _find(tx, file_id)
+
+
+def list_files(
+    db: Database,
+    *,
+    purpose: str | None = None,
+    key_id: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> list[File]:
+    """Uploads that were not deleted, newest first.
+
+    Args:
+        db: The database.
+        purpose: Only those for this purpose.
+        key_id: Only those of this key.
+        after: The id of the last upload of the page before.
+        limit: How many at most.
+
+    Raises:
+        FileNotStoredError: `after` names no upload.
+    """
+    query = select(files).where(files.c.deleted_at.is_(None))
+    if purpose is not None:
+        query = query.where(files.c.purpose == purpose)
+    if key_id is not None:
+        query = query.where(files.c.key_id == key_id)
+    with db.reading() as tx:
+        if after is not None:
+            last = _find(tx, after)
+            query = query.where(tuple_(files.c.created_at, files.c.id) < (last.created_at, last.id))
+        newest_first = query.order_by(files.c.created_at.desc(), files.c.id.desc())
+        return [record(File, row) for row in tx.all(newest_first.limit(limit))]
+
+
+def delete_file(db: Database, file_id: str) -> Deleted:
+    """Delete an upload; jobs that named it keep its id.
+
+    Raises:
+        FileNotStoredError: There is none, or it was deleted before.
+    """
+    with db.writing() as tx:
+        file = _find(tx, file_id)
+        gone = (
+            update(files)
+            .where(files.c.id == file_id, files.c.deleted_at.is_(None))
+            .values(deleted_at=tx.now())
+            .returning(files)
+        )
+        row = tx.one(gone)
+        if row is None:
+            raise _unknown(file_id)
+        others = select(func.count()).where(
+            files.c.sha256 == file.sha256, files.c.deleted_at.is_(None)
+        )
+        return Deleted(record(File, row), is_last=tx.value(others) == 0)
+
+
+def _find(tx: Transaction, file_id: str) -> File:
+    row = tx.one(select(files).where(files.c.id == file_id, files.c.deleted_at.is_(None)))
+    if row is None:
+        raise _unknown(file_id)
+    return record(File, row)
+
+
+def _unknown(file_id: str) -> FileNotStoredError:
+    return FileNotStoredError(f"file: there is no {file_id!r}", param="file")

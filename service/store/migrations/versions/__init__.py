@@ -1,0 +1,1 @@
+"""The revisions. Once released, a file here never changes."""
