@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from pipelines.report.search import setting_words
+from service.step_count import StepCount
 
 PLAIN_LINE_SECONDS = 10.0
 SMOOTHING = 0.2
@@ -33,7 +34,7 @@ class ProgressLines:
         self.started = clock()
         self._stages: list[Mapping[str, Any]] = []
         self._stage = 0
-        self._steps = _StepCount()
+        self._steps = StepCount()
         self._rate = 0.0
         self._line_due = 0.0
         self._lock = threading.Lock()
@@ -91,9 +92,7 @@ class ProgressLines:
         self._stage = next(
             (i for i, stage in enumerate(self._stages) if stage["tasks"] == names), self._stage
         )
-        self._steps.begin(
-            sum(stage["num_steps"] for stage in self._stages[: self._stage]), self.clock()
-        )
+        self._steps.begin(sum(stage["num_steps"] for stage in self._stages[: self._stage]))
         self._rate, self._line_due = 0.0, self.clock() + PLAIN_LINE_SECONDS
         self._status(f"{self._place(names)} · starting")
         if self._live is None:
@@ -165,39 +164,6 @@ class ProgressLines:
     def _status(self, line: str) -> None:
         if self._live is not None:
             self._live.update(Text(line, style="dim", no_wrap=True, overflow="ellipsis"))
-
-
-class _StepCount:
-    """Steps of the whole update, done by this process and left; time left from their ratio."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._stage_offset = 0
-        self._done = 0
-        self._counted_from: tuple[int, float] | None = None
-
-    def skip(self, steps: int) -> None:
-        """Pass over what an interrupted run did."""
-        self._done = steps
-
-    def begin(self, offset: int, _now: float) -> None:
-        """Enter the stage that `offset` steps come before."""
-        self._stage_offset = offset
-
-    def see(self, step: int, now: float) -> None:
-        """A step of the stage was taken."""
-        self._done = self._stage_offset + step
-        if self._counted_from is None:
-            self._counted_from = (self._done, now)
-
-    def seconds_left(self, now: float) -> float | None:
-        """Seconds to the last step at the pace so far, pauses between tasks included."""
-        if self._counted_from is None or self.total < self._done:
-            return None
-        first, since = self._counted_from
-        if self._done - first < 5:
-            return None
-        return (now - since) / (self._done - first) * (self.total - self._done)
 
 
 def duration(seconds: float) -> str:

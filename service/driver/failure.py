@@ -1,0 +1,99 @@
+"""Errors by what is to be done about them: a kind, and whether another attempt may do better."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pipelines.errors import (
+    BusyError,
+    DataError,
+    DivergedError,
+    MethodError,
+    ModelError,
+    NotFoundError,
+    SpecError,
+    TrackingError,
+    VersionError,
+)
+from service.driver.job_folder import Failure
+
+_KINDS: tuple[tuple[type[Exception], str], ...] = (
+    (SpecError, "spec"),
+    (DataError, "data"),
+    (MethodError, "method"),
+    (ModelError, "model"),
+    (NotFoundError, "not_found"),
+    (VersionError, "version"),
+    (BusyError, "busy"),
+    (DivergedError, "diverged"),
+    (TrackingError, "tracking"),
+    (MemoryError, "memory"),
+)
+_RETRYABLE = frozenset({"busy", "tracking", "memory"})
+_MEMORY_ERRORS = ("OutOfMemoryError",)  # torch's and Ray's, of which neither is loaded for this
+_LOST_ERRORS = (
+    "ActorDiedError",
+    "ActorUnavailableError",
+    "ConnectionError",
+    "ControllerError",
+    "NodeDiedError",
+    "OwnerDiedError",
+    "PreemptionError",
+    "RayActorError",
+    "RaySystemError",
+    "WorkerCrashedError",
+    "WorkerGroupStartupFailedError",
+    "WorkerGroupStartupTimeoutError",
+)
+PLAIN = (str, int, float, bool, type(None))
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What a driver says of the error that ended it."""
+    kind = _kind(error)
+    problems = tuple(
+        {
+            "where": problem.where,
+            "message": problem.message,
+            "value": problem.value if isinstance(problem.value, PLAIN) else repr(problem.value),
+            "hint": problem.hint,
+        }
+        for problem in getattr(error, "problems", ())
+    )
+    message = str(error) or type(error).__name__
+    if kind == "internal":
+        message = f"{type(error).__name__}: {message}"
+    return Failure(kind, message, problems, kind in _RETRYABLE or _is_loss(error))
+
+
+def _kind(error: BaseException) -> str:
+    for one in _chain(error):
+        if type(one).__name__ in _MEMORY_ERRORS:
+            return "memory"
+    return next((kind for own, kind in _KINDS if isinstance(error, own)), "internal")
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether a machine, a process or a connection was lost, rather than something being wrong."""
+    for one in _chain(error):
+        causes: Any = getattr(one, "worker_failures", {})
+        if any(type(cause).__name__ in _LOST_ERRORS for cause in causes.values()):
+            return True
+        if type(one).__name__ in _LOST_ERRORS and _kind_is_open(one):
+            return True
+    return False
+
+
+def _kind_is_open(error: BaseException) -> bool:
+    return not any(isinstance(error, own) for own, _ in _KINDS)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and those that it came from."""
+    found: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in found and len(found) < sys.getrecursionlimit():
+        found.append(following)
+        following = following.__cause__
+    return found

@@ -1,0 +1,105 @@
+"""What each kind of job is: an update, a study, a plan. What learns is loaded only here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import Problem, SpecError
+from service.driver.job_folder import JobFolder, Task
+from service.driver.journal import Journal
+from service.driver.progress import Progress
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task with what its driver gives it.
+
+    Attributes:
+        task: What is to be done.
+        folder: The job's folder.
+        journal: Where it says what happens.
+        check_fence: Raises where this attempt may act no more.
+    """
+
+    task: Task
+    folder: JobFolder
+    journal: Journal
+    check_fence: Callable[[], None]
+
+
+def run_name(job_id: str, parent: int | None) -> str:
+    """The name of an update's run: a retry from the same version goes on with it."""
+    return f"{job_id}-from-{'base' if parent is None else parent}"
+
+
+def run_work(work: Work) -> dict[str, Any]:
+    """Do what a job asks for, and return what it gave.
+
+    Raises:
+        RatchetError: Whatever is wrong.
+    """
+    kinds = {"update": _update, "study": _study, "plan": _plan}
+    run = kinds.get(work.task.kind)
+    if run is None:
+        raise SpecError([Problem("kind", f"one of {', '.join(kinds)}", work.task.kind)])
+    return run(work)
+
+
+def _update(work: Work) -> dict[str, Any]:
+    from pipelines.hand_over import HandOver
+    from pipelines.quiet import quiet_libraries
+    from pipelines.ray_session import ray_session
+    from pipelines.spec_file import parse_spec
+
+    task = work.task
+    spec = parse_spec(task.spec, work.folder.path)
+    work.journal.write("checking the data", type="status", phase="checking_data")
+    libraries = ("pipelines.run", "ray.train.torch")
+    with ray_session(spec.scaling, task.address, preload=libraries):
+        from pipelines.run import Home, run_update
+
+        quiet_libraries()
+        return run_update(
+            spec,
+            Home.at(Path(task.home), task.tracking_uri),
+            Progress(work.journal),
+            address=task.address,
+            hand_over=HandOver(run_name(task.job, task.parent), task.parent, work.check_fence),
+        )
+
+
+def _study(work: Work) -> dict[str, Any]:
+    from pipelines.quiet import quiet_libraries
+    from pipelines.run import Home
+    from pipelines.tuning.space import RawSpec
+    from pipelines.tuning.study_run import Request
+    from pipelines.tuning.tuning import run_study
+
+    task = work.task
+    work.journal.write("checking the data and the space", type="status", phase="checking_data")
+    quiet_libraries()
+    home = Home.at(Path(task.home), task.tracking_uri)
+    source = RawSpec(task.spec, work.folder.path)
+    request = Request(source, f"{task.job}.yaml", home, task.address)
+
+    def say(line: str) -> None:
+        work.journal.write(line, phase="training")
+
+    study, folder = run_study(request, say)
+    return study.as_dict() | {"page": str(folder / "study.html")}
+
+
+def _plan(work: Work) -> dict[str, Any]:
+    from pipelines.describe import describe_update
+    from pipelines.quiet import quiet_libraries
+    from pipelines.registry import Registry
+    from pipelines.spec_file import parse_spec
+
+    task = work.task
+    work.journal.write("checking the data", type="status", phase="checking_data")
+    spec = parse_spec(task.spec, work.folder.path)
+    quiet_libraries()
+    return describe_update(spec, Registry(Path(task.home)))
