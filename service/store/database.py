@@ -117,9 +117,15 @@ class Database:
             StoreSchemaError: A newer release laid the tables out.
             StoreUnavailableError: The database cannot be reached or written.
         """
-        self._make_folder()
         with self._speaking_plainly():
-            migrate_to(self._engine, revision)
+            try:
+                self._make_folder()
+                migrate_to(self._engine, revision)
+            except OSError as error:
+                raise StoreUnavailableError(
+                    f"database_url: {self} cannot be written ({error.strerror}: {error.filename}). "
+                    "Name a place that this user may write in RATCHET_HOME or RATCHET_DATABASE_URL"
+                ) from error
 
     def check(self) -> None:
         """Make sure that the database answers and has this release's tables.
@@ -182,16 +188,8 @@ class Database:
             raise StoreUnavailableError(f"database {self}: the connection was lost") from error
 
     def _make_folder(self) -> None:
-        if self._writers is None:
-            return
-        folder = Path(str(self._url.database)).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnavailableError(
-                f"database_url: cannot make the folder {folder} ({error.strerror}). "
-                "Name a folder that can be written in RATCHET_HOME or RATCHET_DATABASE_URL"
-            ) from error
+        if self._writers is not None:
+            Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _supported(url: str) -> URL:
