@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,11 +54,21 @@ class Blobs:
     def __init__(self, home: Path, max_bytes: int) -> None:
         self._folder = home / "files"
         self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Hold off other changes: a content is kept and noted, or forgotten and removed, as one."""
+        with self._lock:
+            yield
 
     def path(self, stored: Stored) -> Path:
         """Where a content lies."""
-        suffix = PurePath(stored.filename).suffix.lower()
-        return self._folder / stored.sha256[:2] / f"{stored.sha256}{suffix}"
+        return self._place(stored.sha256, stored.filename)
+
+    def _place(self, sha256: str, filename: str) -> Path:
+        suffix = PurePath(filename).suffix.lower()
+        return self._folder / sha256[:2] / f"{sha256}{suffix}"
 
     @contextmanager
     def draft(self, source: Iterator[bytes]) -> Iterator[Draft]:
@@ -87,12 +98,16 @@ class Blobs:
         os.fsync(file.fileno())
         return Draft(path, digest.hexdigest(), count)
 
-    def keep(self, draft: Draft, stored: Stored) -> Path:
-        """Move a content to its place; one that is there already stays as it is."""
-        path = self.path(stored)
+    def keep(self, draft: Draft, filename: str) -> Path:
+        """Move a content to its place; the same one may be there already."""
+        path = self._place(draft.sha256, filename)
         path.parent.mkdir(exist_ok=True)
         os.replace(draft.path, path)
         return path
+
+    def remove(self, stored: Stored) -> None:
+        """Remove a content."""
+        self.path(stored).unlink(missing_ok=True)
 
 
 def chunks(file: BinaryIO) -> Iterator[bytes]:

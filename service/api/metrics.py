@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from service.store.records import Kind, Status
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -37,12 +41,16 @@ class ApiMetrics:
         """How many event streams are open."""
         return self._streams
 
+    def streams_open(self) -> int:
+        """How many event streams are open, as a number."""
+        return int(self._registry.get_sample_value("ratchet_api_event_streams") or 0)
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def render(self, num_jobs: dict[tuple[str, str], int]) -> bytes:
+    def render(self, num_jobs: Mapping[tuple[Kind, Status], int]) -> bytes:
         """Everything in Prometheus' text form.
 
         Args:

@@ -180,7 +180,7 @@ class LineageView(BaseModel):
 
     name: str
     object: Literal["lineage"] = "lineage"
-    base: dict[str, Any]
+    base: dict[str, Any] | None
     champion: int | None
     challenger: int | None
     active_job: str | None

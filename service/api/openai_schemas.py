@@ -13,7 +13,8 @@ OpenAIStatus = Literal[
 ]
 MAX_NAME = 256
 Auto = Literal["auto"]
-PositiveCount = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+MAX_COUNT = 1_000_000
+PositiveCount = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
 Multiplier = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
 FileId = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_NAME)]
 

@@ -54,6 +54,16 @@ def get_file(db: Database, file_id: str) -> File:
         return _find(tx, file_id)
 
 
+def find_file(db: Database, filename: str, purpose: str) -> File | None:
+    """The newest upload of a name for a purpose, or None."""
+    query = select(files).where(
+        files.c.filename == filename, files.c.purpose == purpose, files.c.deleted_at.is_(None)
+    )
+    with db.reading() as tx:
+        row = tx.one(query.order_by(files.c.created_at.desc(), files.c.id.desc()))
+    return None if row is None else record(File, row)
+
+
 def list_files(
     db: Database,
     *,
@@ -61,8 +71,9 @@ def list_files(
     key_id: str | None = None,
     after: str | None = None,
     limit: int = 100,
+    oldest_first: bool = False,
 ) -> list[File]:
-    """Uploads that were not deleted, newest first.
+    """Uploads that were not deleted, newest first unless told otherwise.
 
     Args:
         db: The database.
@@ -70,11 +81,13 @@ def list_files(
         key_id: Only those of this key.
         after: The id of the last upload of the page before.
         limit: How many at most.
+        oldest_first: Whether to go from the oldest on.
 
     Raises:
         FileNotStoredError: `after` names no upload.
     """
     query = select(files).where(files.c.deleted_at.is_(None))
+    order = (files.c.created_at, files.c.id)
     if purpose is not None:
         query = query.where(files.c.purpose == purpose)
     if key_id is not None:
@@ -82,9 +95,10 @@ def list_files(
     with db.reading() as tx:
         if after is not None:
             last = _find(tx, after)
-            query = query.where(tuple_(files.c.created_at, files.c.id) < (last.created_at, last.id))
-        newest_first = query.order_by(files.c.created_at.desc(), files.c.id.desc())
-        return [record(File, row) for row in tx.all(newest_first.limit(limit))]
+            place, known = tuple_(*order), (last.created_at, last.id)
+            query = query.where(place > known if oldest_first else place < known)
+        ordered = query.order_by(*(column if oldest_first else column.desc() for column in order))
+        return [record(File, row) for row in tx.all(ordered.limit(limit))]
 
 
 def delete_file(db: Database, file_id: str) -> Deleted:

@@ -124,6 +124,14 @@ def list_jobs(
         return [record(Job, row) for row in tx.all(newest_first.limit(limit))]
 
 
+def count_jobs(db: Database) -> dict[tuple[Kind, Status], int]:
+    """How many jobs there are, by kind and status."""
+    query = select(jobs.c.kind, jobs.c.status, func.count().label("count"))
+    with db.reading() as tx:
+        rows = tx.all(query.group_by(jobs.c.kind, jobs.c.status))
+        return {(row["kind"], row["status"]): row["count"] for row in rows}
+
+
 def ask(db: Database, job_id: str, request: Request, key_id: str | None = None) -> Job:
     """Ask something of a job: done at once where it does not run, else noted for the controller.
 

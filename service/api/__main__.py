@@ -1,0 +1,33 @@
+"""`python -m service.api`: the job API, as the settings say, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import uvicorn
+
+from service.api.app import create_app
+from service.settings import Settings
+
+GRACE_SECONDS = 5
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s %(message)s")
+    logging.getLogger("ratchet.api").setLevel(logging.INFO)
+    settings = Settings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What the routes stand on: one object an app, made when the app is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.api.blobs import Blobs
+from service.api.data_uris import DataRoots
+from service.api.metrics import ApiMetrics
+from service.api.rate_limits import RateLimits
+from service.settings import Settings
+from service.store.database import Database
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The parts of an app.
+
+    Attributes:
+        settings: What it was started with.
+        db: The truth.
+        roots: Where data may lie.
+        blobs: Where uploads lie.
+        limits: What each key may still send.
+        metrics: What is counted.
+    """
+
+    settings: Settings
+    db: Database
+    roots: DataRoots
+    blobs: Blobs
+    limits: RateLimits
+    metrics: ApiMetrics
+
+
+def backend_of(request: Request) -> Backend:
+    """The parts of the app that a request came to."""
+    backend = request.app.state.backend
+    assert isinstance(backend, Backend), "create_app has put it there"
+    return backend
+
+
+async def _injected(request: Request) -> Backend:
+    return backend_of(request)
+
+
+Injected = Annotated[Backend, Depends(_injected)]

@@ -1,0 +1,114 @@
+"""What a fine-tuning request's `model` stands for: a lineage to go on with, or a base model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.api.access import Caller
+from service.api.backend import Backend
+from service.api.spec_check import is_model_name
+from service.errors import LineageNotFoundError, UnknownModelError, VersionNotFoundError
+from service.store.jobs import list_jobs
+from service.store.lineages import get_lineage, get_version, list_versions
+from service.store.records import Job
+
+KEPT = (
+    "model",
+    "scenario",
+    "data",
+    "preset",
+    "methods",
+    "training",
+    "scaling",
+    "gate",
+    "routing",
+    "stability_decay",
+)
+"""Sections of a lineage's last spec that its next update takes over."""
+
+
+def known_lineage(backend: Backend, caller: Caller, model: str) -> str | None:
+    """The lineage that a `model` names, or None where it names none.
+
+    Raises:
+        UnknownModelError: It names a version that there is not.
+    """
+    name, at, number = model.partition("@")
+    if not caller.sees(name) or not _exists(backend, name):
+        if at:
+            raise unknown_model(model)
+        return None
+    if at:
+        _check_version(backend, model, name, number)
+    return name
+
+
+def unknown_model(model: str) -> UnknownModelError:
+    """The refusal of a `model` that names nothing."""
+    return UnknownModelError(
+        f"model: {model[:80]!r} is no lineage, version or base model here; see GET /v1/models",
+        "model",
+    )
+
+
+def check_base_model(model: str) -> None:
+    """Refuse what cannot be a base model.
+
+    Raises:
+        UnknownModelError: It has not the form of one.
+    """
+    if not model.startswith("/") and not is_model_name(model):
+        raise unknown_model(model)
+
+
+def last_settings(backend: Backend, lineage: str) -> dict[str, Any]:
+    """How the lineage was taught last: the sections of a spec that say so.
+
+    Raises:
+        UnknownModelError: It is not known how.
+    """
+    job = _last_update(backend, lineage)
+    if job is not None:
+        return {name: job.spec[name] for name in KEPT if name in job.spec}
+    for version in list_versions(backend.db, lineage, limit=1):
+        if settings := _of_manifest(version.manifest):
+            return settings
+    raise UnknownModelError(
+        f"model: how {lineage} was taught is not known; submit its next spec to /v1/updates",
+        "model",
+    )
+
+
+def _exists(backend: Backend, name: str) -> bool:
+    try:
+        get_lineage(backend.db, name)
+    except LineageNotFoundError:
+        return bool(list_jobs(backend.db, kind="update", lineage=name, limit=1))
+    return True
+
+
+def _check_version(backend: Backend, model: str, lineage: str, number: str) -> None:
+    if not number.isdecimal() or len(number) > 9:
+        raise unknown_model(model)
+    try:
+        get_version(backend.db, lineage, int(number))
+    except VersionNotFoundError as error:
+        raise unknown_model(model) from error
+
+
+def _last_update(backend: Backend, lineage: str) -> Job | None:
+    """The last update that succeeded, or else the last one."""
+    taught = list_jobs(
+        backend.db, kind="update", lineage=lineage, status="succeeded", limit=1
+    ) or list_jobs(backend.db, kind="update", lineage=lineage, limit=1)
+    return taught[0] if taught else None
+
+
+def _of_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    base = manifest.get("base_model")
+    if not isinstance(base, Mapping) or "name" not in base:
+        return {}
+    model = {name: base[name] for name in ("name", "kind", "pooling", "dtype") if base.get(name)}
+    kept = {name: manifest[name] for name in ("scenario", "methods") if manifest.get(name)}
+    return {"model": model, **kept}

@@ -1,0 +1,195 @@
+"""A fine-tuning request in OpenAI's words, made into a spec."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from pipelines.config import TrainingSpec
+from pipelines.errors import DataError, Problem
+from pipelines.presets import preset_names, read_preset
+from service.api.access import Caller
+from service.api.backend import Backend
+from service.api.base_models import check_base_model, known_lineage, last_settings
+from service.api.chats import holds_chats
+from service.api.openai_schemas import FineTuningRequest, Hyperparameters
+from service.api.problems import invalid_request
+from service.api.submissions import Asked, own_file, refuse_reserved
+from service.api.uploads import labelled_file
+from service.api.views import RESERVED
+from service.errors import FileNotStoredError, InvalidRequestError
+from service.store.records import File, NewEvent
+
+DEFAULT_PRESET = "lora_replay_ewc"
+REQUEST_ENTRY = f"{RESERVED}openai"
+"""The entry of a job's metadata that keeps what the request said and a spec cannot."""
+TASK_ENTRY, PRESET_ENTRY, LINEAGE_ENTRY, KIND_ENTRY = "task", "preset", "lineage", "kind"
+
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_CHAT_SUFFIXES = (".jsonl", ".ndjson", ".json")
+
+
+class FineTuning:
+    """One request.
+
+    Args:
+        backend: Where files and lineages are looked up.
+        caller: Who asks.
+        request: What is asked.
+
+    Raises:
+        InvalidRequestError: The request contradicts itself.
+        UnknownModelError: `model` names nothing.
+    """
+
+    def __init__(self, backend: Backend, caller: Caller, request: FineTuningRequest) -> None:
+        self._backend = backend
+        self._caller = caller
+        self._request = request
+        self._metadata = request.metadata or {}
+        self._told: list[NewEvent] = []
+
+    def asked(self, idempotency_key: str | None) -> Asked:
+        """The job to be queued."""
+        refuse_reserved(self._metadata)
+        lineage = known_lineage(self._backend, self._caller, self._request.model)
+        settings = self._settings(lineage)
+        raw = {
+            **settings,
+            "lineage": lineage or self._new_lineage(),
+            "training": {**settings.get("training", {}), **self._training(settings)},
+            "tasks": [self._task(settings["model"].get("kind", "classifier"))],
+        }
+        return Asked(
+            kind="update",
+            raw=raw,
+            metadata={**self._metadata, REQUEST_ENTRY: self._kept()},
+            idempotency_key=idempotency_key,
+            told=tuple(self._told),
+        )
+
+    def _settings(self, lineage: str | None) -> dict[str, Any]:
+        preset = self._metadata.get(PRESET_ENTRY)
+        if lineage is None:
+            check_base_model(self._request.model)
+            kind = self._metadata.get(KIND_ENTRY, "classifier")
+            settings: dict[str, Any] = {"model": {"name": self._request.model, "kind": kind}}
+            return {**settings, "preset": preset or DEFAULT_PRESET}
+        settings = last_settings(self._backend, lineage)
+        if preset is None:
+            return settings
+        kept = {name: value for name, value in settings.items() if name != "methods"}
+        return {**kept, "preset": preset}
+
+    def _new_lineage(self) -> str:
+        name = self._metadata.get(LINEAGE_ENTRY) or self._request.suffix
+        if not name:
+            message = "name the new lineage: a base model alone names none"
+            hint = "Or give the name of a lineage as `model` to go on with it"
+            raise invalid_request([Problem("suffix", message, hint=hint)])
+        return name
+
+    def _training(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the section `training` that the request sets."""
+        given = _hyperparameters(self._request)
+        found: dict[str, Any] = {}
+        for field, value in (
+            ("num_epochs", given.n_epochs),
+            ("batch_size", given.batch_size),
+            ("seed", self._request.seed),
+        ):
+            if value not in (None, "auto"):
+                found[field] = value
+        if isinstance(given.learning_rate_multiplier, float | int):
+            found |= _rates(settings, given.learning_rate_multiplier)
+        return found
+
+    def _task(self, kind: str) -> dict[str, Any]:
+        train = self._file("training_file", self._request.training_file)
+        task = {
+            "name": self._metadata.get(TASK_ENTRY) or _task_name(train.filename),
+            "train": self._data("training_file", train, kind),
+        }
+        if self._request.validation_file is not None:
+            file = self._file("validation_file", self._request.validation_file)
+            task["validation"] = self._data("validation_file", file, kind)
+        return task
+
+    def _file(self, field: str, file_id: str) -> File:
+        try:
+            return own_file(self._backend, self._caller, file_id)
+        except FileNotStoredError as error:
+            hint = "Upload it with POST /v1/files"
+            raise invalid_request([Problem(field, "no such upload", file_id, hint)]) from error
+
+    def _data(self, field: str, file: File, kind: str) -> str:
+        """The id of the upload that the job reads: chats are made into labelled texts first."""
+        path = self._backend.blobs.path(file)
+        is_chat = path.suffix in _CHAT_SUFFIXES and holds_chats(path)
+        if kind != "classifier" or not is_chat:
+            return file.id
+        try:
+            labelled = labelled_file(self._backend, file)
+        except DataError as error:
+            problems = [Problem(field, str(problem)) for problem in error.problems]
+            raise invalid_request(problems) from error
+        message = (
+            f"{file.filename} holds chats: the last user message of each is taken as the text, the "
+            "last assistant message as its label"
+        )
+        self._told.append(NewEvent(message, data={field: file.id, "read_as": labelled.id}))
+        return labelled.id
+
+    def _kept(self) -> str:
+        given = self._request.model_dump(
+            include={"model", "training_file", "validation_file", "seed"}
+        )
+        hyperparameters = _hyperparameters(self._request).model_dump(exclude_none=True)
+        return json.dumps({**given, "hyperparameters": hyperparameters}, sort_keys=True)
+
+
+def _hyperparameters(request: FineTuningRequest) -> Hyperparameters:
+    """The hyperparameters, from the newer place or the older.
+
+    Raises:
+        InvalidRequestError: They stand in both.
+    """
+    newer = request.method.supervised if request.method is not None else None
+    if newer is not None and newer.hyperparameters is not None:
+        if request.hyperparameters is not None:
+            raise InvalidRequestError(
+                "hyperparameters: given twice; leave them in method.supervised.hyperparameters",
+                "hyperparameters",
+            )
+        return newer.hyperparameters
+    return request.hyperparameters or Hyperparameters()
+
+
+def _rates(settings: Mapping[str, Any], multiplier: float) -> dict[str, float]:
+    """The learning rates, multiplied.
+
+    Raises:
+        InvalidRequestError: There is no number to multiply.
+    """
+    preset = settings.get("preset")
+    below = read_preset(preset).get("training", {}) if preset in preset_names() else {}
+    training = {**below, **settings.get("training", {})}
+    rate = training.get("learning_rate", TrainingSpec().learning_rate)
+    if not isinstance(rate, float | int):
+        raise InvalidRequestError(
+            f"learning_rate_multiplier: the learning rate is {rate!r}, found for each task; leave "
+            "the multiplier out",
+            "learning_rate_multiplier",
+        )
+    head = training.get("head_learning_rate")
+    found = {"learning_rate": rate * multiplier}
+    return found if head is None else {**found, "head_learning_rate": head * multiplier}
+
+
+def _task_name(filename: str) -> str:
+    """A task's name from a file's: `banking.train.jsonl` is `banking`."""
+    stem = PurePath(filename).name.split(".")[0]
+    return _NOT_IN_A_NAME.sub("-", stem).strip("-_.")[:64] or "task"

@@ -1,0 +1,55 @@
+"""Routes behind a key: who asks is known before a byte of the body is read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from service.api.access import admit
+from service.api.plain_values import parse_json
+from service.errors import InvalidRequestError, TooLargeError, UnsupportedTypeError
+
+MAX_JSON_BYTES = 1024 * 1024
+
+
+class GuardedRoute(APIRoute):
+    """A route that admits keys with requests left, and reads JSON strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The handler, guarded."""
+        inner = super().get_route_handler()
+        reads_json = self.body_field is not None
+
+        async def handle(request: Request) -> Response:
+            _refuse_odd_address(request)
+            await admit(request)
+            if reads_json:
+                await _read_json(request)
+            return await inner(request)
+
+        return handle
+
+
+def _refuse_odd_address(request: Request) -> None:
+    """Refuse what no name here holds and no database can compare."""
+    query = request.scope["query_string"].lower()
+    if "\0" in request.url.path or b"%00" in query or b"\0" in query:
+        raise InvalidRequestError("the address holds a NUL character")
+
+
+async def _read_json(request: Request) -> None:
+    """Read the body, no further than the limit, and leave its values where FastAPI finds them."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and "+json" in kind):
+        raise UnsupportedTypeError(
+            f"Content-Type: {kind or 'nothing'} is not read here; send application/json"
+        )
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_JSON_BYTES:
+            raise TooLargeError(f"body: more than {MAX_JSON_BYTES} bytes")
+    request._body = bytes(body)
+    request._json = parse_json(request._body)

@@ -1,0 +1,146 @@
+"""Records of the store as OpenAI's dialect shows them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from service.api.fine_tuning import REQUEST_ENTRY
+from service.api.openai_schemas import (
+    MAX_COUNT,
+    CheckpointMetrics,
+    FileView,
+    FineTuningCheckpoint,
+    FineTuningEvent,
+    FineTuningJob,
+    Hyperparameters,
+    JobErrorView,
+    MethodView,
+    OpenAIStatus,
+)
+from service.api.views import decision_of, own_metadata, progress_view, whole
+from service.store.records import Event, File, Job
+
+
+def fine_tuning_job(job: Job) -> FineTuningJob:
+    """An update."""
+    request = _request(job)
+    training = _mapping(job.spec.get("training"))
+    hyperparameters = _hyperparameters(request, training)
+    seed = training.get("seed", 0)
+    return FineTuningJob(
+        id=job.id,
+        created_at=int(job.created_at),
+        finished_at=whole(job.finished_at),
+        estimated_finish=whole(job.estimated_finish),
+        model=request.get("model") or str(_mapping(job.spec.get("model")).get("name")),
+        fine_tuned_model=_fine_tuned_model(job),
+        status=_status(job),
+        training_file=request.get("training_file") or _first_split(job, "train") or "",
+        validation_file=request.get("validation_file") or _first_split(job, "validation"),
+        hyperparameters=hyperparameters,
+        method=MethodView(supervised={"hyperparameters": hyperparameters.model_dump()}),
+        seed=seed if isinstance(seed, int) else 0,
+        trained_tokens=None,
+        metadata=own_metadata(job),
+        error=_error(job.error),
+        phase=job.phase,
+        progress=progress_view(job),
+        promotion=decision_of(job),
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _request(job: Job) -> dict[str, Any]:
+    """What the request said, if it came in this dialect."""
+    return json.loads(job.metadata.get(REQUEST_ENTRY, "{}"))
+
+
+def _hyperparameters(request: Mapping[str, Any], training: Mapping[str, Any]) -> Hyperparameters:
+    given = request.get("hyperparameters", {})
+    return Hyperparameters(
+        n_epochs=_count(training.get("num_epochs")),
+        batch_size=_count(training.get("batch_size")),
+        learning_rate_multiplier=given.get("learning_rate_multiplier", "auto"),
+    )
+
+
+def _count(value: Any) -> int | Literal["auto"]:
+    """A count of a spec, which may be written in other ways than a request may write it."""
+    return value if type(value) is int and 0 < value <= MAX_COUNT else "auto"
+
+
+def _first_split(job: Job, split: str) -> str | None:
+    tasks = job.spec.get("tasks")
+    first = tasks[0] if isinstance(tasks, list) and tasks else job.spec.get("stream")
+    return _mapping(first).get(split)
+
+
+def _fine_tuned_model(job: Job) -> str | None:
+    decision = decision_of(job) if job.status == "succeeded" else None
+    if decision is None or decision.version is None:
+        return None
+    return f"{job.lineage}@{decision.version}"
+
+
+def _status(job: Job) -> OpenAIStatus:
+    is_checking = job.status == "running" and job.phase == "checking_data"
+    return "validating_files" if is_checking else job.status
+
+
+def _error(error: Mapping[str, Any] | None) -> JobErrorView | None:
+    if error is None:
+        return None
+    code = str(error.get("code") or error.get("kind") or "internal")
+    param = "training_file" if code == "data" else None
+    return JobErrorView(code=code, message=str(error.get("message") or ""), param=param)
+
+
+def fine_tuning_event(event: Event) -> FineTuningEvent:
+    """An event."""
+    return FineTuningEvent(
+        id=event.id,
+        created_at=int(event.created_at),
+        level=event.level,
+        type="metrics" if event.type == "metrics" else "message",
+        message=event.message,
+        data=event.data or {},
+    )
+
+
+def checkpoint(job: Job, event: Event) -> FineTuningCheckpoint:
+    """A checkpoint, from the event that told of it."""
+    data = event.data or {}
+    step = data.get("step")
+    number = step if isinstance(step, int) else 0
+    loss = data.get("loss")
+    return FineTuningCheckpoint(
+        id=checkpoint_id(event),
+        created_at=int(event.created_at),
+        step_number=number,
+        fine_tuning_job_id=job.id,
+        fine_tuned_model_checkpoint=f"{job.lineage}:ckpt-step-{number}",
+        metrics=CheckpointMetrics(
+            step=number, train_loss=loss if isinstance(loss, float | int) else None
+        ),
+    )
+
+
+def checkpoint_id(event: Event) -> str:
+    """The id by which clients know a checkpoint."""
+    return event.id.replace("ftevent-", "ftckpt_", 1)
+
+
+def file_view(file: File) -> FileView:
+    """An upload."""
+    return FileView(
+        id=file.id,
+        bytes=file.bytes,
+        created_at=int(file.created_at),
+        filename=file.filename,
+        purpose="fine-tune",
+    )

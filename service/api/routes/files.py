@@ -1,0 +1,124 @@
+"""Uploads, in OpenAI's dialect."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from service.api.access import Submitter, Viewer, audit
+from service.api.backend import Injected
+from service.api.guarded_route import GuardedRoute
+from service.api.native_schemas import Page
+from service.api.openai_schemas import FileDeletion, FileView
+from service.api.openai_views import file_view
+from service.api.routes.queries import After, Id, answer
+from service.api.submissions import own_file
+from service.api.uploads import LABELLED, PURPOSE, forget_upload, keep_upload, receive
+from service.api.views import page_of
+from service.errors import FileNotStoredError, NotStoredError
+from service.store.files import list_files
+from service.store.records import File
+
+MAX_FILES = 10_000
+BINARY = "application/octet-stream"
+
+router = APIRouter(prefix="/v1/files", tags=["openai"], route_class=GuardedRoute)
+
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": [PURPOSE]},
+                    },
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", response_model=FileView, openapi_extra=_FORM)
+async def upload(request: Request, backend: Injected, caller: Submitter) -> Response:
+    """Upload rows to learn from: JSON lines, CSV, TSV, Parquet or text."""
+    given = await receive(request, backend.settings.max_upload_bytes)
+    try:
+        name = given.filename or ""
+        file = await run_in_threadpool(keep_upload, backend, given.file, name, caller.key.id)
+    finally:
+        await given.close()
+    detail = {"sha256": file.sha256, "bytes": file.bytes}
+    await run_in_threadpool(audit, backend, caller, "file.create", file.id, detail)
+    return answer(file_view(file))
+
+
+@router.get("", response_model=Page[FileView])
+def list_all(
+    backend: Injected,
+    caller: Viewer,
+    after: After = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_FILES)] = 1000,
+    purpose: Annotated[str | None, Query(max_length=64)] = None,
+    order: Literal["asc", "desc"] = "desc",
+) -> Response:
+    """The caller's uploads; an admin's are all."""
+    if after is not None:
+        _visible(backend, caller, after)
+    found: list[File] = []
+    if purpose in (None, PURPOSE):
+        owner = None if caller.key.may("admin") else caller.key.id
+        found = list_files(
+            backend.db,
+            purpose=PURPOSE,
+            key_id=owner,
+            after=after,
+            limit=limit + 1,
+            oldest_first=order == "asc",
+        )
+    return answer(page_of(found, limit, file_view, lambda file: file.id))
+
+
+@router.get("/{file_id}", response_model=FileView)
+def get_one(file_id: Id, backend: Injected, caller: Viewer) -> Response:
+    """An upload."""
+    return answer(file_view(_visible(backend, caller, file_id)))
+
+
+@router.get(
+    "/{file_id}/content",
+    response_class=FileResponse,
+    responses={200: {"content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def content(file_id: Id, backend: Injected, caller: Viewer) -> FileResponse:
+    """What was uploaded."""
+    file = _visible(backend, caller, file_id)
+    path = backend.blobs.path(file)
+    if not path.is_file():
+        raise NotStoredError(f"file: the content of {file.id} is gone; upload it again", "file")
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return FileResponse(path, media_type=BINARY, filename=file.filename, headers=headers)
+
+
+@router.delete("/{file_id}", response_model=FileDeletion)
+def delete(file_id: Id, backend: Injected, caller: Submitter) -> Response:
+    """Delete an upload that no unfinished job reads."""
+    file = _visible(backend, caller, file_id)
+    forget_upload(backend, file)
+    audit(backend, caller, "file.delete", file.id, {"sha256": file.sha256})
+    return answer(FileDeletion(id=file.id))
+
+
+def _visible(backend: Injected, caller: Viewer, file_id: str) -> File:
+    file = own_file(backend, caller, file_id)
+    if file.purpose == LABELLED:
+        raise FileNotStoredError(f"file: there is no {file_id!r}", param="file")
+    return file

@@ -1,0 +1,136 @@
+"""Updates in OpenAI's dialect."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from service.api.access import Submitter, Viewer, audit
+from service.api.backend import Injected
+from service.api.event_stream import EventStream, sequence_of
+from service.api.fine_tuning import FineTuning
+from service.api.guarded_route import GuardedRoute
+from service.api.native_schemas import Page
+from service.api.openai_schemas import (
+    FineTuningCheckpoint,
+    FineTuningEvent,
+    FineTuningJob,
+    FineTuningRequest,
+)
+from service.api.openai_views import (
+    checkpoint,
+    checkpoint_id,
+    fine_tuning_event,
+    fine_tuning_job,
+)
+from service.api.request_log import note_of
+from service.api.routes.jobs import STREAM_TYPE, LastEventId
+from service.api.routes.queries import (
+    After,
+    Id,
+    IdempotencyKey,
+    Limit,
+    answer,
+    metadata_of,
+    visible_job,
+)
+from service.api.submissions import submit
+from service.api.views import page_of
+from service.store.events import list_latest_events
+from service.store.jobs import Request as Wish
+from service.store.jobs import ask, list_jobs
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["openai"], route_class=GuardedRoute)
+
+
+@router.post("", response_model=FineTuningJob)
+def create(
+    body: FineTuningRequest,
+    request: Request,
+    backend: Injected,
+    caller: Submitter,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Queue an update that teaches one task from an uploaded file."""
+    asked = FineTuning(backend, caller, body).asked(idempotency_key)
+    job = submit(backend, caller, asked)
+    note_of(request.scope).job = job.id
+    return answer(fine_tuning_job(job))
+
+
+@router.get("", response_model=Page[FineTuningJob])
+def list_all(
+    request: Request, backend: Injected, caller: Viewer, after: After = None, limit: Limit = 20
+) -> Response:
+    """The updates, newest first; `metadata[name]=value` restricts the list."""
+    if after is not None:
+        visible_job(backend, caller, after, "update", request)
+    found = list_jobs(
+        backend.db,
+        kind="update",
+        globs=caller.globs,
+        metadata=metadata_of(request),
+        after=after,
+        limit=limit + 1,
+    )
+    return answer(page_of(found, limit, fine_tuning_job, lambda job: job.id))
+
+
+@router.get("/{job_id}", response_model=FineTuningJob)
+def get_one(job_id: Id, request: Request, backend: Injected, caller: Viewer) -> Response:
+    """An update as it is now."""
+    return answer(fine_tuning_job(visible_job(backend, caller, job_id, "update", request)))
+
+
+def _add_wish(wish: Wish) -> None:
+    @router.post(f"/{{job_id}}/{wish}", response_model=FineTuningJob, name=wish)
+    def tell(job_id: Id, request: Request, backend: Injected, caller: Submitter) -> Response:
+        """Ask the job to cancel, pause or resume; one that runs does so a moment later."""
+        job = visible_job(backend, caller, job_id, "update", request)
+        job = ask(backend.db, job.id, wish, caller.key.id)
+        audit(backend, caller, f"update.{wish}", job.id, {"status": job.status})
+        return answer(fine_tuning_job(job))
+
+
+for _wish in ("cancel", "pause", "resume"):
+    _add_wish(_wish)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=Page[FineTuningEvent],
+    responses={200: {"content": {STREAM_TYPE: {"schema": {"type": "string"}}}}},
+)
+def events(
+    job_id: Id,
+    request: Request,
+    backend: Injected,
+    caller: Viewer,
+    after: After = None,
+    limit: Limit = 20,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """The events, newest first; as a stream, oldest first, under `Accept: text/event-stream`."""
+    job = visible_job(backend, caller, job_id, "update", request)
+    if STREAM_TYPE in request.headers.get("accept", ""):
+        start = sequence_of(last_event_id, job.id, "Last-Event-ID")
+        return EventStream(backend, job.id, start).response()
+    before = sequence_of(after, job.id, "after") or None
+    found = list_latest_events(backend.db, job.id, before, limit + 1)
+    return answer(page_of(found, limit, fine_tuning_event, lambda event: event.id))
+
+
+@router.get("/{job_id}/checkpoints", response_model=Page[FineTuningCheckpoint])
+def checkpoints(
+    job_id: Id,
+    request: Request,
+    backend: Injected,
+    caller: Viewer,
+    after: After = None,
+    limit: Limit = 10,
+) -> Response:
+    """The points that the job can go on from, newest first."""
+    job = visible_job(backend, caller, job_id, "update", request)
+    known = None if after is None else after.replace("ftckpt_", "ftevent-", 1)
+    before = sequence_of(known, job.id, "after") or None
+    found = list_latest_events(backend.db, job.id, before, limit + 1, "checkpoint")
+    return answer(page_of(found, limit, lambda one: checkpoint(job, one), checkpoint_id))

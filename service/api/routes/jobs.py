@@ -1,0 +1,167 @@
+"""Jobs in the native dialect: the same routes for updates, studies and plans."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from service.api.access import Submitter, Viewer, audit
+from service.api.backend import Injected
+from service.api.event_stream import EventStream, sequence_of
+from service.api.guarded_route import GuardedRoute
+from service.api.job_logs import read_log
+from service.api.native_schemas import (
+    EventView,
+    JobView,
+    Kind,
+    LogPage,
+    Page,
+    Status,
+    Submission,
+)
+from service.api.request_log import note_of
+from service.api.routes.queries import (
+    After,
+    Id,
+    IdempotencyKey,
+    Limit,
+    answer,
+    metadata_of,
+    visible_job,
+)
+from service.api.submissions import Asked, raw_spec, refuse_reserved, submit
+from service.api.views import event_view, job_view, page_of
+from service.store.events import list_events
+from service.store.jobs import Request as Wish
+from service.store.jobs import ask, list_jobs
+
+STREAM_TYPE = "text/event-stream"
+MIN_LOG_BYTES, MAX_LOG_BYTES = 16, 1024 * 1024
+MAX_OFFSET = 2**53
+MAX_ATTEMPT = 10_000
+
+LineageFilter = Annotated[str | None, Query(max_length=64)]
+Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="In bytes")]
+LogLimit = Annotated[int, Query(ge=MIN_LOG_BYTES, le=MAX_LOG_BYTES, description="In bytes")]
+Attempt = Annotated[int | None, Query(ge=1, le=MAX_ATTEMPT)]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
+
+
+def job_routes(kind: Kind, path: str) -> APIRouter:
+    """The routes of one kind of job.
+
+    Args:
+        kind: The kind.
+        path: Where they lie, such as `/v1/updates`.
+    """
+    router = APIRouter(prefix=path, tags=[path.rpartition("/")[2]], route_class=GuardedRoute)
+    _add_lists(router, kind, path)
+    _add_single(router, kind)
+    _add_told(router, kind)
+    return router
+
+
+def _add_lists(router: APIRouter, kind: Kind, path: str) -> None:
+    @router.post("", status_code=202, response_model=JobView)
+    def create(
+        body: Submission,
+        request: Request,
+        backend: Injected,
+        caller: Submitter,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Queue a job; the answer's `Location` is where to ask after it."""
+        refuse_reserved(body.metadata)
+        raw, where = raw_spec(body)
+        job = submit(
+            backend,
+            caller,
+            Asked(kind, raw, where, body.priority, body.metadata, idempotency_key),
+        )
+        note_of(request.scope).job = job.id
+        return answer(job_view(job), 202, {"Location": f"{path}/{job.id}"})
+
+    @router.get("", response_model=Page[JobView])
+    def list_all(
+        request: Request,
+        backend: Injected,
+        caller: Viewer,
+        lineage: LineageFilter = None,
+        status: Status | None = None,
+        after: After = None,
+        limit: Limit = 20,
+    ) -> Response:
+        """The jobs, newest first; `metadata[name]=value` restricts the list further."""
+        if after is not None:
+            visible_job(backend, caller, after, kind, request)
+        found = list_jobs(
+            backend.db,
+            kind=kind,
+            lineage=lineage,
+            globs=caller.globs,
+            status=status,
+            metadata=metadata_of(request),
+            after=after,
+            limit=limit + 1,
+        )
+        return answer(page_of(found, limit, job_view, lambda job: job.id))
+
+
+def _add_single(router: APIRouter, kind: Kind) -> None:
+    @router.get("/{job_id}", response_model=JobView)
+    def get_one(job_id: Id, request: Request, backend: Injected, caller: Viewer) -> Response:
+        """A job as it is now."""
+        return answer(job_view(visible_job(backend, caller, job_id, kind, request)))
+
+    def add_wish(wish: Wish) -> None:
+        @router.post(f"/{{job_id}}/{wish}", response_model=JobView, name=wish)
+        def tell(job_id: Id, request: Request, backend: Injected, caller: Submitter) -> Response:
+            """Ask the job to cancel, pause or resume; one that runs does so a moment later."""
+            job = visible_job(backend, caller, job_id, kind, request)
+            job = ask(backend.db, job.id, wish, caller.key.id)
+            audit(backend, caller, f"{kind}.{wish}", job.id, {"status": job.status})
+            return answer(job_view(job))
+
+    for wish in ("cancel", "pause", "resume"):
+        add_wish(wish)
+
+
+def _add_told(router: APIRouter, kind: Kind) -> None:
+    stream: dict[int | str, dict[str, Any]] = {
+        200: {"content": {STREAM_TYPE: {"schema": {"type": "string"}}}}
+    }
+
+    @router.get("/{job_id}/events", response_model=Page[EventView], responses=stream)
+    def events(
+        job_id: Id,
+        request: Request,
+        backend: Injected,
+        caller: Viewer,
+        after: After = None,
+        limit: Limit = 100,
+        last_event_id: LastEventId = None,
+    ) -> Response:
+        """The events, oldest first; as a stream if `Accept` names `text/event-stream`."""
+        job = visible_job(backend, caller, job_id, kind, request)
+        start = sequence_of(last_event_id, job.id, "Last-Event-ID") or sequence_of(
+            after, job.id, "after"
+        )
+        if STREAM_TYPE in request.headers.get("accept", ""):
+            return EventStream(backend, job.id, start).response()
+        found = list_events(backend.db, job.id, start, limit + 1)
+        return answer(page_of(found, limit, event_view, lambda event: event.id))
+
+    @router.get("/{job_id}/logs", response_model=LogPage)
+    def logs(
+        job_id: Id,
+        request: Request,
+        backend: Injected,
+        caller: Viewer,
+        attempt: Attempt = None,
+        offset: Offset = 0,
+        limit: LogLimit = 64 * 1024,
+    ) -> Response:
+        """What an attempt of the job printed, in pieces."""
+        job = visible_job(backend, caller, job_id, kind, request)
+        return answer(read_log(backend.settings.home, job, attempt, offset, limit))

@@ -1,0 +1,136 @@
+"""Uploads: received, looked at, kept by their content, and forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator
+from typing import BinaryIO
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from pipelines.errors import Problem
+from service.api.backend import Backend
+from service.api.blobs import Draft, chunks, filename_problem
+from service.api.chats import labelled_texts
+from service.api.file_content import content_problems
+from service.api.problems import invalid_request
+from service.errors import InvalidTransitionError, TooLargeError, UnsupportedTypeError
+from service.store.files import create_file, delete_file, find_file
+from service.store.jobs import list_jobs
+from service.store.records import File, Status
+
+PURPOSE = "fine-tune"
+LABELLED = "labelled"
+"""Purpose of a file that was made of chats; such files are not listed."""
+FORM_BYTES = 64 * 1024
+"""What the form may hold beside the file."""
+LIVING: tuple[Status, ...] = ("queued", "running", "paused")
+MAX_LIVING = 10_000
+
+
+async def receive(request: Request, max_bytes: int) -> UploadFile:
+    """The file of a form, read no further than the limit; the caller closes it.
+
+    Raises:
+        InvalidRequestError: The form is broken, or lacks something.
+        TooLargeError: There is more of it than may be.
+        UnsupportedTypeError: It is no form.
+    """
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "multipart/form-data":
+        raise UnsupportedTypeError("Content-Type: send multipart/form-data")
+    parser = MultiPartParser(
+        request.headers,
+        _bounded(request, max_bytes + FORM_BYTES),
+        max_files=1,
+        max_fields=8,
+        max_part_size=FORM_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, ValueError, KeyError, UnicodeDecodeError) as error:
+        raise invalid_request([Problem("", f"the form is broken: {error}")]) from error
+    file, purpose = form.get("file"), form.get("purpose")
+    problems = []
+    if not isinstance(file, UploadFile):
+        problems.append(Problem("file", "this field is required, with a file in it"))
+    if purpose != PURPOSE:
+        shown = purpose[:80] if isinstance(purpose, str) else None
+        problems.append(Problem("purpose", f"should be {PURPOSE}", shown))
+    unknown = sorted({name for name in form if name not in ("file", "purpose")})
+    problems += [Problem(name[:80], "unknown field") for name in unknown]
+    if problems or not isinstance(file, UploadFile):
+        await form.close()
+        raise invalid_request(problems)
+    return file
+
+
+async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    count = 0
+    async for chunk in request.stream():
+        count += len(chunk)
+        if count > max_bytes:
+            raise TooLargeError(f"file: more than {max_bytes - FORM_BYTES} bytes", "file")
+        yield chunk
+
+
+def keep_upload(backend: Backend, source: BinaryIO, filename: str, key_id: str) -> File:
+    """Check a content and keep it.
+
+    Raises:
+        InvalidRequestError: Its name or its rows are not what can be learned from.
+        TooLargeError: It is too long.
+    """
+    if problem := filename_problem(filename):
+        raise invalid_request([Problem("file", problem.message, problem.value)])
+    with backend.blobs.draft(chunks(source)) as draft:
+        if problems := content_problems(draft.path, filename):
+            raise invalid_request([Problem("file", str(problem)) for problem in problems])
+        return _kept(backend, draft, filename, PURPOSE, key_id)
+
+
+def labelled_file(backend: Backend, file: File) -> File:
+    """The labelled texts of an upload of chats; made once.
+
+    Raises:
+        DataError: Rows that are no such chats.
+    """
+    name = f"{file.id}.jsonl"
+    known = find_file(backend.db, name, LABELLED)
+    if known is not None:
+        return known
+    lines: Iterator[bytes] = labelled_texts(backend.blobs.path(file))
+    with backend.blobs.draft(lines) as draft:
+        return _kept(backend, draft, name, LABELLED, file.key_id)
+
+
+def forget_upload(backend: Backend, file: File) -> None:
+    """Delete an upload, what was made of it, and contents that nothing names any more.
+
+    Raises:
+        InvalidTransitionError: A job that has not ended reads it.
+    """
+    for status in LIVING:
+        for job in list_jobs(backend.db, status=status, limit=MAX_LIVING):
+            if file.id in json.dumps([job.spec, job.metadata]):
+                raise InvalidTransitionError(
+                    f"file: {job.id} is {job.status} and reads {file.id}; cancel it first", "file"
+                )
+    made = find_file(backend.db, f"{file.id}.jsonl", LABELLED)
+    for one in (file, made):
+        if one is not None:
+            _forget(backend, one)
+
+
+def _kept(backend: Backend, draft: Draft, filename: str, purpose: str, key_id: str | None) -> File:
+    with backend.blobs.settled():
+        backend.blobs.keep(draft, filename)
+        return create_file(backend.db, draft.sha256, filename, purpose, draft.num_bytes, key_id)
+
+
+def _forget(backend: Backend, file: File) -> None:
+    with backend.blobs.settled():
+        if delete_file(backend.db, file.id).is_last:
+            backend.blobs.remove(file)

@@ -1,0 +1,189 @@
+"""Records of the store as the native dialect shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from service.api.native_schemas import (
+    Decision,
+    EventView,
+    JobError,
+    JobView,
+    LineageView,
+    Page,
+    ProblemView,
+    Progress,
+    PromotionView,
+    VersionView,
+)
+from service.store.records import Event, Job, Lineage, Promotion, Version
+
+RESERVED = "ratchet."
+"""What the API's own entries of a job's metadata begin with; clients neither set nor see them."""
+
+Record = TypeVar("Record")
+View = TypeVar("View", bound=BaseModel)
+
+
+def whole(seconds: float | None) -> int | None:
+    """Unix seconds as they go over the wire."""
+    return None if seconds is None else int(seconds)
+
+
+def job_view(job: Job) -> JobView:
+    """A job."""
+    return JobView(
+        id=job.id,
+        object=job.kind,
+        lineage=job.lineage,
+        status=job.status,
+        phase=job.phase,
+        progress=progress_view(job),
+        attempt=job.attempt,
+        priority=job.priority,
+        parent=job.parent,
+        created_at=int(job.created_at),
+        started_at=whole(job.started_at),
+        finished_at=whole(job.finished_at),
+        estimated_finish=whole(job.estimated_finish),
+        spec=job.spec,
+        result=job.result,
+        promotion=decision_of(job),
+        error=_error_view(job.error),
+        metadata=own_metadata(job),
+        cancel_requested=job.wanted == "cancel",
+    )
+
+
+def progress_view(job: Job) -> Progress | None:
+    """How far a job is."""
+    return None if job.progress is None else Progress.model_validate(job.progress)
+
+
+def own_metadata(job: Job) -> dict[str, str]:
+    """The metadata that the client gave."""
+    return {name: v for name, v in job.metadata.items() if not name.startswith(RESERVED)}
+
+
+def decision_of(job: Job) -> Decision | None:
+    """What the gate decided about an update's version, once it has succeeded."""
+    if job.kind != "update" or job.result is None:
+        return None
+    version, gate = job.result.get("version"), job.result.get("gate")
+    if not isinstance(version, int):
+        return Decision(decision="none")
+    reasons = gate.get("reasons", ()) if isinstance(gate, Mapping) else ()
+    decision = "promoted" if job.result.get("promoted") else "refused"
+    return Decision(decision=decision, version=version, reasons=[str(one) for one in reasons])
+
+
+def _error_view(error: Mapping[str, Any] | None) -> JobError | None:
+    if error is None:
+        return None
+    return JobError(
+        code=str(error.get("code") or error.get("kind") or "internal"),
+        message=str(error.get("message") or ""),
+        problems=[_problem_view(one) for one in error.get("problems") or ()],
+    )
+
+
+def _problem_view(problem: Any) -> ProblemView:
+    if not isinstance(problem, Mapping):
+        return ProblemView(where="", message=str(problem))
+    return ProblemView(
+        where=str(problem.get("where") or ""),
+        message=str(problem.get("message") or ""),
+        value=problem.get("value"),
+        hint=str(problem.get("hint") or ""),
+    )
+
+
+def event_view(event: Event) -> EventView:
+    """An event."""
+    return EventView(
+        id=event.id,
+        created_at=int(event.created_at),
+        level=event.level,
+        type=event.type,
+        message=event.message,
+        data=event.data or {},
+    )
+
+
+def lineage_view(lineage: Lineage) -> LineageView:
+    """A lineage."""
+    return LineageView(
+        name=lineage.name,
+        base=lineage.base,
+        champion=lineage.champion,
+        challenger=lineage.challenger,
+        active_job=lineage.active_job,
+        created_at=int(lineage.created_at),
+    )
+
+
+def version_id(version: Version) -> str:
+    """The name of a version."""
+    return f"{version.lineage}@{version.number}"
+
+
+def version_view(version: Version, lineage: Lineage) -> VersionView:
+    """A version of a lineage."""
+    return VersionView(
+        id=version_id(version),
+        lineage=version.lineage,
+        number=version.number,
+        parent=version.parent,
+        job_id=version.job_id,
+        is_champion=version.number == lineage.champion,
+        is_challenger=version.number == lineage.challenger,
+        manifest=version.manifest,
+        created_at=int(version.created_at),
+    )
+
+
+def promotion_id(promotion: Promotion) -> str:
+    """The name of a decision: its lineage and its place there."""
+    return f"{promotion.lineage}#{promotion.sequence}"
+
+
+def promotion_view(promotion: Promotion) -> PromotionView:
+    """A decision about a champion."""
+    return PromotionView(
+        id=promotion_id(promotion),
+        lineage=promotion.lineage,
+        sequence=promotion.sequence,
+        kind=promotion.kind,
+        version=promotion.version,
+        previous=promotion.previous,
+        job_id=promotion.job_id,
+        reasons=promotion.reasons,
+        created_at=int(promotion.created_at),
+        mirrored_at=whole(promotion.mirrored_at),
+    )
+
+
+def page_of(
+    records: Sequence[Record],
+    limit: int,
+    view: Callable[[Record], View],
+    id_of: Callable[[Record], str],
+) -> Page[View]:
+    """A page.
+
+    Args:
+        records: One more than the page holds, if there is a further page.
+        limit: How many the page holds.
+        view: How one is shown.
+        id_of: What the next page is asked for by.
+    """
+    shown = records[:limit]
+    return Page(
+        data=[view(record) for record in shown],
+        has_more=len(records) > limit,
+        first_id=id_of(shown[0]) if shown else None,
+        last_id=id_of(shown[-1]) if shown else None,
+    )
