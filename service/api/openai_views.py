@@ -19,12 +19,13 @@ from service.api.openai_schemas import (
     MethodView,
     OpenAIStatus,
 )
-from service.api.views import decision_of, own_metadata, progress_view, whole
+from service.api.views import DecidedJob, own_metadata, progress_view, whole
 from service.store.records import Event, File, Job
 
 
-def fine_tuning_job(job: Job) -> FineTuningJob:
+def fine_tuning_job(decided: DecidedJob) -> FineTuningJob:
     """An update."""
+    job = decided.job
     request = _request(job)
     training = _mapping(job.spec.get("training"))
     hyperparameters = _hyperparameters(request, training)
@@ -35,7 +36,7 @@ def fine_tuning_job(job: Job) -> FineTuningJob:
         finished_at=whole(job.finished_at),
         estimated_finish=whole(job.estimated_finish),
         model=request.get("model") or str(_mapping(job.spec.get("model")).get("name")),
-        fine_tuned_model=_fine_tuned_model(job),
+        fine_tuned_model=_fine_tuned_model(decided),
         status=_status(job),
         training_file=request.get("training_file") or _first_split(job, "train") or "",
         validation_file=request.get("validation_file") or _first_split(job, "validation"),
@@ -47,7 +48,7 @@ def fine_tuning_job(job: Job) -> FineTuningJob:
         error=_error(job.error),
         phase=job.phase,
         progress=progress_view(job),
-        promotion=decision_of(job),
+        promotion=decided.decision,
     )
 
 
@@ -80,11 +81,9 @@ def _first_split(job: Job, split: str) -> str | None:
     return _mapping(first).get(split)
 
 
-def _fine_tuned_model(job: Job) -> str | None:
-    decision = decision_of(job) if job.status == "succeeded" else None
-    if decision is None or decision.version is None:
-        return None
-    return f"{job.lineage}@{decision.version}"
+def _fine_tuned_model(decided: DecidedJob) -> str | None:
+    made = decided.promotion
+    return None if made is None else f"{made.lineage}@{made.version}"
 
 
 def _status(job: Job) -> OpenAIStatus:

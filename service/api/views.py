@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -19,6 +20,8 @@ from service.api.native_schemas import (
     PromotionView,
     VersionView,
 )
+from service.store.database import Database
+from service.store.lineages import promotions_of
 from service.store.records import Event, Job, Lineage, Promotion, Version
 
 RESERVED = "ratchet."
@@ -33,8 +36,33 @@ def whole(seconds: float | None) -> int | None:
     return None if seconds is None else int(seconds)
 
 
-def job_view(job: Job) -> JobView:
+@dataclass(frozen=True)
+class DecidedJob:
+    """A job, and what was decided about its version."""
+
+    job: Job
+    promotion: Promotion | None
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.job.id
+
+    @property
+    def decision(self) -> Decision | None:
+        """The gate's decision, once an update has succeeded."""
+        if self.job.kind != "update" or self.job.status != "succeeded":
+            return None
+        made = self.promotion
+        if made is None:
+            return Decision(decision="none")
+        decision = "promoted" if made.kind == "promoted" else "refused"
+        return Decision(decision=decision, version=made.version, reasons=made.reasons)
+
+
+def job_view(decided: DecidedJob) -> JobView:
     """A job."""
+    job = decided.job
     return JobView(
         id=job.id,
         object=job.kind,
@@ -51,7 +79,7 @@ def job_view(job: Job) -> JobView:
         estimated_finish=whole(job.estimated_finish),
         spec=job.spec,
         result=job.result,
-        promotion=decision_of(job),
+        promotion=decided.decision,
         error=_error_view(job.error),
         metadata=own_metadata(job),
         cancel_requested=job.wanted == "cancel",
@@ -68,16 +96,11 @@ def own_metadata(job: Job) -> dict[str, str]:
     return {name: v for name, v in job.metadata.items() if not name.startswith(RESERVED)}
 
 
-def decision_of(job: Job) -> Decision | None:
-    """What the gate decided about an update's version, once it has succeeded."""
-    if job.kind != "update" or job.result is None:
-        return None
-    version, gate = job.result.get("version"), job.result.get("gate")
-    if not isinstance(version, int):
-        return Decision(decision="none")
-    reasons = gate.get("reasons", ()) if isinstance(gate, Mapping) else ()
-    decision = "promoted" if job.result.get("promoted") else "refused"
-    return Decision(decision=decision, version=version, reasons=[str(one) for one in reasons])
+def decided_jobs(db: Database, jobs: Sequence[Job]) -> list[DecidedJob]:
+    """Jobs with what the gate decided about their versions, from one query for all of them."""
+    with_version = [job.id for job in jobs if job.kind == "update" and job.status == "succeeded"]
+    found = promotions_of(db, with_version)
+    return [DecidedJob(job, found.get(job.id)) for job in jobs]
 
 
 def _error_view(error: Mapping[str, Any] | None) -> JobError | None:

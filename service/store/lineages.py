@@ -95,14 +95,20 @@ def list_promotions(
         return [record(Promotion, row) for row in rows]
 
 
-def promotion_of(db: Database, job_id: str) -> Promotion | None:
-    """What became of a job's version, or None when the job made none yet."""
+def promotions_of(db: Database, job_ids: Sequence[str]) -> dict[str, Promotion]:
+    """What became of jobs' versions, by job; jobs that made none are left out."""
+    if not job_ids:
+        return {}
     query = select(promotions).where(
-        promotions.c.job_id == job_id, promotions.c.kind.in_(("promoted", "refused"))
+        promotions.c.job_id.in_(job_ids), promotions.c.kind.in_(("promoted", "refused"))
     )
     with db.reading() as tx:
-        row = tx.one(query)
-    return None if row is None else record(Promotion, row)
+        return {row["job_id"]: record(Promotion, row) for row in tx.all(query)}
+
+
+def promotion_of(db: Database, job_id: str) -> Promotion | None:
+    """What became of a job's version, or None when the job made none yet."""
+    return promotions_of(db, [job_id]).get(job_id)
 
 
 def promote(

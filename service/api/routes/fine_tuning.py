@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from service.api.access import Submitter, Viewer, audit
-from service.api.backend import Injected
+from service.api.backend import Backend, Injected
 from service.api.event_stream import EventStream, sequence_of
 from service.api.fine_tuning import FineTuning
 from service.api.guarded_route import GuardedRoute
@@ -34,12 +34,17 @@ from service.api.routes.queries import (
     visible_job,
 )
 from service.api.submissions import submit
-from service.api.views import page_of
+from service.api.views import decided_jobs, page_of
 from service.store.events import list_latest_events
 from service.store.jobs import Request as Wish
 from service.store.jobs import ask, list_jobs
+from service.store.records import Job
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["openai"], route_class=GuardedRoute)
+
+
+def _shown(backend: Backend, job: Job) -> FineTuningJob:
+    return fine_tuning_job(decided_jobs(backend.db, [job])[0])
 
 
 @router.post("", response_model=FineTuningJob)
@@ -54,7 +59,7 @@ def create(
     asked = FineTuning(backend, caller, body).asked(idempotency_key)
     job = submit(backend, caller, asked)
     note_of(request.scope).job = job.id
-    return answer(fine_tuning_job(job))
+    return answer(_shown(backend, job))
 
 
 @router.get("", response_model=Page[FineTuningJob])
@@ -72,13 +77,14 @@ def list_all(
         after=after,
         limit=limit + 1,
     )
-    return answer(page_of(found, limit, fine_tuning_job, lambda job: job.id))
+    decided = decided_jobs(backend.db, found)
+    return answer(page_of(decided, limit, fine_tuning_job, lambda one: one.id))
 
 
 @router.get("/{job_id}", response_model=FineTuningJob)
 def get_one(job_id: Id, request: Request, backend: Injected, caller: Viewer) -> Response:
     """An update as it is now."""
-    return answer(fine_tuning_job(visible_job(backend, caller, job_id, "update", request)))
+    return answer(_shown(backend, visible_job(backend, caller, job_id, "update", request)))
 
 
 def _add_wish(wish: Wish) -> None:
@@ -88,7 +94,7 @@ def _add_wish(wish: Wish) -> None:
         job = visible_job(backend, caller, job_id, "update", request)
         job = ask(backend.db, job.id, wish, caller.key.id)
         audit(backend, caller, f"update.{wish}", job.id, {"status": job.status})
-        return answer(fine_tuning_job(job))
+        return answer(_shown(backend, job))
 
 
 for _wish in ("cancel", "pause", "resume"):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.api.access import Submitter, Viewer, audit
-from service.api.backend import Injected
+from service.api.backend import Backend, Injected
 from service.api.event_stream import EventStream, sequence_of
 from service.api.guarded_route import GuardedRoute
 from service.api.job_logs import read_log
@@ -31,10 +31,11 @@ from service.api.routes.queries import (
     visible_job,
 )
 from service.api.submissions import Asked, raw_spec, refuse_reserved, submit
-from service.api.views import event_view, job_view, page_of
+from service.api.views import decided_jobs, event_view, job_view, page_of
 from service.store.events import list_events
 from service.store.jobs import Request as Wish
 from service.store.jobs import ask, list_jobs
+from service.store.records import Job
 
 STREAM_TYPE = "text/event-stream"
 MIN_LOG_BYTES, MAX_LOG_BYTES = 16, 1024 * 1024
@@ -62,6 +63,10 @@ def job_routes(kind: Kind, path: str) -> APIRouter:
     return router
 
 
+def _shown(backend: Backend, job: Job) -> JobView:
+    return job_view(decided_jobs(backend.db, [job])[0])
+
+
 def _add_lists(router: APIRouter, kind: Kind, path: str) -> None:
     @router.post("", status_code=202, response_model=JobView)
     def create(
@@ -80,7 +85,7 @@ def _add_lists(router: APIRouter, kind: Kind, path: str) -> None:
             Asked(kind, raw, where, body.priority, body.metadata, idempotency_key),
         )
         note_of(request.scope).job = job.id
-        return answer(job_view(job), 202, {"Location": f"{path}/{job.id}"})
+        return answer(_shown(backend, job), 202, {"Location": f"{path}/{job.id}"})
 
     @router.get("", response_model=Page[JobView])
     def list_all(
@@ -105,14 +110,15 @@ def _add_lists(router: APIRouter, kind: Kind, path: str) -> None:
             after=after,
             limit=limit + 1,
         )
-        return answer(page_of(found, limit, job_view, lambda job: job.id))
+        decided = decided_jobs(backend.db, found)
+        return answer(page_of(decided, limit, job_view, lambda one: one.id))
 
 
 def _add_single(router: APIRouter, kind: Kind) -> None:
     @router.get("/{job_id}", response_model=JobView)
     def get_one(job_id: Id, request: Request, backend: Injected, caller: Viewer) -> Response:
         """A job as it is now."""
-        return answer(job_view(visible_job(backend, caller, job_id, kind, request)))
+        return answer(_shown(backend, visible_job(backend, caller, job_id, kind, request)))
 
     def add_wish(wish: Wish) -> None:
         @router.post(f"/{{job_id}}/{wish}", response_model=JobView, name=wish)
@@ -121,7 +127,7 @@ def _add_single(router: APIRouter, kind: Kind) -> None:
             job = visible_job(backend, caller, job_id, kind, request)
             job = ask(backend.db, job.id, wish, caller.key.id)
             audit(backend, caller, f"{kind}.{wish}", job.id, {"status": job.status})
-            return answer(job_view(job))
+            return answer(_shown(backend, job))
 
     for wish in ("cancel", "pause", "resume"):
         add_wish(wish)
