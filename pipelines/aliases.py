@@ -84,6 +84,11 @@ class Aliases:
         promoted = self._moving("champion", number)
         return promoted._moving("challenger", None) if number == self.challenger else promoted
 
+    def pointing(self, champion: int | None, challenger: int | None) -> Aliases:
+        """These aliases with both where they were decided to be elsewhere."""
+        moved = self if champion == self.champion else self._moving("champion", champion)
+        return moved if challenger == self.challenger else moved._moving("challenger", challenger)
+
     def _moving(self, alias: Alias, number: int | None) -> Aliases:
         history = (*self.history, Change(_now(), alias, number))
         if alias == "champion":

@@ -211,6 +211,22 @@ class Registry:
         self._change(lineage, promoting)
         self._mirror_or_warn(lineage)
 
+    def follow(self, lineage: str, change: Callable[[Aliases], Aliases]) -> bool:
+        """Bring the aliases in one step to what was decided elsewhere; `mirror` tells MLflow.
+
+        Args:
+            lineage: Name of the lineage.
+            change: Makes the aliases that are wanted of those that are there.
+
+        Returns:
+            Whether anything had to change.
+        """
+        known = self.aliases(lineage)
+        if change(known) == known:
+            return False
+        self._change(lineage, change)
+        return True
+
     def rollback(self, lineage: str) -> int:
         """Make the champion before this one the champion again, and return its number.
 

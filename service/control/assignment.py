@@ -1,0 +1,81 @@
+"""From a job in the database to what its driver is told: uploads as files, the Ray to use."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import DataError, Problem
+from service.api.blobs import Blobs
+from service.api.spec_paths import data_paths
+from service.control.launcher import Attempt
+from service.driver.job_folder import JobFolder, Task
+from service.errors import FileNotStoredError
+from service.settings import Settings
+from service.store.database import Database
+from service.store.files import get_file
+from service.store.records import Job
+
+_FILE_ID = re.compile(r"file-[0-9a-f]{24}")
+
+
+def task_of(db: Database, settings: Settings, job: Job) -> Task:
+    """What the driver of a job is told.
+
+    Raises:
+        DataError: An upload that the spec names is gone.
+    """
+    address = settings.ray_address if settings.launcher == "ray" else None
+    spec = _with_uploads(db, settings, job.spec)
+    home, uri = str(settings.home), settings.tracking_uri
+    return Task(job.id, job.kind, spec, home, uri, address, job.parent)
+
+
+def attempt_of(settings: Settings, job: Job) -> Attempt:
+    """The attempt of a job that runs, with what its driver needs."""
+    cpus, gpus = _driver_needs(job)
+    return Attempt(job.id, job.attempt, folder_of(settings, job), cpus, gpus)
+
+
+def folder_of(settings: Settings, job: Job) -> JobFolder:
+    """A job's folder."""
+    return JobFolder.of(settings.home, job.id)
+
+
+def _driver_needs(job: Job) -> tuple[float, float]:
+    """CPUs and GPUs of the driver itself: it computes only where an update has no workers."""
+    scaling: Any = job.spec.get("scaling")
+    scaling = scaling if isinstance(scaling, Mapping) else {}
+    if job.kind != "update" or scaling.get("num_workers", 0) != 0:
+        return 0.0, 0.0
+    gpus = scaling.get("gpus_per_worker", 0)
+    return 1.0, float(gpus) if isinstance(gpus, int | float) else 0.0
+
+
+def _with_uploads(db: Database, settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec with the files of uploads in the place of their ids."""
+    spec, problems = copy.deepcopy(dict(given)), []
+    blobs = Blobs(settings.home, settings.max_upload_bytes)
+    for place in data_paths(spec):
+        if not _FILE_ID.fullmatch(place.value):
+            continue
+        path = _blob(db, blobs, place.value)
+        if path is None:
+            hint = "Upload it again, and submit the job anew"
+            problems.append(Problem(place.where, "the upload was deleted", place.value, hint))
+        else:
+            place.put(str(path))
+    if problems:
+        raise DataError(problems)
+    return spec
+
+
+def _blob(db: Database, blobs: Blobs, file_id: str) -> Path | None:
+    try:
+        path = blobs.path(get_file(db, file_id))
+    except FileNotStoredError:
+        return None
+    return path if path.is_file() else None

@@ -1,0 +1,151 @@
+"""The controller's loop: hold the lease, look at every job, claim what can run, mirror."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+
+from pipelines.errors import RatchetError
+from pipelines.registry import Registry
+from service.control.adoption import adopt_home
+from service.control.complaints import Complaints
+from service.control.job_steps import JobSteps
+from service.control.launcher import Launcher
+from service.control.mirror import Mirror
+from service.errors import InvalidTransitionError, LeaseLostError, StoreUnavailableError
+from service.settings import Settings
+from service.store.database import Database
+from service.store.leases import acquire, release, renew
+from service.store.records import Job, Lease
+from service.store.work import Limits, claim_next, running_jobs
+
+LEASE_NAME = "controller"
+AWAY_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Gives jobs to a launcher and follows them to their ends. One at a time acts, by a lease.
+
+    Nothing that it knows is only in memory: it may be killed at any moment, and the next one goes
+    on where it was.
+
+    Args:
+        db: The truth.
+        settings: Of the service.
+        launcher: What runs drivers.
+        registry: The versions of the home.
+        mirror: Brings the registry's aliases to what the database says.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        launcher: Launcher,
+        registry: Registry,
+        mirror: Mirror,
+    ) -> None:
+        self.db = db
+        self.settings = settings
+        self.registry = registry
+        self.mirror = mirror
+        self.holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._steps = JobSteps(db, settings, launcher, registry)
+        self._limits = Limits(settings.max_running_jobs)
+        self._lease: Lease | None = None
+        self._renew_due = 0.0
+        self._complaints = Complaints(_log)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Turn until asked to stop; running jobs go on and are taken up by the next controller."""
+        while not stopping.is_set():
+            pause = self.settings.poll_seconds
+            try:
+                self.turn()
+            except LeaseLostError as error:
+                _log.warning("%s", error)
+                self._lease = None
+            except StoreUnavailableError as error:
+                _log.warning("the database is away: %s", error)
+                pause = AWAY_SECONDS
+            stopping.wait(pause)
+        self.leave()
+
+    def leave(self) -> None:
+        """Give the lease back, so that the next controller need not wait for its end."""
+        if self._lease is None:
+            return
+        try:
+            release(self.db, self._lease)
+        except StoreUnavailableError as error:
+            _log.warning("the lease is not given back, and runs out by itself: %s", error)
+        self._lease = None
+
+    def turn(self) -> bool:
+        """Look at everything once, if the lease is or becomes ours.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            LeaseLostError: Another controller has taken over.
+            StoreUnavailableError: The database is away.
+        """
+        lease = self._held()
+        if lease is None:
+            return False
+        running = running_jobs(self.db)
+        for job in running:
+            self._step(job)
+        for _ in range(self.settings.max_running_jobs):
+            job = claim_next(self.db, self._renewed(), self._limits)
+            if job is None:
+                break
+            running.append(job)
+            self._step(job)
+        self._renewed()
+        self.mirror.turn()
+        self._complaints.keep_only({job.id for job in running})
+        return True
+
+    def _step(self, job: Job) -> None:
+        """One job's turn; whatever is wrong with it stays its own."""
+        lease = self._renewed()
+        try:
+            self._steps.step(lease, job)
+        except (LeaseLostError, StoreUnavailableError):
+            raise
+        except InvalidTransitionError as error:
+            self._complaints.say(job.id, f"changed meanwhile: {error}")
+        except OSError as error:  # a launcher or a disk that is away: the next turn tries again
+            self._complaints.say(job.id, str(error))
+        except (RatchetError, ValueError, TypeError, LookupError, AttributeError) as error:
+            _log.exception("%s: cannot be gone on with", job.id)
+            self._steps.abandon(lease, job, error)
+
+    def _held(self) -> Lease | None:
+        """The lease, taken if nobody has it."""
+        if self._lease is not None:
+            return self._renewed()
+        seconds = self.settings.lease_seconds
+        lease = acquire(self.db, LEASE_NAME, self.holder, seconds)
+        if lease is None:
+            return None
+        _log.info("%s acts, in term %d", self.holder, lease.term)
+        self._lease, self._renew_due = lease, time.monotonic() + seconds / 3
+        adopt_home(self.db, self.registry)
+        return lease
+
+    def _renewed(self) -> Lease:
+        """The lease that is held, renewed in time."""
+        assert self._lease is not None, "only a turn that has it asks"
+        if time.monotonic() >= self._renew_due:
+            self._lease = renew(self.db, self._lease, self.settings.lease_seconds)
+            self._renew_due = time.monotonic() + self.settings.lease_seconds / 3
+        return self._lease

@@ -1,0 +1,250 @@
+"""One look at one running job: what its folder, the process table and the launcher say of it.
+
+The folder counts most: a result is a result, whatever the launcher says of the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from pipelines.errors import DataError
+from pipelines.hand_over import kept_result
+from pipelines.registry import Registry
+from service.control.assignment import attempt_of, folder_of, task_of
+from service.control.follower import hear
+from service.control.launcher import Attempt, Launcher
+from service.control.retries import pause_before_retry
+from service.control.sighting import Sighting, sight
+from service.control.version_facts import new_version
+from service.driver.failure import failure_of
+from service.driver.job_folder import Failure, JobFolder
+from service.driver.kinds import run_name
+from service.errors import InvalidTransitionError
+from service.settings import Settings
+from service.store.database import Database
+from service.store.records import Job, Lease
+from service.store.success import succeed
+from service.store.work import (
+    end_cancelled,
+    end_paused,
+    fail,
+    record_events,
+    record_submission,
+    requeue,
+)
+
+CHUNKS_PER_LOOK = 8
+NO_ATTEMPT = 0
+"""The fence behind which no attempt may act."""
+LEFTOVERS = ("checkpoints", "data", "draft")
+TOO_LATE = "it was to be {} when its version had been written already, and so waits as challenger"
+
+_log = logging.getLogger(__name__)
+
+
+class JobSteps:
+    """What a controller does with running jobs.
+
+    Args:
+        db: The truth.
+        settings: Of the service.
+        launcher: What runs drivers.
+        registry: The versions of the home.
+    """
+
+    def __init__(
+        self, db: Database, settings: Settings, launcher: Launcher, registry: Registry
+    ) -> None:
+        self.db = db
+        self.settings = settings
+        self.launcher = launcher
+        self.registry = registry
+
+    def step(self, lease: Lease, job: Job) -> None:
+        """Look at a running job, and do what follows from that.
+
+        Raises:
+            LeaseLostError: Another controller acts.
+            InvalidTransitionError: The job changed meanwhile: look again.
+            LauncherError: The launcher did not take it: look again.
+            RatchetError: The job's folder, or what lies in it, makes no sense.
+        """
+        folder = folder_of(self.settings, job)
+        job = self._follow(lease, job, folder)
+        if self._has_given(lease, job, folder):
+            return
+        if job.wanted is not None:
+            self._end_as_asked(lease, job, folder)
+            return
+        found = sight(self.launcher, attempt_of(self.settings, job))
+        if found is Sighting.WAITING or found is Sighting.WORKING:
+            return
+        if found is Sighting.UNKNOWN_THERE:
+            self._submit(lease, job, folder)
+        elif found is Sighting.STRAY:
+            self._stop(attempt_of(self.settings, job))
+        else:
+            job = self._follow(lease, job, folder)  # it may have ended well since we looked
+            if not self._has_given(lease, job, folder):
+                self._lost(lease, job)
+
+    def abandon(self, lease: Lease, job: Job, error: Exception) -> None:
+        """End a job that cannot be made sense of."""
+        folder = folder_of(self.settings, job)
+        with suppress(OSError):  # the fence of a folder that is broken holds nobody back
+            folder.write_fence(NO_ATTEMPT)
+        with suppress(InvalidTransitionError):  # it ended meanwhile, which is as well
+            self._fail(lease, job, failure_of(error))
+
+    def _has_given(self, lease: Lease, job: Job, folder: JobFolder) -> bool:
+        """Whether the attempt has a result or a failure; what that leads to is done."""
+        result = folder.read_result()
+        if result is None and job.wanted is not None and job.kind == "update":
+            result = self._kept(job)
+        if result is not None:
+            self._succeed(lease, job, result)
+            return True
+        failure = folder.read_failure(job.attempt)
+        if failure is not None and job.wanted is None:
+            self._failed(lease, job, folder, failure)
+            return True
+        return False
+
+    def _kept(self, job: Job) -> dict[str, Any] | None:
+        """What the run of an update kept, where its driver was stopped before it could say so."""
+        lineage = str(job.lineage)
+        run = self.settings.home / "runs" / lineage / run_name(job.id, job.parent)
+        return kept_result(run, self.registry, lineage)
+
+    def _follow(self, lease: Lease, job: Job, folder: JobFolder) -> Job:
+        """Take what the job has said since the last look into the database."""
+        for _ in range(CHUNKS_PER_LOOK):
+            heard = hear(folder.events, job.events_offset, job.attempt)
+            if heard.to_offset == job.events_offset:
+                break
+            job = record_events(
+                self.db,
+                lease,
+                job.id,
+                job.attempt,
+                heard.told,
+                job.events_offset,
+                heard.to_offset,
+                heard.phase,
+                heard.progress,
+            )
+            if heard.is_all:
+                break
+        return job
+
+    def _submit(self, lease: Lease, job: Job, folder: JobFolder) -> None:
+        try:
+            task = task_of(self.db, self.settings, job)
+        except DataError as error:
+            self._fail(lease, job, failure_of(error))
+            return
+        folder.write_task(task)
+        folder.write_fence(job.attempt)
+        self.launcher.submit(attempt_of(self.settings, job))
+        record_submission(self.db, lease, job, f"Attempt {job.attempt} was submitted")
+        _log.info("%s: attempt %d was submitted", job.id, job.attempt)
+
+    def _succeed(self, lease: Lease, job: Job, result: Mapping[str, Any]) -> None:
+        version = None
+        if job.kind == "update":
+            refusal = None if job.wanted != "cancel" else TOO_LATE.format("cancelled")
+            version = new_version(self.registry, result, job.parent, refusal)
+        ended = succeed(self.db, lease, job, result, version)
+        told = "" if version is None else f", version {version.number} ({version.decision})"
+        _log.info("%s: %s in attempt %d%s", job.id, ended.status, job.attempt, told)
+        self._clear(job)
+
+    def _failed(self, lease: Lease, job: Job, folder: JobFolder, failure: Failure) -> None:
+        """Queue a failed attempt's job again, or end it."""
+        pause = pause_before_retry(
+            failure, job.num_lost, self.settings.max_lost_attempts, _memory_failures(job, folder)
+        )
+        if pause is None:
+            self._fail(lease, job, failure)
+        else:
+            self._requeue(lease, job, failure, pause)
+
+    def _lost(self, lease: Lease, job: Job) -> None:
+        failure = Failure("lost", f"the driver of attempt {job.attempt} is gone without a word")
+        pause = pause_before_retry(None, job.num_lost, self.settings.max_lost_attempts)
+        if pause is not None:
+            self._requeue(lease, job, failure, pause)
+            return
+        limit = self.settings.max_lost_attempts
+        message = f"{job.num_lost + 1} attempts were lost, and {limit} may be: see their logs"
+        self._fail(lease, job, Failure("lost", message))
+
+    def _requeue(self, lease: Lease, job: Job, failure: Failure, pause: float) -> None:
+        error = _error(failure)
+        again = requeue(self.db, lease, job, error, time.time() + pause)
+        _log.warning("%s: attempt %d: %s; %s", job.id, job.attempt, failure.message, again.status)
+
+    def _fail(self, lease: Lease, job: Job, failure: Failure) -> None:
+        fail(self.db, lease, job, _error(failure))
+        _log.warning("%s: failed in attempt %d: %s", job.id, job.attempt, failure.message)
+        self._clear(job)
+
+    def _end_as_asked(self, lease: Lease, job: Job, folder: JobFolder) -> None:
+        """Cancel or pause a job, once nothing of it runs any more."""
+        attempt = attempt_of(self.settings, job)
+        if not self._has_stopped(attempt):
+            if job.phase != "stopping":
+                place = job.events_offset
+                record_events(self.db, lease, job.id, job.attempt, (), place, place, "stopping")
+            self._stop(attempt)
+            return
+        job = self._follow(lease, job, folder)
+        if self._has_given(lease, job, folder):
+            return
+        if job.wanted == "pause":
+            end_paused(self.db, lease, job)
+        else:
+            end_cancelled(self.db, lease, job)
+            self._clear(job)
+        _log.info("%s: %s as asked", job.id, job.wanted)
+
+    def _has_stopped(self, attempt: Attempt) -> bool:
+        """Whether nothing of an attempt runs; one that would begin now is behind the fence."""
+        found = sight(self.launcher, attempt)
+        is_fenced = (
+            not attempt.folder.path.is_dir() or attempt.folder.read_fence() != attempt.number
+        )
+        if found is Sighting.WAITING:
+            return is_fenced and self.launcher.look(attempt) == "unknown"
+        return found is Sighting.LOST or found is Sighting.UNKNOWN_THERE
+
+    def _stop(self, attempt: Attempt) -> None:
+        if attempt.folder.path.is_dir():
+            attempt.folder.write_fence(NO_ATTEMPT)
+        self.launcher.stop(attempt)
+
+    def _clear(self, job: Job) -> None:
+        """Remove what only going on with a job would need."""
+        if job.kind != "update":
+            return
+        for run in (self.settings.home / "runs" / str(job.lineage)).glob(f"{job.id}-from-*"):
+            for name in LEFTOVERS:
+                shutil.rmtree(run / name, ignore_errors=True)
+
+
+def _error(failure: Failure) -> dict[str, Any]:
+    """A failure as the database keeps it."""
+    raw = asdict(failure)
+    problems = list(raw["problems"])
+    return {"code": failure.kind, "message": failure.message, "problems": problems}
+
+
+def _memory_failures(job: Job, folder: JobFolder) -> int:
+    found = (folder.read_failure(number) for number in range(1, job.attempt + 1))
+    return sum(failure is not None and failure.kind == "memory" for failure in found)

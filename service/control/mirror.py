@@ -1,0 +1,200 @@
+"""The mirror: brings `aliases.json`, which the router watches, and MLflow to the database's state.
+
+A promotion is a transaction in the database. Whatever happens between that and the file, the next
+look finds the difference, also where somebody put an older file in its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.aliases import Aliases
+from pipelines.errors import NotFoundError, RatchetError, TrackingError
+from pipelines.registry import Registry
+from service.control.complaints import Complaints
+from service.store.database import Database
+from service.store.jobs import get_job
+from service.store.lineages import (
+    get_lineage,
+    list_lineages,
+    list_versions,
+    mark_mirrored,
+    unmirrored,
+)
+from service.store.records import Lineage, Promotion, Version
+
+CHECK_SECONDS = 10.0
+PAGE = 100
+
+_log = logging.getLogger(__name__)
+
+
+class Mirror:
+    """Keeps the registry's aliases at what the database says.
+
+    Args:
+        db: The truth.
+        registry: What follows it.
+        mlflow: Told of every lineage whose aliases moved.
+    """
+
+    def __init__(self, db: Database, registry: Registry, mlflow: MlflowMirror) -> None:
+        self.db = db
+        self.registry = registry
+        self.mlflow = mlflow
+        self._check_due = 0.0
+        self._is_first = True
+        self._complaints = Complaints(_log)
+
+    def turn(self) -> None:
+        """Mirror what was decided; now and then, look whether everything still agrees."""
+        pending: dict[str, list[Promotion]] = {}
+        for promotion in unmirrored(self.db):
+            pending.setdefault(promotion.lineage, []).append(promotion)
+        names = list(pending)
+        if time.monotonic() >= self._check_due:
+            self._check_due = time.monotonic() + CHECK_SECONDS
+            names += [name for name in self._lineages() if name not in pending]
+            if self._is_first:  # MLflow may have missed what came before this process
+                self.mlflow.ask(names)
+            self._is_first = False
+        for name in names:
+            try:
+                self._mirror(name, pending.get(name, []))
+            except (RatchetError, OSError) as error:
+                self._complaints.say(f"lineage {name}", f"its aliases do not follow yet: {error}")
+            else:
+                self._complaints.settle(f"lineage {name}")
+
+    def _lineages(self) -> list[str]:
+        names: list[str] = []
+        while True:
+            page = list_lineages(self.db, after=names[-1] if names else None, limit=PAGE)
+            names += [lineage.name for lineage in page]
+            if len(page) < PAGE:
+                return names
+
+    def _mirror(self, name: str, pending: Sequence[Promotion]) -> None:
+        """Bring one lineage's aliases to the database's, then note which decisions they show."""
+        lineage = get_lineage(self.db, name)  # after `pending`: it shows at least those
+        known = self.registry.aliases(name)
+        agrees = (known.champion, known.challenger) == (lineage.champion, lineage.challenger)
+        if agrees and not pending:
+            return
+        self._check_there(lineage)
+        registrations = self._registrations(name, known)
+
+        def change(aliases: Aliases) -> Aliases:
+            return _following(aliases, lineage, pending, registrations)
+
+        if self.registry.follow(name, change):
+            where = f"champion {lineage.champion}, challenger {lineage.challenger}"
+            _log.info("lineage %s: its aliases follow the database: %s", name, where)
+        for promotion in pending:
+            mark_mirrored(self.db, promotion.id)
+        self.mlflow.ask([name])
+
+    def _check_there(self, lineage: Lineage) -> None:
+        """Make sure that no alias would name a version that lies nowhere."""
+        there = self.registry.versions(lineage.name)
+        for number in (lineage.champion, lineage.challenger):
+            if number is not None and number not in there:
+                raise NotFoundError(
+                    f"{lineage.name}@{number} is in the database and not in the home. Bring the "
+                    "version back, or see that RATCHET_HOME is the right one"
+                )
+
+    def _registrations(self, name: str, known: Aliases) -> dict[int, Mapping[str, Any]]:
+        """Results of the jobs whose versions the aliases do not know, by number, ascending."""
+        found: dict[int, Mapping[str, Any]] = {}
+        before: int | None = None
+        while True:
+            page: list[Version] = list_versions(self.db, name, before=before, limit=PAGE)
+            for version in page:
+                if version.job_id is not None and version.number not in known.registered:
+                    found[version.number] = get_job(self.db, version.job_id).result or {}
+            if len(page) < PAGE:
+                return dict(sorted(found.items()))
+            before = page[-1].number
+
+
+def _following(
+    aliases: Aliases,
+    lineage: Lineage,
+    pending: Sequence[Promotion],
+    registrations: Mapping[int, Mapping[str, Any]],
+) -> Aliases:
+    """Aliases as the database has them, moved one decision after another."""
+    left = dict(registrations)
+    for promotion in pending:
+        if promotion.version in left:
+            aliases = _registering(aliases, promotion.version, left.pop(promotion.version))
+        if promotion.kind != "refused":
+            aliases = aliases.promoting(promotion.version)
+    for number, result in left.items():
+        aliases = _registering(aliases, number, result)
+    return aliases.pointing(lineage.champion, lineage.challenger)
+
+
+def _registering(aliases: Aliases, number: int, result: Mapping[str, Any]) -> Aliases:
+    metrics = {
+        name: value
+        for name, value in (result.get("metrics") or {}).items()
+        if value is None or isinstance(value, int | float)
+    }
+    return aliases.registering(number, metrics, result.get("run"))
+
+
+class MlflowMirror:
+    """Tells MLflow of lineages, in a thread of its own: MLflow may be slow, or away for hours.
+
+    Args:
+        registry: What MLflow is told of.
+        retry_seconds: Pause before a lineage is tried again.
+    """
+
+    def __init__(self, registry: Registry, retry_seconds: float = 30.0) -> None:
+        self._registry = registry
+        self._retry_seconds = retry_seconds
+        self._asked: set[str] = set()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="ratchet-mlflow", daemon=True)
+        self._thread.start()
+
+    def ask(self, lineages: Sequence[str]) -> None:
+        """Have lineages mirrored soon."""
+        with self._changed:
+            self._asked.update(lineages)
+            self._changed.notify()
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """End the thread, if it ends soon; what is left is done after the next start."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._asked)
+                if self._stopping:
+                    return
+                name = self._asked.pop()
+            self._mirror(name)
+
+    def _mirror(self, name: str) -> None:
+        try:
+            self._registry.mirror(name)
+        except TrackingError as error:
+            _log.warning("lineage %s: MLflow does not show it yet: %s", name, error)
+            with self._changed:
+                self._asked.add(name)
+                self._changed.wait_for(lambda: self._stopping, self._retry_seconds)
+        except (RatchetError, OSError) as error:
+            _log.warning("lineage %s: cannot be shown to MLflow: %s", name, error)

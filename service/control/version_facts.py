@@ -1,0 +1,66 @@
+"""What the database keeps of a version: its manifest's summary, and what the gate said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.manifest import Manifest, read_manifest
+from pipelines.registry import Registry
+from service.driver.job_folder import finite
+from service.store.records import KnownVersion, NewVersion
+
+
+def summary_of(manifest: Manifest) -> dict[str, Any]:
+    """A manifest without its list of files."""
+    kept = {
+        "base_model": dict(manifest.base_model),
+        "scenario": manifest.scenario,
+        "tasks": list(manifest.task_names),
+        "labels": list(manifest.labels),
+        "methods": list(manifest.methods),
+        "metrics": dict(manifest.metrics),
+        "created": manifest.created,
+    }
+    return finite(kept)
+
+
+def known_version(registry: Registry, lineage: str, number: int) -> KnownVersion:
+    """A version that lies in the home.
+
+    Raises:
+        VersionError: Its manifest is broken.
+    """
+    manifest = read_manifest(registry.path(lineage, number))
+    return KnownVersion(number, manifest.parent, summary_of(manifest), manifest.created)
+
+
+def new_version(
+    registry: Registry, result: Mapping[str, Any], claimed: int | None, refusal: str | None
+) -> NewVersion:
+    """What an update's result says of its version.
+
+    Args:
+        registry: Where the version lies.
+        result: What `run_update` returned.
+        claimed: The version that the job's present attempt was to start from.
+        refusal: Why the version may not become champion whatever the gate says, or None.
+
+    Raises:
+        VersionError: Its manifest is broken.
+        NotFoundError: There is no such version.
+    """
+    lineage, number = str(result["lineage"]), int(result["version"])
+    manifest = read_manifest(registry.path(lineage, number))
+    reasons = [str(reason) for reason in result["gate"]["reasons"]]
+    if refusal is None and manifest.parent != claimed:
+        refusal = f"it was taught from {manifest.parent}, and {claimed} became champion meanwhile"
+    promoted = bool(result["promoted"]) and refusal is None
+    return NewVersion(
+        number=number,
+        parent=manifest.parent,
+        manifest=summary_of(manifest),
+        decision="promoted" if promoted else "refused",
+        reasons=reasons if refusal is None else [*reasons, refusal],
+        base=dict(manifest.base_model),
+    )
