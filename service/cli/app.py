@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from service.cli import catalogue, comparing, health, serving, tracked, tuning, updates, versions
+from service.cli import (
+    catalogue,
+    comparing,
+    health,
+    jobs,
+    keys,
+    serving,
+    submitting,
+    tracked,
+    tuning,
+    up,
+    updates,
+    versions,
+    watching,
+)
 from service.cli.session import verb
 
 PROCESS_SETTINGS = {
@@ -28,6 +42,16 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("Serve", serving.serve),
     ("Serve", versions.promote),
     ("Serve", versions.rollback),
+    ("Use the service", up.up),
+    ("Use the service", submitting.submit),
+    ("Use the service", submitting.wait),
+    ("Use the service", jobs.list),
+    ("Use the service", jobs.get),
+    ("Use the service", watching.events),
+    ("Use the service", watching.logs),
+    ("Use the service", jobs.cancel),
+    ("Use the service", jobs.pause),
+    ("Use the service", jobs.resume),
     ("Learn more", catalogue.methods),
     ("Learn more", catalogue.schema),
     ("Learn more", health.doctor),
@@ -51,6 +75,7 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     for panel, function in VERBS:
         app.command(rich_help_panel=panel)(verb(function, function not in HOMELESS))
+    app.add_typer(keys.keys_app(), name="keys", rich_help_panel="Use the service")
     return app
 
 

@@ -12,6 +12,7 @@ from pipelines.errors import (
     RatchetError,
     SpecError,
 )
+from service.errors import ServiceError
 
 DONE = 0
 FAILED = 1
@@ -20,6 +21,9 @@ NOT_FOUND = 3
 REFUSED = 4
 CANCELLED = 5
 UNFINISHED = 6
+
+BY_STATUS = {400: USAGE, 404: NOT_FOUND, 413: USAGE, 415: USAGE, 422: USAGE}
+"""Of the statuses of a service that say more than that it failed."""
 
 PLAIN = (str, int, float, bool)
 
@@ -31,6 +35,10 @@ def exit_code(error: RatchetError) -> int:
     """
     if isinstance(error, SpecError | DataError | MethodError | ModelError):
         return USAGE
+    if isinstance(error, ServiceError):
+        return BY_STATUS.get(error.status, FAILED)
+    if isinstance(error, TimeoutError):
+        return UNFINISHED
     return NOT_FOUND if isinstance(error, NotFoundError) else FAILED
 
 

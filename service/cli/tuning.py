@@ -13,9 +13,11 @@ from service.cli.session import Session
 from service.cli.updates import AddressOption, LineageOption, SetOption, SpecArgument, changed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipelines.config import UpdateSpec
-    from pipelines.run import Home
     from pipelines.tuning.study import Study
+    from pipelines.tuning.study_run import Request
 
 
 def tune(
@@ -44,14 +46,13 @@ def tune(
     that has ended is not repeated.
     """
     from pipelines.spec_changes import parse_changes
-    from pipelines.spec_file import load_spec
     from pipelines.tuning.space import RawSpec
     from pipelines.yaml_file import read_yaml
 
     own = changed(changes, lineage)
     own += [] if trials is None else [f"tune.num_trials={trials}"]
-    load_spec(spec, own)  # what is wrong with it is said in the words of `run`
     source = RawSpec(read_yaml(spec), spec.resolve().parent, tuple(parse_changes(own)))
+    _ = source.spec  # what is wrong with it is said before anything heavy is loaded
 
     from pipelines.quiet import quiet_libraries
     from pipelines.run import Home
@@ -65,11 +66,11 @@ def tune(
     if study.chosen is None:
         _emit(session, study, folder, None)
         raise typer.Exit(FAILED)
-    best = source.without_tune(study.chosen.trial.settings)
+    settings = study.chosen.trial.settings
     if write is not None:
-        _write_spec(write, best, study)
+        _write_spec(write, source.without_tune(settings), study)
         _say(session, f"written: {write}")
-    result = _run(session, best, home, spec, address) if promote else None
+    result = _promoted(session, request, settings, folder) if promote else None
     _emit(session, study, folder, result)
     if result is not None and not result["promoted"]:
         raise typer.Exit(REFUSED)
@@ -90,14 +91,14 @@ def _write_spec(path: Path, best: UpdateSpec, study: Study) -> None:
     write_atomically(path, comment + text)
 
 
-def _run(
-    session: Session, best: UpdateSpec, home: Home, spec: Path, address: str | None
+def _promoted(
+    session: Session, request: Request, settings: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
-    from pipelines.run import run_update
+    from pipelines.tuning.promotion import promote
     from service.console_lines import ProgressLines
 
     with ProgressLines(session.err) as lines:
-        return run_update(best, home, lines, spec.resolve().parent, address)
+        return promote(request.source, settings, folder, request.home, lines, request.address)
 
 
 def _emit(session: Session, study: Study, folder: Path, result: dict[str, Any] | None) -> None:

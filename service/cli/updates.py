@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli.failures import REFUSED
+from service.cli.service_access import refuse_home_of_service
 from service.cli.session import Session
 
 SpecArgument = Annotated[Path, typer.Argument(help="The spec of the update, a YAML file.")]
@@ -37,6 +38,7 @@ def run(
 
     Interrupted, the same command goes on from the last checkpoint.
     """
+    refuse_home_of_service(session, f"ratchet submit {spec} --wait")
     from pipelines.spec_file import load_spec
 
     update = load_spec(spec, changed(changes, lineage))

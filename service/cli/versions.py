@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
+from service.cli.service_access import UrlOption, is_run_by_service, refuse_home_of_service
 from service.cli.session import Session
+from service.cli.version_tables import say_lineages, say_versions
 
 if TYPE_CHECKING:
     from pipelines.registry import Registry
@@ -21,8 +22,14 @@ LineageArgument = Annotated[str, typer.Argument(help="Name of the lineage.")]
 def versions(
     session: Session,
     lineage: Annotated[str | None, typer.Argument(help="Name of the lineage.")] = None,
+    url: UrlOption = None,
 ) -> None:
     """List the versions of LINEAGE, or the lineages that exist."""
+    if is_run_by_service(session, url):
+        from service.cli import served_versions
+
+        served_versions.versions(session, lineage, url)
+        return
     registry = registry_of(session)
     if lineage is None:
         _list_lineages(session, registry)
@@ -30,15 +37,7 @@ def versions(
     if lineage not in registry.lineages():
         registry.resolve(lineage)  # names the nearest that exist
     rows = [_row(registry, lineage, number) for number in registry.versions(lineage)]
-    if session.as_json:
-        session.emit({"lineage": lineage, "versions": rows})
-        return
-    table = Table(show_edge=False)
-    for name in ("version", "created", "from", "tasks", "average accuracy", "forgetting", "is"):
-        table.add_column(name, no_wrap=name != "tasks")
-    for row in rows:
-        table.add_row(*_cells(row))
-    session.out.print(table)
+    say_versions(session, lineage, rows)
 
 
 def promote(
@@ -46,8 +45,15 @@ def promote(
     reference: Annotated[
         str, typer.Argument(metavar="LINEAGE[@VERSION]", help="By default the challenger.")
     ],
+    url: UrlOption = None,
 ) -> None:
     """Make a version the champion, whatever the gate said of it."""
+    if is_run_by_service(session, url):
+        from service.cli import served_versions
+
+        _say_champion(session, *served_versions.promote(session, reference, url))
+        return
+    refuse_home_of_service(session, f"ratchet promote {reference}")
     registry = registry_of(session)
     lineage, _, wanted = reference.partition("@")
     number = int(registry.resolve(f"{lineage}@{wanted or 'challenger'}").name)
@@ -56,8 +62,14 @@ def promote(
     _say_champion(session, lineage, number, before)
 
 
-def rollback(session: Session, lineage: LineageArgument) -> None:
+def rollback(session: Session, lineage: LineageArgument, url: UrlOption = None) -> None:
     """Make the champion before this one the champion again."""
+    if is_run_by_service(session, url):
+        from service.cli import served_versions
+
+        _say_champion(session, *served_versions.rollback(session, lineage, url))
+        return
+    refuse_home_of_service(session, f"ratchet rollback {lineage}")
     registry = registry_of(session)
     if lineage not in registry.lineages():
         registry.resolve(lineage)
@@ -119,22 +131,7 @@ def _list_lineages(session: Session, registry: Registry) -> None:
                 "challenger": aliases.challenger,
             }
         )
-    if session.as_json:
-        session.emit({"lineages": rows})
-        return
-    if not rows:
-        session.out.print(f"No lineage below {escape(str(session.home))} yet. Next: ratchet run")
-        return
-    table = Table(show_edge=False)
-    for header in ("lineage", "versions", "champion", "challenger"):
-        table.add_column(header)
-    for row in rows:
-        table.add_row(escape(row["lineage"]), str(len(row["versions"])), *_aliases(row))
-    session.out.print(table)
-
-
-def _aliases(row: dict[str, Any]) -> list[str]:
-    return [str(row[alias] or "·") for alias in ("champion", "challenger")]
+    say_lineages(session, rows, f"below {session.home}", "ratchet run")
 
 
 def _row(registry: Registry, lineage: str, number: int) -> dict[str, Any]:
@@ -153,18 +150,3 @@ def _row(registry: Registry, lineage: str, number: int) -> dict[str, Any]:
         "forgetting": manifest.metrics.get("forgetting"),
         "aliases": [alias for alias, held in named.items() if held == number],
     }
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    def percent(value: float | None) -> str:
-        return "·" if value is None else f"{100 * value:.1f} %"
-
-    return [
-        str(row["version"]),
-        datetime.fromisoformat(row["created"]).astimezone().strftime("%Y-%m-%d %H:%M"),
-        "base" if row["parent"] is None else str(row["parent"]),
-        escape(", ".join(row["tasks"])),
-        percent(row["average_accuracy"]),
-        percent(row["forgetting"]),
-        ", ".join(row["aliases"]),
-    ]

@@ -120,6 +120,7 @@ def test_plan_trains_nothing_that_is_kept(taught, tiny_model, tmp_path):  # noqa
 
 
 HOMELESS = ("methods", "schema", "doctor")
+JOB_VERBS = ("wait", "get", "events", "logs", "cancel", "pause", "resume")
 ARGUMENTS = {
     "run": ["spec.yaml"],
     "plan": ["spec.yaml"],
@@ -132,6 +133,10 @@ ARGUMENTS = {
     "promote": ["tiny@1"],
     "rollback": ["tiny"],
     "track": ["--send", "run"],
+    "up": ["--no-ray"],
+    "submit": ["spec.yaml"],
+    "list": [],
+    **{name: ["ftjob-1"] for name in JOB_VERBS},
 }
 """Of each verb that looks into the home, what it needs."""
 

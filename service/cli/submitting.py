@@ -1,0 +1,126 @@
+"""The verbs that hand work to a service and wait for it: `submit` and `wait`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from pipelines.errors import Problem, SpecError
+from service.cli.failures import CANCELLED, DONE, FAILED, REFUSED
+from service.cli.service_access import JobArgument, UrlOption, client_of
+from service.cli.session import Session
+from service.cli.updates import LineageOption, SetOption, SpecArgument, changed
+
+if TYPE_CHECKING:
+    from service.client import Client, JobView
+
+TimeoutOption = Annotated[
+    float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most; then exit 6.")
+]
+
+
+def submit(
+    session: Session,
+    spec: SpecArgument,
+    study: Annotated[
+        bool, typer.Option("--study", help="Search the settings under `tune` instead.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow the job until it has ended.")
+    ] = False,
+    timeout: TimeoutOption = None,
+    upload: Annotated[
+        bool,
+        typer.Option(help="Upload data files of this machine; otherwise the service reads them."),
+    ] = True,
+    priority: Annotated[
+        int, typer.Option(min=-100, max=100, help="Jobs of a higher priority start first.")
+    ] = 0,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option("--metadata", metavar="KEY=VALUE", help="To find the job again by."),
+    ] = None,
+    changes: SetOption = None,
+    lineage: LineageOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Hand the update of SPEC to the service, which queues it, runs it and judges it."""
+    raw = _read(spec, changed(changes, lineage))
+    pairs = dict(_pair(text) for text in metadata or ())
+    with client_of(session, url) as client:
+        job = client.submit(
+            raw,
+            kind="study" if study else "update",
+            upload=upload,
+            priority=priority,
+            metadata=pairs,
+        )
+        if wait:
+            session.err.print(f"submitted {job.id}")
+            _await(session, client, job.id, timeout)
+    if session.as_json:
+        session.emit(job.model_dump(mode="json"))
+        return
+    session.out.print(f"{job.id} is {job.status}. Next: ratchet wait {job.id}", soft_wrap=True)
+
+
+def wait(
+    session: Session, job: JobArgument, timeout: TimeoutOption = None, url: UrlOption = None
+) -> None:
+    """Follow JOB until it has ended; the exit code says how.
+
+    0 done, 1 failed, 4 the gate refused, 5 cancelled, 6 not finished in time.
+    """
+    with client_of(session, url) as client:
+        _await(session, client, job, timeout)
+
+
+def _await(session: Session, client: Client, job_id: str, timeout: float | None) -> None:
+    from service.job_lines import JobLines
+    from service.job_view import show_job
+
+    with JobLines(session.err, lambda: client.get(job_id)) as lines:
+        job = client.wait(job_id, timeout=timeout, on_event=lines)
+    if session.as_json:
+        session.emit(job.model_dump(mode="json"))
+    else:
+        show_job(job, session.out)
+    raise typer.Exit(ending_code(job))
+
+
+def ending_code(job: JobView) -> int:
+    """The exit code that stands for a job's end."""
+    if job.status == "succeeded":
+        is_refused = job.promotion is not None and job.promotion.decision == "refused"
+        return REFUSED if is_refused else DONE
+    return CANCELLED if job.status == "cancelled" else FAILED
+
+
+def _read(spec: Path, changes: list[str]) -> dict[str, Any]:
+    """The fields of a spec file, with paths that hold from anywhere."""
+    from pipelines.spec_changes import apply_changes, parse_changes
+    from service.client.spec_data import make_absolute, read_spec
+
+    raw, folder = read_spec(spec)
+    raw = apply_changes(raw, parse_changes(changes))
+    make_absolute(raw, folder)
+    return raw
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not (sign and key):
+        raise SpecError([Problem("--metadata", "must be KEY=VALUE", text)])
+    return key, value
+
+
+def say_job(session: Session, job: JobView) -> None:
+    """What a job is now, in a line or as JSON."""
+    if session.as_json:
+        session.emit(job.model_dump(mode="json"))
+        return
+    asked = ", and is about to end" if job.cancel_requested and job.status == "running" else ""
+    session.out.print(f"{escape(job.id)} is {job.status} ({job.phase}){asked}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""`ratchet up`: the whole service on one machine, started, watched over and stopped."""

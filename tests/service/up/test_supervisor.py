@@ -1,0 +1,168 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from service.up.child import MAX_DEATHS
+from service.up.layout import Layout
+from service.up.record import read_record
+from service.up.remains import end_remains, find_remains
+
+WITHIN_SECONDS = 60.0
+
+
+class Small:
+    """A supervisor in a process of its own."""
+
+    def __init__(self, home, *parts):
+        self.layout = Layout(home)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.service.up.small_service", str(home), *parts],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.lines = []
+
+    def until(self, word):
+        for line in iter(self.process.stdout.readline, ""):
+            self.lines.append(line.strip())
+            if word in line:
+                return line
+        raise AssertionError(f"no {word!r} in {self.lines}")
+
+    def ended(self):
+        rest = self.process.communicate(timeout=WITHIN_SECONDS)[0]
+        self.lines += rest.splitlines()
+        return self.process.returncode
+
+    def processes(self):
+        return find_remains(self.layout.mark, {})
+
+    def pid_of(self, name):
+        [found] = [p.pid for p in self.processes() if f"{name}.works" in " ".join(p.cmdline())]
+        return found
+
+
+@pytest.fixture
+def home(tmp_path):
+    home = tmp_path.resolve()
+    yield home
+    end_remains(Layout(home).mark, {}, 1)
+
+
+@pytest.fixture
+def start(home):
+    started = []
+
+    def begin(*parts):
+        started.append(Small(home, *parts))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.process.kill()
+        one.process.communicate()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + WITHIN_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {WITHIN_SECONDS} s"
+        time.sleep(0.1)
+
+
+def guard_of(small):
+    [guard] = [p for p in psutil.Process(small.process.pid).children() if "guard" in p.cmdline()[2]]
+    return guard
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_everything_and_leaves_nothing(start, number):
+    small = start("first", "second:first")
+    small.until("ready")
+    assert small.lines.index("first works") < small.lines.index("second works")
+    assert len(small.processes()) == 4
+    guard = guard_of(small)
+    small.process.send_signal(number)
+    assert small.ended() == 0
+    assert small.lines[-1] == "stopped"
+    assert small.processes() == []
+    assert not small.layout.record.exists()
+    assert not guard.is_running()
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_leaves_nothing_either(start):
+    small = start("first", "second:first")
+    small.until("ready")
+    os.kill(small.process.pid, signal.SIGKILL)
+    wait_for(lambda: small.processes() == [])
+
+
+@pytest.mark.slow
+def test_the_next_start_ends_what_was_left_when_the_guard_was_killed_too(start):
+    first = start("first")
+    first.until("ready")
+    guard = guard_of(first)
+    left = {process.pid for process in first.processes()}
+    guard.kill()
+    os.kill(first.process.pid, signal.SIGKILL)
+    time.sleep(1)
+    assert {process.pid for process in first.processes()} == left
+    second = start("first")
+    assert "ended 2 processes" in second.until("ended")
+    second.until("ready")
+    assert left.isdisjoint(process.pid for process in second.processes())
+
+
+@pytest.mark.slow
+def test_a_killed_guard_is_replaced(start):
+    small = start("first")
+    small.until("ready")
+    guard = guard_of(small)
+    guard.kill()
+    wait_for(lambda: not guard.is_running() and guard_of(small).pid != guard.pid)
+
+
+@pytest.mark.slow
+def test_a_second_service_of_the_home_is_refused(start):
+    small = start("first")
+    small.until("ready")
+    second = start("first")
+    assert second.ended() == 1
+    assert "runs already" in second.lines[-1]
+    assert str(small.process.pid) in second.lines[-1]
+    assert len(small.processes()) == 2
+
+
+@pytest.mark.slow
+def test_what_dies_is_started_again_and_so_is_what_needs_it(start):
+    small = start("first", "second:first")
+    small.until("ready")
+    before = {name: small.pid_of(name) for name in ("first", "second")}
+    os.kill(before["first"], signal.SIGKILL)
+    assert "first was ended by SIGKILL; it is started again in 1 s" in small.until("SIGKILL")
+    small.until("second needs first")
+    small.until("second works")
+    after = {name: small.pid_of(name) for name in ("first", "second")}
+    assert after["first"] != before["first"]
+    assert after["second"] != before["second"]
+    sessions = read_record(small.layout.record).sessions
+    assert set(sessions) >= {*before.values(), *after.values()}
+
+
+@pytest.mark.slow
+def test_what_dies_again_and_again_stops_it_all_and_the_log_is_shown(start):
+    small = start("first", "broken!")
+    assert small.ended() == 1
+    deaths = [line for line in small.lines if line.startswith("broken ended with code 3")]
+    assert len(deaths) == MAX_DEATHS
+    told = "\n".join(small.lines)
+    assert f"broken: died {MAX_DEATHS + 1} times" in told
+    assert "no such database" in told
+    assert small.processes() == []
