@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
 from pipelines.models.load import load_tokenizer
 from pipelines.plan import make_plan, open_lineage
@@ -73,6 +74,22 @@ def tune_of(given: argparse.Namespace, num_parallel: int) -> dict[str, Any]:
         "share_prefixes": False,
         "seed": num_parallel,  # studies that differ in nothing else would be one
     }
+
+
+def write_specs(folder: Path) -> None:
+    """The specs of the two studies that docs/results.md tells of."""
+    raw = raw_spec(folder, 3)
+    parameters = {
+        "training.learning_rate": {"log": [1e-4, 3e-3], "points": 4},
+        "methods.ewc.strength": {"log": [1, 1e6], "points": 6},
+    }
+    tunes = {
+        "grid": {"algorithm": "grid", "num_trials": 24},
+        "decay": {"strategy": "stability_decay"},
+    }
+    for name, tune in tunes.items():
+        spec = raw | {"lineage": name, "tune": {"parameters": parameters, **tune}}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
 
 
 @contextmanager
@@ -140,10 +157,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--parallel", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only-write", action="store_true", help="the specs of docs/results.md")
     given = parser.parse_args()
     quiet_libraries()
     folder = given.folder.resolve()
     folder.mkdir(parents=True)
+    if given.only_write:
+        write_specs(folder)
+        return
     raw = raw_spec(folder, given.epochs)
     memory: dict[int, tuple[float, float]] = {}
     with watched(memory):
