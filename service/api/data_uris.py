@@ -83,7 +83,8 @@ class DataRoots:
             return whole if self._all_inside(found) else None
         if base.is_dir() and not self._all_inside(_files_below(base)):
             return None
-        return str(base)
+        is_special = base.exists() and not (base.is_dir() or base.is_file())
+        return None if is_special else str(base)
 
     def _all_inside(self, paths: Iterable[str]) -> bool:
         some = list(itertools.islice(paths, MAX_FILES + 1))

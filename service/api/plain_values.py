@@ -79,13 +79,18 @@ def parse_spec_yaml(text: str, where: str) -> Any:
 
 
 def _refuse_aliases(text: str, where: str) -> None:
+    for event in _events(text):
+        if isinstance(event, yaml.AliasEvent):
+            hint = "Write the value out"
+            raise SpecError([Problem(where, "aliases are not read", f"*{event.anchor}", hint)])
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    """What YAML consists of, as far as it can be read: the reading that follows says the rest."""
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                hint = "Write the value out"
-                raise SpecError([Problem(where, "aliases are not read", f"*{event.anchor}", hint)])
+        yield from yaml.parse(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
-        return  # said with its place by the reading that follows
+        return
 
 
 def check_plain(value: Any) -> None:

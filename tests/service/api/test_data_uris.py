@@ -1,0 +1,177 @@
+import os
+
+import pytest
+
+from pipelines.errors import Problem
+from service.api.data_uris import DataRoots
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = tmp_path / "home"
+    (folder / "files" / "ab").mkdir(parents=True)
+    (folder / "files" / "ab" / "secret.jsonl").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "root"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "a.jsonl").write_text("{}")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "b.jsonl").write_text("{}")
+    (tmp_path / "root-beside").mkdir()
+    (tmp_path / "root-beside" / "c.jsonl").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def roots(root, home):
+    return DataRoots((str(root), "s3://bucket/data/"), home)
+
+
+@pytest.mark.parametrize(
+    ("given", "absolute"),
+    [
+        ("{root}/inner/a.jsonl", "{root}/inner/a.jsonl"),
+        ("file://{root}/inner/a.jsonl", "{root}/inner/a.jsonl"),
+        ("{root}/inner/../inner/a.jsonl", "{root}/inner/a.jsonl"),
+        ("{root}/inner", "{root}/inner"),
+        ("{root}/inner/*.jsonl", "{root}/inner/*.jsonl"),
+        ("{root}/**/*.jsonl", "{root}/**/*.jsonl"),
+        ("{root}/not-there-yet.jsonl", "{root}/not-there-yet.jsonl"),
+        ("s3://bucket/data/train.jsonl", "s3://bucket/data/train.jsonl"),
+        ("s3://bucket/data", "s3://bucket/data"),
+    ],
+)
+def test_what_lies_under_a_root_is_made_absolute(roots, root, given, absolute):
+    found = roots.checked(given.format(root=root), "train")
+
+    assert found == absolute.format(root=root)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "{root}/../outside/b.jsonl",
+        "{root}/inner/../../outside/b.jsonl",
+        "{root}/../outside/*.jsonl",
+        "{root}/*/../../outside/*.jsonl",
+        "{root}/in*/../../outside/b.jsonl",
+        "{root}-beside/c.jsonl",
+        "/etc/passwd",
+        "/etc/*",
+        "/*",
+        "/",
+        "",
+        "~/x.jsonl",
+        "inner/a.jsonl",
+        "../root/inner/a.jsonl",
+        "file:{root}/inner/a.jsonl",
+        "file://localhost{root}/inner/a.jsonl",
+        "file:///etc/passwd",
+        "FILE:///etc/passwd",
+        "http://169.254.169.254/latest/meta-data/",
+        "https://example.org/a.jsonl",
+        "http://metadata.google.internal/",
+        "ftp://example.org/a",
+        "memory://a",
+        "s3://bucket/other/a.jsonl",
+        "s3://bucket/database/a.jsonl",
+        "s3://bucket/data/../other/a.jsonl",
+        "s3://bucket/data/%2e%2e/other",
+        "s3://user:secret@bucket/data/a",
+        "s3://bucket/data/a?endpoint_url=http://169.254.169.254",
+        "s3a://bucket/data/a.jsonl",
+        "S3://bucket/data/a.jsonl",
+        "gs://bucket/data/a.jsonl",
+        "simplecache::file:///etc/passwd",
+        "simplecache::s3://bucket/data/a",
+        "zip://x::{root}/inner/a.jsonl",
+        "{root}/inner/a.jsonl\0",
+        "{root}/inner\n/a.jsonl",
+        "{root}/" + "x" * 2000,
+        "{root}/" + "x" * 300,
+        "hf://datasets/x",
+        "reference://{root}",
+        "local://{root}",
+        "\\\\server\\share",
+    ],
+)
+def test_what_leaves_the_roots_is_refused(roots, root, given):
+    found = roots.checked(given.format(root=root), "tasks[0].train")
+
+    assert isinstance(found, Problem)
+    assert found.where == "tasks[0].train"
+
+
+@pytest.mark.parametrize("target", ["../../outside/b.jsonl", "/etc/passwd", "loop.jsonl"])
+def test_a_link_out_of_the_root_is_refused(roots, root, target):
+    (root / "inner" / "loop.jsonl").symlink_to(target)
+
+    assert isinstance(roots.checked(f"{root}/inner/loop.jsonl", ""), Problem)
+    assert isinstance(roots.checked(f"{root}/inner", ""), Problem)
+    assert isinstance(roots.checked(f"{root}/*/*.jsonl", ""), Problem)
+    assert isinstance(roots.checked(f"{root}/**/*.jsonl", ""), Problem)
+
+
+def test_a_linked_folder_out_of_the_root_is_refused(roots, root, tmp_path):
+    (root / "away").symlink_to(tmp_path / "outside")
+
+    assert isinstance(roots.checked(f"{root}/away/b.jsonl", ""), Problem)
+    assert isinstance(roots.checked(f"{root}/away/*.jsonl", ""), Problem)
+    assert isinstance(roots.checked(f"{root}/a*/b.jsonl", ""), Problem)
+    assert isinstance(roots.checked(str(root), ""), Problem)
+    assert roots.checked(f"{root}/inner", "") == f"{root}/inner"
+
+
+def test_a_link_inside_the_root_is_resolved(roots, root):
+    (root / "alias.jsonl").symlink_to(root / "inner" / "a.jsonl")
+
+    assert roots.checked(f"{root}/alias.jsonl", "") == f"{root}/inner/a.jsonl"
+
+
+def test_uploads_cannot_be_named_by_their_path(home):
+    roots = DataRoots((str(home / "files"),), home)
+
+    assert isinstance(roots.checked(f"{home}/files/ab/secret.jsonl", ""), Problem)
+    assert isinstance(roots.checked(f"{home}/files", ""), Problem)
+
+
+def test_a_root_around_the_home_does_not_open_the_home(home, tmp_path):
+    roots = DataRoots((str(tmp_path), str(home / "shared")), home)
+    (home / "service").mkdir()
+    (home / "service" / "admin.key").write_text("rk_")
+    (home / "shared").mkdir()
+    (home / "shared" / "x.txt").write_text("x")
+    (tmp_path / "mine.txt").write_text("x")
+
+    assert roots.checked(f"{tmp_path}/mine.txt", "") == f"{tmp_path}/mine.txt"
+    assert roots.checked(f"{home}/shared/x.txt", "") == f"{home}/shared/x.txt"
+    for path in ("service/admin.key", "service/*", "files/ab/secret.jsonl", "", "*/*.key"):
+        assert isinstance(roots.checked(f"{home}/{path}", ""), Problem), path
+    assert isinstance(roots.checked(str(tmp_path), ""), Problem)
+    assert isinstance(roots.checked(f"{tmp_path}/*/*/*.key", ""), Problem)
+
+
+def test_a_root_may_itself_be_reached_through_a_link(root, home, tmp_path):
+    (tmp_path / "data").symlink_to(root)
+    roots = DataRoots((str(tmp_path / "data"),), home)
+
+    assert roots.checked(f"{tmp_path}/data/inner/a.jsonl", "") == f"{root}/inner/a.jsonl"
+
+
+def test_a_pattern_with_very_many_files_is_refused(roots, root, monkeypatch):
+    monkeypatch.setattr("service.api.data_uris.MAX_FILES", 3)
+    for number in range(4):
+        (root / "inner" / f"{number}.jsonl").touch()
+
+    assert isinstance(roots.checked(f"{root}/inner/*.jsonl", ""), Problem)
+    assert isinstance(roots.checked(f"{root}/inner", ""), Problem)
+
+
+def test_a_named_pipe_is_refused(roots, root):
+    os.mkfifo(root / "pipe.jsonl")
+
+    assert isinstance(roots.checked(f"{root}/pipe.jsonl", ""), Problem)
