@@ -39,7 +39,7 @@ def describe_update(spec: UpdateSpec, registry: Registry) -> dict[str, Any]:
         RatchetError: Whatever would keep the update from starting.
     """
     champion = registry.champion(spec.lineage)
-    parent = None if champion is None else registry.path(spec.lineage, champion)
+    parent = None if champion is None else registry.fetched(spec.lineage, champion)
     tokenizer = load_tokenizer(spec.model)
     with tempfile.TemporaryDirectory() as folder:
         plan = make_plan(spec, open_lineage(parent), tokenizer, Path(folder))

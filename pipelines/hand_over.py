@@ -51,11 +51,16 @@ class HandOver:
         """The folder of the run below those of its lineage."""
         return runs / self.run_name
 
+    def name(self, _digest: str) -> str:
+        """The run's name on every machine."""
+        return self.run_name
+
     def cut_off(
         self, spec: UpdateSpec, runs: Path, registry: Registry
     ) -> tuple[Path, dict[str, Any]] | None:
         """The run's folder and its result, where its version was written already."""
         folder = runs / self.run_name
+        restore_result(folder, registry, spec.lineage, self.run_name)
         result = kept_result(folder, registry, spec.lineage)
         return None if result is None else (folder, result)
 
@@ -86,6 +91,27 @@ def kept_result(folder: Path, registry: Registry, lineage: str) -> dict[str, Any
         return None
     result: dict[str, Any] = json.loads(paths[0].read_text(encoding="utf-8"))
     return result if result["version"] in registry.versions(lineage) else None
+
+
+def restore_result(folder: Path, registry: Registry, lineage: str, run: str) -> None:
+    """Bring here what a run on another machine kept, once its version is whole.
+
+    Args:
+        folder: The run's folder here; one that holds a result is left as it is.
+        registry: Says in which store to look; a home that has none kept everything itself.
+        lineage: Name of the lineage.
+        run: The run's name in the store.
+    """
+    address = registry.run_address(lineage, run)
+    if address is None or any((folder / name).is_file() for name in (RESULT_FILE, DONE_FILE)):
+        return
+    result = address.open().result()
+    if result is None or result["version"] not in registry.versions(lineage):
+        return
+    version = registry.fetched(lineage, result["version"])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CLAIM_FILE, str(result["version"]))
+    write_result(folder, result | {"report": str(version / "report.html")})
 
 
 def track_result(tracker: Tracker, result: Mapping[str, Any], target: Path) -> None:

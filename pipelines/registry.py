@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 from pipelines.aliases import Aliases, read_aliases, write_aliases
 from pipelines.errors import BusyError, NotFoundError, TrackingError
 from pipelines.lock import exclusive, waiting
+from pipelines.manifest import Manifest, read_manifest
 from pipelines.mlflow_mirror import mirror_lineage
+from pipelines.remote.address import RunAddress
 from pipelines.remote.attachment import remote_versions
 
 if TYPE_CHECKING:
@@ -71,6 +73,16 @@ class Registry:
         """The folder of a version, whether or not it was written yet."""
         return self.folder / lineage / str(number)
 
+    def manifest(self, lineage: str, number: int) -> Manifest:
+        """What a version says of itself.
+
+        Raises:
+            NotFoundError: There is no such version.
+        """
+        if self.remote is not None:
+            return self.remote.manifest(lineage, number)
+        return read_manifest(self.path(lineage, number))
+
     def fetched(self, lineage: str, number: int) -> Path:
         """The folder of a version with all of its files.
 
@@ -85,6 +97,18 @@ class Registry:
     def is_written(self, lineage: str, number: int) -> bool:
         """Whether a version's folder is complete here, published or not."""
         return (self.path(lineage, number) / MANIFEST).is_file()
+
+    def run_address(self, lineage: str, run: str, data: str = "") -> RunAddress | None:
+        """Where the store keeps an unfinished run; None where there is no store.
+
+        Args:
+            lineage: Name of the lineage.
+            run: The run's name, the same on every machine.
+            data: Hash of the data that it teaches, where checkpoints are asked for.
+        """
+        if self.remote is None:
+            return None
+        return RunAddress(str(self.remote.store.location), lineage, run, data)
 
     def publish(self, lineage: str, number: int) -> None:
         """Bring a version that was written here to where all find it; nothing where that is here.

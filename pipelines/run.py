@@ -19,7 +19,7 @@ from pipelines.config import UpdateSpec, spec_as_dict
 from pipelines.costs import split_costs, task_costs
 from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
-from pipelines.hand_over import CLAIM_FILE, DONE_FILE, HandOver, write_result
+from pipelines.hand_over import CLAIM_FILE, DONE_FILE, HandOver
 from pipelines.instruments import instrument_details, instrument_metrics
 from pipelines.joint_bound import intransigence_of, joint_history
 from pipelines.language_result import language_result
@@ -30,9 +30,11 @@ from pipelines.outcome import History, judge, main_measure, rounded
 from pipelines.plan import Plan, make_plan, num_train, open_lineage, run_digest
 from pipelines.ray_session import ray_session
 from pipelines.registry import Registry
+from pipelines.remote.attachment import attach_store
 from pipelines.report.page import render
 from pipelines.report_input import report_data
 from pipelines.run_end import Registering, end_run
+from pipelines.run_mirror import discard_run, keep_result, mirrored
 from pipelines.stale_run import discard_if_stale
 from pipelines.tracking import Tracker
 from pipelines.training.events import EventReader
@@ -62,9 +64,21 @@ class Home:
     tracking_uri: str | None
 
     @staticmethod
-    def at(folder: Path, tracking_uri: str | None = None) -> Home:
-        """A home with its own MLflow store, unless another is given."""
+    def at(folder: Path, tracking_uri: str | None = None, store: str | None = None) -> Home:
+        """A home with its own MLflow store, unless another is given.
+
+        Args:
+            folder: Where state lives.
+            tracking_uri: The MLflow store.
+            store: The store on S3 that the home is a copy of, where it is not known there yet.
+
+        Raises:
+            StoreError: The store cannot be used.
+            SpecError: The home cannot be a copy of it.
+        """
         folder = folder.resolve()
+        if store is not None:
+            attach_store(folder, store)
         return Home(folder, tracking_uri or f"sqlite:///{folder / 'mlflow.db'}")
 
     @property
@@ -117,12 +131,14 @@ def run_update(
                 with Tracker(folder, home.tracking_uri) as tracker:
                     tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder)
                     end.make_known(result, registry, tracker)
+                discard_run(registry, spec.lineage, end.name(folder.name.partition("-")[0]))
             end_run(folder)
             return result
         parent = end.start(spec, registry)
-        lineage = open_lineage(None if parent is None else registry.path(spec.lineage, parent))
+        lineage = open_lineage(None if parent is None else registry.fetched(spec.lineage, parent))
         joint = _joint(spec, registry)
-        folder = end.folder(home.runs(spec.lineage), run_digest(spec, lineage))
+        digest = run_digest(spec, lineage)
+        folder, name = end.folder(home.runs(spec.lineage), digest), end.name(digest)
         folder.mkdir(parents=True, exist_ok=True)
         plan = make_plan(spec, lineage, load_tokenizer(spec.model), folder)
         on_event(_planned(plan))
@@ -131,12 +147,14 @@ def run_update(
         if discard_if_stale(plan):
             message = "the data has changed since this run was interrupted: it starts afresh"
             on_event({"kind": "warning", "message": message})
+        plan = mirrored(plan, registry, name)
         prepared = time.perf_counter() - started
         with Tracker(folder, home.tracking_uri) as tracker:
             tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder, send=False)
             with _following(folder, on_event, tracker, plan):
                 _teach(plan)
             result = _finish(plan, registry, tracker, joint, spec_yaml, prepared, started, end)
+        discard_run(registry, spec.lineage, name)
         end_run(folder)
     return result
 
@@ -272,13 +290,14 @@ def _finish(
     result["seconds"] = _seconds(outcome, prepared, time.perf_counter() - started)
     result["report"] = str(target / "report.html")
     result |= end.facts(tracker)
-    is_written = number in registry.versions(job.spec.lineage)
+    is_written = registry.is_written(job.spec.lineage, number)
     if not is_written:
         _write_version(plan, outcome, history, result, number, spec_yaml)
         end.before_writing()
-    write_result(job.folder, result)  # before the version has its name: whoever finds one has both
+    keep_result(job, result)  # before the version has its name: whoever finds one has both
     if not is_written:
         (job.folder / DRAFT_FOLDER).rename(target)
+    registry.publish(job.spec.lineage, number)
     end.make_known(result, registry, tracker)
     return result
 

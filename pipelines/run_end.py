@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import UpdateSpec
-from pipelines.hand_over import CLAIM_FILE, DONE_FILE, RESULT_FILE, track_result
-from pipelines.manifest import read_manifest
+from pipelines.hand_over import CLAIM_FILE, DONE_FILE, RESULT_FILE, restore_result, track_result
 from pipelines.plan import digest_from
 from pipelines.registry import Registry
 from pipelines.tracking import Tracker
@@ -26,6 +25,10 @@ class Registering:
     def folder(self, runs: Path, digest: str) -> Path:
         """The folder of an unfinished run of this digest, or of a new one."""
         return open_attempt(runs, digest)
+
+    def name(self, digest: str) -> str:
+        """The run's name on every machine: whichever attempt it is here."""
+        return digest
 
     def cut_off(
         self, spec: UpdateSpec, runs: Path, registry: Registry
@@ -46,7 +49,8 @@ class Registering:
         if registry.champion(lineage) != number:  # else it was promoted before an interruption
             registry.register(lineage, number, result["metrics"], tracker.key)
         if result["promoted"]:
-            registry.promote(lineage, number)
+            parent = registry.manifest(lineage, number).parent
+            registry.promote_over(lineage, number, parent)
         track_result(tracker, result, registry.path(lineage, number))
 
 
@@ -87,8 +91,10 @@ def cut_off_after_promotion(
     champion = registry.champion(spec.lineage)
     if champion is None:
         return None
-    start = read_manifest(registry.path(spec.lineage, champion)).parent
-    folder = open_attempt(runs, digest_from(spec, start))
+    start = registry.manifest(spec.lineage, champion).parent
+    digest = digest_from(spec, start)
+    folder = open_attempt(runs, digest)
+    restore_result(folder, registry, spec.lineage, digest)
     result = folder / RESULT_FILE
     if not result.is_file() or int((folder / CLAIM_FILE).read_text("utf-8")) != champion:
         return None

@@ -22,7 +22,7 @@ from ray.serve import Application, Deployment
 from ray.serve.config import BackpressureConfig, HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
-from pipelines.errors import NotFoundError, VersionError
+from pipelines.errors import NotFoundError, StoreError, VersionError
 from pipelines.manifest import read_manifest, verify_files
 from pipelines.quiet import quiet_libraries
 from pipelines.registry import Registry
@@ -198,10 +198,10 @@ def _check_any_sound(registry: Registry, lineage: str) -> None:
     """Find out here, in one line, what a replica would say in a long trace."""
     reasons = []
     for number in champions_of(registry.aliases(lineage)):
-        folder = registry.path(lineage, number)
+        folder = registry.fetched(lineage, number)
         try:
             verify_files(folder, read_manifest(folder))
-        except (NotFoundError, VersionError) as error:
+        except (NotFoundError, StoreError, VersionError) as error:
             reasons.append(str(error))
         else:
             return

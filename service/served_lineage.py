@@ -239,7 +239,7 @@ class ServedLineage:
         raise VersionError(f"{self.name}: no champion can be loaded. {reasons}")
 
     def _load(self, number: int) -> ServedVersion:
-        folder = self.registry.path(self.name, number)
+        folder = self.registry.fetched(self.name, number)
         version = self._load_folder(folder)
         try:
             if (version.lineage, version.number) != (self.name, number):

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
 
     Attributes:
         home: The folder that keeps all state; made absolute.
+        store: The store on S3 that the home is a copy of, `s3://bucket/prefix`, or none.
         database_url: Where the truth lies: `sqlite:///…` or `postgresql://…`.
         tracking_uri: The MLflow store or server.
         ray_jobs_url: Where Ray's Jobs API answers.
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".ratchet")
+    store: str | None = None
     database_url: SecretStr = Field(default_factory=_default_database)
     tracking_uri: str = Field(default_factory=_default_tracking, repr=False)
     ray_jobs_url: str = "http://127.0.0.1:8265"

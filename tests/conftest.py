@@ -1,4 +1,5 @@
 import os
+import uuid
 
 import pytest
 
@@ -39,3 +40,32 @@ def still_model(tiny_model, tmp_path_factory):
     from tests.tiny import without_dropout
 
     return without_dropout(tiny_model, tmp_path_factory.mktemp("still") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory):
+    """The address of an S3 server that runs as long as the tests."""
+    from tests.s3_server import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("s3") / "server.log") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(s3_endpoint, monkeypatch):
+    """The usual variables, set for that server; gives a client of it."""
+    import boto3
+
+    from tests.s3_server import CREDENTIALS
+
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_endpoint}.items():
+        monkeypatch.setenv(name, value)
+    return boto3.client("s3")
+
+
+@pytest.fixture
+def bucket(s3):
+    """The name of a new bucket."""
+    name = f"ratchet-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name)
+    return name

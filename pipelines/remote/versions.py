@@ -22,7 +22,7 @@ from pipelines.aliases import Aliases, aliases_text, parse_aliases
 from pipelines.atomic_file import write_atomically
 from pipelines.errors import BusyError, NotFoundError, StoreError
 from pipelines.lock import waiting
-from pipelines.manifest import MANIFEST_FILE, file_hash, inside, read_manifest
+from pipelines.manifest import MANIFEST_FILE, Manifest, file_hash, inside, read_manifest
 from pipelines.remote.objects import Found, ObjectStore
 
 FOLDER = "versions"
@@ -55,6 +55,16 @@ class RemoteVersions:
         """The numbers of the whole versions of a lineage, ascending; their manifests are here."""
         return [number for number in self._claimed(lineage) if self._has_manifest(lineage, number)]
 
+    def manifest(self, lineage: str, number: int) -> Manifest:
+        """What a version says of itself; fetched where it is not here.
+
+        Raises:
+            NotFoundError: The store holds no such version.
+        """
+        if not self._has_manifest(lineage, number):
+            raise NotFoundError(f"{lineage}@{number}: there is no such version in {self._at()}")
+        return read_manifest(self.cache / lineage / str(number))
+
     def fetch(self, lineage: str, number: int) -> Path:
         """The folder of a version with every file, each checked against its hash.
 
@@ -62,10 +72,8 @@ class RemoteVersions:
             NotFoundError: The store holds no such version.
             StoreError: A file is missing in the store, or not what its manifest says.
         """
-        if not self._has_manifest(lineage, number):
-            raise NotFoundError(f"{lineage}@{number}: there is no such version in {self._at()}")
+        manifest = self.manifest(lineage, number)
         folder = self.cache / lineage / str(number)
-        manifest = read_manifest(folder)
         with waiting(self.cache / lineage / ".fetch.lock"):
             draft = self.cache / lineage / FETCHING_FOLDER
             shutil.rmtree(draft, ignore_errors=True)

@@ -167,6 +167,10 @@ class FolderCheckpoints:
         complete = self._complete()
         return complete[-1] if complete else None
 
+    def path(self, name: str) -> Path:
+        """The folder of a checkpoint that was saved."""
+        return self.folder / name
+
     def _complete(self) -> list[Path]:
         if not self.folder.is_dir():
             return []

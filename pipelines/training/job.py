@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import UpdateSpec
+from pipelines.remote.address import RunAddress
 from pipelines.types import Task
 
 
@@ -22,6 +23,7 @@ class UpdateJob:
         num_past: How many of them an earlier version has learned.
         folder: The run's folder: prepared data, events, checkpoints, the version being written.
         parent: Folder of the version that the update starts from, or None for the base model.
+        mirror: Where checkpoints go beside the folder, so that another machine may go on.
     """
 
     spec: UpdateSpec
@@ -30,6 +32,7 @@ class UpdateJob:
     num_past: int
     folder: Path
     parent: Path | None
+    mirror: RunAddress | None = None
 
     @property
     def is_language(self) -> bool:
@@ -61,6 +64,7 @@ class UpdateJob:
             "num_past": self.num_past,
             "folder": str(self.folder),
             "parent": None if self.parent is None else str(self.parent),
+            "mirror": None if self.mirror is None else asdict(self.mirror),
         }
 
     @staticmethod
@@ -73,6 +77,7 @@ class UpdateJob:
             num_past=raw["num_past"],
             folder=Path(raw["folder"]),
             parent=None if raw["parent"] is None else Path(raw["parent"]),
+            mirror=None if raw["mirror"] is None else RunAddress(**raw["mirror"]),
         )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pipelines.errors import StoreError
 from pipelines.training.checkpoint import CheckpointStore
+from pipelines.training.events import EventLog
+from pipelines.training.job import UpdateJob
 from pipelines.training.workers import AnyWorkers
 
 if TYPE_CHECKING:
@@ -78,3 +81,23 @@ class MirroredCheckpoints:
         """Wait for the last upload, and end its thread."""
         self.settle()
         self._pool.shutdown()
+
+
+@contextmanager
+def mirrored_where_asked(
+    job: UpdateJob, local: LocalCheckpoints, workers: AnyWorkers
+) -> Iterator[CheckpointStore]:
+    """Checkpoints of a job: in a store as well, where the job names a place there."""
+    if job.mirror is None:
+        yield local
+        return
+    events = EventLog(job.folder, workers.rank)
+
+    def warn(message: str) -> None:
+        events.emit("warning", message=message)
+
+    mirror = MirroredCheckpoints(local, job.mirror.open(), workers, warn)
+    try:
+        yield mirror
+    finally:
+        mirror.close()

@@ -30,12 +30,17 @@ from pipelines.quiet import quiet_libraries
 from pipelines.training.allocator import WORKER_ALLOCATOR, keep_freed_memory
 from pipelines.training.checkpoint import FolderCheckpoints
 from pipelines.training.job import UpdateJob
+from pipelines.training.mirrored import mirrored_where_asked
 from pipelines.training.precision import own_cpus, set_threads
 from pipelines.training.stream import OUTCOME_FILE, StreamTeacher
 from pipelines.training.workers import SingleWorker, current_workers
 
 DRAFT_FOLDER = "draft"
 CHECKPOINTS_FOLDER = "checkpoints"
+RAY_FOLDER = "ray"
+FETCHED_FOLDER = "fetched"
+RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""What Ray Train writes once it counts a checkpoint."""
 FAILURE_FILE = "failure.json"
 
 RAY_TRAIN_SETTINGS = {
@@ -57,10 +62,11 @@ def teach_here(job: UpdateJob, data: PreparedData) -> None:
     set_threads(own_cpus())
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    store = FolderCheckpoints(job.folder / CHECKPOINTS_FOLDER)
-    teacher = StreamTeacher(job, data, SingleWorker(), device, store)
-    teacher.run()
-    teacher.write(job.folder / DRAFT_FOLDER)
+    local, worker = FolderCheckpoints(job.folder / CHECKPOINTS_FOLDER), SingleWorker()
+    with mirrored_where_asked(job, local, worker) as store:
+        teacher = StreamTeacher(job, data, worker, device, store)
+        teacher.run()
+        teacher.write(job.folder / DRAFT_FOLDER)
 
 
 def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
@@ -97,7 +103,7 @@ def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
             resources_per_worker=resources,
         ),
         run_config=RunConfig(
-            name="ray",
+            name=RAY_FOLDER,
             storage_path=str(job.folder / CHECKPOINTS_FOLDER),
             failure_config=FailureConfig(max_failures=scaling.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
@@ -153,13 +159,22 @@ def _teach_as_worker(raw: dict[str, Any]) -> None:
 
 def _teach_in_group(job: UpdateJob, device: torch.device) -> None:
     data = load_data(job.folder / DATA_FOLDER)
-    teacher = StreamTeacher(job, data, current_workers(), device, RayCheckpoints())
-    teacher.run()
-    teacher.write(job.folder / DRAFT_FOLDER)
+    local, workers = RayCheckpoints(job.folder / CHECKPOINTS_FOLDER), current_workers()
+    with mirrored_where_asked(job, local, workers) as store:
+        teacher = StreamTeacher(job, data, workers, device, store)
+        teacher.run()
+        teacher.write(job.folder / DRAFT_FOLDER)
 
 
 class RayCheckpoints:
-    """Checkpoints through Ray Train: every rank reports its files under one name."""
+    """Checkpoints through Ray Train: every rank reports its files under one name.
+
+    Args:
+        folder: Of the run's checkpoints: Ray Train's own lie in it, and one that was fetched.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def save(self, name: str, write: Callable[[Path], None]) -> None:
         """Report a checkpoint and wait until it is stored."""
@@ -174,11 +189,30 @@ class RayCheckpoints:
             )
 
     def latest(self) -> Path | None:
-        """The newest checkpoint that every rank stored, as a local folder."""
+        """The newest checkpoint that every rank stored, else one that was fetched."""
         import ray.train
 
         checkpoint = ray.train.get_checkpoint()
-        return None if checkpoint is None else Path(checkpoint.to_directory())
+        if checkpoint is None:
+            return FolderCheckpoints(self.folder / FETCHED_FOLDER).latest()
+        return Path(checkpoint.to_directory())
+
+    def path(self, name: str) -> Path:
+        """The folder of a checkpoint that was saved."""
+        return self.folder / RAY_FOLDER / name
+
+
+def fetched_folder(job: UpdateJob) -> Path:
+    """Where a checkpoint goes that was made on another machine."""
+    folder = job.folder / CHECKPOINTS_FOLDER
+    return folder if job.spec.scaling.num_workers == 0 else folder / FETCHED_FOLDER
+
+
+def checkpoint_here(job: UpdateJob) -> bool:
+    """Whether the run has a checkpoint here to go on from."""
+    if (job.folder / CHECKPOINTS_FOLDER / RAY_FOLDER / RAY_SNAPSHOT).is_file():
+        return True
+    return FolderCheckpoints(fetched_folder(job)).latest() is not None
 
 
 def check_outcome(folder: Path) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipelines.errors import Problem, RatchetError, SpecError
+from pipelines.remote.attachment import attach_store
 from service.cli.failures import CANCELLED, as_json_error, exit_code
 
 DEFAULT_HOME = Path(".ratchet")
@@ -31,6 +32,15 @@ TrackingOption = Annotated[
         "--tracking-uri",
         envvar=["RATCHET_TRACKING_URI", "MLFLOW_TRACKING_URI"],
         help="The MLflow store or server; by default a database below the home.",
+        show_default=False,
+    ),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="RATCHET_STORE",
+        help="s3://BUCKET/PREFIX that keeps the state; the home is then a copy of it.",
         show_default=False,
     ),
 ]
@@ -118,12 +128,19 @@ def verb(function: Callable[..., None], needs_home: bool = True) -> Callable[...
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
     def command(
-        home: Path, tracking_uri: str | None, as_json: bool, debug: bool, **values: Any
+        home: Path,
+        tracking_uri: str | None,
+        store: str | None,
+        as_json: bool,
+        debug: bool,
+        **values: Any,
     ) -> None:
         session = Session.start(home, tracking_uri, as_json, debug)
         try:
             if needs_home:
                 checked_folder(session.home, "--home")
+                if store:
+                    attach_store(session.home, store)
             function(session, **values)
         except RatchetError as error:
             session.fail(error)
@@ -150,6 +167,7 @@ def _option(name: str, annotation: object, default: object) -> inspect.Parameter
 _SHARED = (
     _option("home", HomeOption, DEFAULT_HOME),
     _option("tracking_uri", TrackingOption, None),
+    _option("store", StoreOption, None),
     _option("as_json", JsonOption, False),
     _option("debug", DebugOption, False),
 )

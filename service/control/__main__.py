@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from pipelines.registry import Registry
+from pipelines.remote.attachment import attach_store
 from service.control.controller import AWAY_SECONDS, Controller
 from service.control.launcher import Launcher, auth_token
 from service.control.mirror import Mirror, MlflowMirror
@@ -45,6 +46,8 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    if settings.store is not None:
+        attach_store(settings.home, settings.store)
     db = Database(settings.database_url)
     try:
         if not _laid_out(db, stopping):

@@ -250,7 +250,7 @@ def test_an_interruption_while_the_version_is_written_leaves_none(
     assert run_update(spec, home)["version"] == 1
 
 
-@pytest.mark.parametrize("step", ["register", "promote"])
+@pytest.mark.parametrize("step", ["register", "promote_over"])
 def test_an_interruption_while_a_version_is_registered_is_finished_by_the_next_call(
     tiny_model, tmp_path, monkeypatch, step
 ):

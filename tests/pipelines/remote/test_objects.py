@@ -7,6 +7,7 @@ import pytest
 from pipelines.errors import StoreError, StoreUnreachableError
 from pipelines.remote.location import StoreLocation
 from pipelines.remote.objects import Found, ObjectStore
+from tests.faulty_proxy import FaultyProxy
 from tests.s3_server import CREDENTIALS, free_port
 
 pytestmark = pytest.mark.slow
@@ -110,6 +111,41 @@ def test_an_endpoint_that_nobody_answers_at(s3, monkeypatch):
     assert "pass-word" not in message
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in message
     assert str(pickle.loads(pickle.dumps(raised.value))) == message
+
+
+@pytest.fixture
+def behind_proxy(s3_endpoint, bucket, monkeypatch):
+    """A store that is reached through a proxy, and the proxy."""
+    with FaultyProxy(s3_endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield ObjectStore(StoreLocation(bucket, "x")), proxy
+
+
+@pytest.mark.parametrize("faults", [["busy"], ["busy", "busy"], ["lost"], ["lost", "busy"]])
+def test_a_fault_that_passes_is_not_noticed(behind_proxy, faults):
+    store, proxy = behind_proxy
+    proxy.faults.extend(faults)
+    assert store.create("a", b"mine")
+    assert not proxy.faults
+    assert store.read("a").body == b"mine"
+
+
+def test_a_replacement_whose_answer_got_lost_has_happened_once(behind_proxy, bucket):
+    store, proxy = behind_proxy
+    store.put("a", b"1")
+    found = store.read("a")
+    fresh = ObjectStore(StoreLocation(bucket, "x"))  # with no connection yet
+    proxy.faults.append("lost")
+    assert fresh.replace("a", b"2", found)
+    assert not proxy.faults
+    assert store.read("a").body == b"2"
+
+
+def test_a_server_that_stays_busy_is_unreachable(behind_proxy):
+    store, proxy = behind_proxy
+    proxy.faults.extend(["busy"] * 20)
+    with pytest.raises(StoreUnreachableError, match="503"):
+        store.read("a")
 
 
 def test_nothing_shows_the_secret(store):

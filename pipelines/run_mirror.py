@@ -1,0 +1,54 @@
+"""A run whose home is a copy of a store: what is brought here before it, and kept there during it.
+
+The driver may die, and this machine with it: another one goes on from the last checkpoint that the
+store holds. Where a home keeps its state itself, nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pipelines.hand_over import write_result
+from pipelines.plan import Plan
+from pipelines.registry import Registry
+from pipelines.stale_run import DIGEST_FILE
+from pipelines.training.job import UpdateJob
+from pipelines.training.stream import OUTCOME_FILE
+from pipelines.training.trainer import checkpoint_here, fetched_folder
+
+
+def mirrored(plan: Plan, registry: Registry, run: str) -> Plan:
+    """The plan with the place of its run in the store, and its latest checkpoint here.
+
+    A run that has checkpoints here goes on from them.
+
+    Args:
+        plan: The update; what is stale of its run was discarded.
+        registry: Says which store there is.
+        run: The run's name in the store; the same on every machine.
+    """
+    job = plan.job
+    data = (job.folder / DIGEST_FILE).read_text(encoding="utf-8")
+    address = registry.run_address(job.spec.lineage, run, data)
+    if address is None:
+        return plan
+    job = replace(job, mirror=address)
+    if not (job.folder / OUTCOME_FILE).is_file() and not checkpoint_here(job):
+        address.open().fetch_checkpoint(fetched_folder(job))
+    return replace(plan, job=job)
+
+
+def keep_result(job: UpdateJob, result: Mapping[str, Any]) -> None:
+    """Keep what a version gave that is about to be published."""
+    write_result(job.folder, result)
+    if job.mirror is not None:
+        job.mirror.open().keep_result(result)
+
+
+def discard_run(registry: Registry, lineage: str, run: str) -> None:
+    """Remove what the store keeps of a run that has come to its end."""
+    address = registry.run_address(lineage, run)
+    if address is not None:
+        address.open().discard()
