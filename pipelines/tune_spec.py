@@ -122,7 +122,7 @@ class TuneSpec(SpecSection):
 
     parameters: Annotated[dict[str, AnyRange], Field(min_length=1)]
     strategy: Literal["search", "stability_decay"] = "search"
-    algorithm: Literal["random", "grid", "tpe", "nsga2"] = "tpe"
+    algorithm: Literal["random", "grid", "tpe", "nsga2", "gp"] = "tpe"
     early_stopping: Literal["asha"] | None = None
     num_trials: PositiveInt = 24
     max_seconds: PositiveFloat | None = None

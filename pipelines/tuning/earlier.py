@@ -1,16 +1,33 @@
-"""What earlier studies of a lineage found."""
+"""What earlier studies of a lineage found, and a later one tries first."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.atomic_file import write_atomically
 from pipelines.tune_spec import TuneSpec
 from pipelines.tuning.study import STUDY_FILE
 
 DONE_FILE = "done"
+FIRST_FILE = "tried_first.json"
+
+
+def tried_first(own: Path, tune: TuneSpec) -> Sequence[Mapping[str, Any]]:
+    """Settings that a study tries first: asked once, so that one that goes on has the same.
+
+    Args:
+        own: The study's folder.
+        tune: What it searches.
+    """
+    if not tune.warm_start:
+        return ()
+    path = own / FIRST_FILE
+    if not path.is_file():
+        write_atomically(path, json.dumps(earlier_front(own, tune)))
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def earlier_front(own: Path, tune: TuneSpec) -> list[Mapping[str, Any]]:

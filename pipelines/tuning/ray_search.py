@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 from collections.abc import Callable, Mapping
+from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import Any
 
 from ray import tune
@@ -12,6 +14,7 @@ from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from pipelines.tuning.ray_watch import LOOK_SECONDS, RayWatch
 from pipelines.tuning.trial_run import ACCURACY, STAGES_DONE, TrialBase, num_stages, run_trial
 
 RAY_TUNE_SETTINGS = {
@@ -39,6 +42,7 @@ def search(
     num_left: int,
     max_seconds: float | None,
     early_stopping: str | None,
+    watch: RayWatch,
 ) -> None:
     """Run trials until there are no more, or the time is over.
 
@@ -53,6 +57,10 @@ def search(
         num_left: Trials at most.
         max_seconds: Time at most, or None; trials that run then are ended and stay unfinished.
         early_stopping: `asha`, or None.
+        watch: Tells when Ray is lost.
+
+    Raises:
+        RatchetError: Ray is lost; trials that ran stay unfinished.
     """
     os.environ.update({k: v for k, v in RAY_TUNE_SETTINGS.items() if k not in os.environ})
     # They miss files that are not asked for, and find a busy machine slow.
@@ -80,11 +88,27 @@ def search(
             name="ray",
             storage_path=str(base.folder),
             failure_config=FailureConfig(max_failures=1),
-            callbacks=[_Settling(ended)],
+            callbacks=[_Settling(ended, watch)],
             verbose=0,
         ),
     )
-    tuner.fit()
+    # Ray Tune asks Ray's head for its resources, and would wait there until Ray kills the process.
+    with ThreadPool(1) as pool:
+        searching = pool.apply_async(tuner.fit)
+        try:
+            _wait(searching, watch)
+        finally:
+            watch.end()
+
+
+def _wait(searching: AsyncResult[Any], watch: RayWatch) -> None:
+    while True:
+        try:
+            searching.get(LOOK_SECONDS)
+        except multiprocessing.TimeoutError:
+            watch.check()
+        else:
+            return
 
 
 class _Forgotten:
@@ -126,15 +150,17 @@ class _Numbered(_Forgotten, Searcher):
 
 
 class _Settling(_Forgotten, Callback):
-    """Hands on what Ray Tune says of a trial's end."""
+    """Hands on what Ray Tune says of a trial's end, unless it is Ray's own end."""
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, ended: Ended, watch: RayWatch) -> None:
         self._ended = ended
+        self._watch = watch
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._ended(trial.config["number"], trial.last_result or {}, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._watch.make_sure()  # a trial is not to blame for the Ray under it
         self._ended(trial.config["number"], trial.last_result or {}, _last_line(trial))
 
 

@@ -13,7 +13,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
@@ -25,8 +25,14 @@ from pipelines.tuning.trial import Trial
 NUM_RANDOM_TRIALS = 8
 """Trials drawn blindly before the estimator of `tpe` begins to choose."""
 
+NUM_RANDOM_FOR_MODEL = 6
+"""The same for `gp`, whose model of each objective says something from fewer trials."""
+
+NUM_CHOSEN_DRAWS = 3
+"""Draws of the algorithm that may meet settings already tried; then it is drawn blindly."""
+
 NUM_REDRAWS = 50
-"""Draws that may meet settings already tried before the space counts as exhausted."""
+"""Draws in all that may do so before the space counts as exhausted."""
 
 
 class Sampler:
@@ -58,7 +64,8 @@ class Sampler:
         self.num_asked = 0
         self._seen: set[str] = set()
         self._open: dict[int, optuna.Trial] = {}
-        self._study = self._fresh_study(tune.seed)
+        self._study = self._fresh_study(tune.algorithm, tune.seed)
+        self._blind = self._fresh_study("random", tune.seed)
 
     @property
     def size(self) -> int:
@@ -77,7 +84,9 @@ class Sampler:
         self.num_asked = 1 + max(numbers, default=-1)
         self._seen |= {_key(settings) for settings in begun.values()}
         # Else the draws after an interruption would repeat those before it.
-        self._study = self._fresh_study(self.tune.seed + 1009 * len(trials))
+        seed = self.tune.seed + 1009 * len(trials)
+        self._study = self._fresh_study(self.tune.algorithm, seed)
+        self._blind = self._fresh_study("random", seed)
         for trial in trials:
             self._seen.add(_key(trial.settings))
             self._add(trial)
@@ -95,14 +104,16 @@ class Sampler:
             return self._grid[number]
         if number < len(self._first):
             return self._seen_now(self._first[number])
-        for _ in range(NUM_REDRAWS):
-            trial = self._study.ask(self._distributions)
+        for draw in range(NUM_REDRAWS):
+            study = self._study if draw < NUM_CHOSEN_DRAWS else self._blind
+            trial = study.ask(self._distributions)
             drawn = trial.params.items()
             settings = {name: _value(self.tune.parameters[name], own) for name, own in drawn}
             if _key(settings) not in self._seen:
-                self._open[number] = trial
+                if study is self._study:
+                    self._open[number] = trial
                 return self._seen_now(settings)
-            self._study.tell(trial, state=TrialState.FAIL)
+            study.tell(trial, state=TrialState.FAIL)
         return None
 
     def _has(self, settings: Mapping[str, Any]) -> bool:
@@ -145,9 +156,9 @@ class Sampler:
             create_trial(params=parameters, distributions=self._distributions, values=values)
         )
 
-    def _fresh_study(self, seed: int) -> optuna.Study:
+    def _fresh_study(self, algorithm: str, seed: int) -> optuna.Study:
         return optuna.create_study(
-            sampler=_sampler(self.tune.algorithm, seed),
+            sampler=_sampler(algorithm, seed),
             directions=[StudyDirection.MAXIMIZE] * len(self.tune.objectives),
         )
 
@@ -167,6 +178,8 @@ def _key(settings: Mapping[str, Any]) -> str:
 
 
 def _sampler(algorithm: str, seed: int) -> BaseSampler:
+    if algorithm == "gp":
+        return GPSampler(seed=seed, n_startup_trials=NUM_RANDOM_FOR_MODEL)
     if algorithm == "tpe":
         return TPESampler(seed=seed, n_startup_trials=NUM_RANDOM_TRIALS, multivariate=True)
     if algorithm == "nsga2":

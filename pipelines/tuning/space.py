@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,15 @@ class RawSpec:
     raw: Mapping[str, Any]
     folder: Path
     changes: tuple[Change, ...] = ()
+
+    @cached_property
+    def spec(self) -> UpdateSpec:
+        """The spec itself, read once.
+
+        Raises:
+            SpecError: With everything that is wrong with it.
+        """
+        return self.with_settings({})
 
     def with_settings(self, settings: Mapping[str, Any]) -> UpdateSpec:
         """The spec of a trial.
@@ -116,26 +127,59 @@ def grid(parameters: Mapping[str, AnyRange], fast: Sequence[str] = ()) -> list[d
     return [{name: values[order.index(name)] for name in found} for values in map(tuple, combined)]
 
 
-def check_space(
-    source: RawSpec,
-    parameters: Mapping[str, AnyRange],
-    check: Callable[[UpdateSpec], None] = lambda _spec: None,
-) -> None:
-    """Try values of every field on its own, the ends among them, before anything is taught.
+@dataclass(frozen=True)
+class Witness:
+    """A value that stands for others of its range, and the spec that has it.
+
+    Attributes:
+        name: The field.
+        value: Its value.
+        spec: The spec, otherwise as it was given.
+    """
+
+    name: str
+    value: Any
+    spec: UpdateSpec
+
+
+def witnesses(source: RawSpec, parameters: Mapping[str, AnyRange]) -> list[Witness]:
+    """Values of every field on its own, the ends among them, tried before anything is taught.
 
     Args:
-        source: The spec.
+        source: The spec, in which nothing is wrong.
         parameters: The fields and their ranges.
-        check: Raises `SpecError` where a spec can be read and still not be taught.
 
     Raises:
         SpecError: With everything that is wrong with any of them.
     """
     problems = list(_fixed(parameters))
-    if not problems:
-        source.with_settings({})  # what is wrong with the spec itself is not the space's fault
-        for name, own in parameters.items():
-            problems += _problems_of(source, name, own, check)
+    found = []
+    for name, own in {} if problems else parameters.items():
+        told = _Told(name)
+        for value in _values_tried(own):
+            with told.trying(value):
+                found.append(Witness(name, value, source.with_settings({name: value})))
+        problems += told.problems
+    if problems:
+        raise SpecError(problems)
+    return found
+
+
+def check_witnesses(found: Sequence[Witness], check: Callable[[UpdateSpec], None]) -> None:
+    """Check what can be said of a spec only once rows and lineage are known.
+
+    Args:
+        found: What `witnesses` gave.
+        check: Raises `SpecError` where a spec can be read and still not be taught.
+
+    Raises:
+        SpecError: With everything that is wrong with any of them.
+    """
+    told: dict[str, _Told] = {}
+    for own in found:
+        with told.setdefault(own.name, _Told(own.name)).trying(own.value):
+            check(own.spec)
+    problems = [problem for each in told.values() for problem in each.problems]
     if problems:
         raise SpecError(problems)
 
@@ -150,24 +194,31 @@ def _fixed(parameters: Mapping[str, AnyRange]) -> Iterator[Problem]:
             yield Problem(f"tune.parameters.{name}", "a seed is not tuned", hint=hint)
 
 
-def _problems_of(
-    source: RawSpec, name: str, own: AnyRange, check: Callable[[UpdateSpec], None]
-) -> list[Problem]:
+class _Told:
     """What is wrong with a field or its values; each thing once."""
-    found: dict[tuple[str, str], Problem] = {}
-    for value in _witnesses(own):
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._found: dict[tuple[str, str], Problem] = {}
+
+    @property
+    def problems(self) -> list[Problem]:
+        return list(self._found.values())
+
+    @contextmanager
+    def trying(self, value: Any) -> Iterator[None]:
         try:
-            check(source.with_settings({name: value}))
+            yield
         except SpecError as error:
             for problem in error.problems:
-                is_field = problem.where.endswith(name.rpartition(".")[2])
+                is_field = problem.where.endswith(self.name.rpartition(".")[2])
                 message = problem.message if is_field else f"{problem.where}: {problem.message}"
-                told = Problem(f"tune.parameters.{name}", message, value, problem.hint)
-                found.setdefault((problem.where, problem.message), told)
-    return list(found.values())
+                where = f"tune.parameters.{self.name}"
+                told = Problem(where, message, value, problem.hint)
+                self._found.setdefault((problem.where, problem.message), told)
 
 
-def _witnesses(own: AnyRange) -> tuple[Any, ...]:
+def _values_tried(own: AnyRange) -> tuple[Any, ...]:
     """Values that stand for all of a range; of a continuous one also one within."""
     points = points_of(own)
     if points is not None:

@@ -19,7 +19,7 @@ from pipelines.ray_session import ray_session
 from pipelines.run import Home
 from pipelines.tracking import Tracker
 from pipelines.tune_spec import TuneSpec
-from pipelines.tuning.earlier import DONE_FILE, earlier_front
+from pipelines.tuning.earlier import DONE_FILE, tried_first
 from pipelines.tuning.prefix import idle_fields
 from pipelines.tuning.sampler import Sampler
 from pipelines.tuning.space import RawSpec, points_of
@@ -107,7 +107,7 @@ class StudyRun:
         ended, begun = read_trials(self.folder)
         self.trials = {trial.number: trial for trial in ended}
         self._begun = deque(sorted(begun.items()))
-        first = earlier_front(self.folder, self.tune) if self.tune.warm_start else ()
+        first = tried_first(self.folder, self.tune)
         self._sampler = Sampler(self.tune, self._fast_fields(), first)
         self._sampler.know(ended, begun)
         self._before = _read_clock(self.folder)
@@ -154,6 +154,7 @@ class StudyRun:
 
     def _search(self, num_left: int) -> None:
         from pipelines.tuning.ray_search import search
+        from pipelines.tuning.ray_watch import watch_ray
 
         scaling = self.plan.job.spec.scaling
         num_parallel = parallel_trials(self.tune, scaling, num_left)
@@ -173,6 +174,7 @@ class StudyRun:
                 num_left,
                 self._seconds_left(),
                 self.tune.early_stopping,
+                watch_ray(own=self.planned.request.address is None),
             )
 
     def _base(self) -> TrialBase:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -22,15 +22,16 @@ from pipelines.plan import (
     check_memory,
     make_plan,
     open_lineage,
-    run_digest,
 )
 from pipelines.run import Home
 from pipelines.stale_run import data_digest
 from pipelines.tracking import Tracker
 from pipelines.tune_spec import TuneSpec
 from pipelines.tuning.decay import decay_settings
+from pipelines.tuning.promotion import promoted_study
+from pipelines.tuning.question import question_of
 from pipelines.tuning.seed_run import cut_to
-from pipelines.tuning.space import RawSpec, check_space
+from pipelines.tuning.space import RawSpec, Witness, check_witnesses, witnesses
 from pipelines.tuning.study import Study
 from pipelines.tuning.study_run import Planned, Request, Say, StudyRun
 
@@ -51,20 +52,45 @@ def run_study(request: Request, say: Say) -> tuple[Study, Path]:
         BusyError: Another process runs this study.
         RatchetError: What is wrong with the update itself.
     """
-    spec = request.source.with_settings({})
-    tune = _checked(request.source, spec)
-    registry = request.home.registry
-    champion = registry.champion(spec.lineage)
-    lineage = open_lineage(None if champion is None else registry.path(spec.lineage, champion))
-    asked = digest_of(tune, run_digest(spec, lineage))
+    spec = request.source.spec
+    tried = _tried(request.source)
     place = studies_folder(request.home, spec.lineage)
     place.mkdir(parents=True, exist_ok=True)
-    with exclusive(place / f".{asked}.lock", f"this study of {spec.lineage}"):
-        plan = make_plan(spec, lineage, load_tokenizer(spec.model), place / f".{asked}.plan")
-        _check_on_rows(request.source, tune, plan, lineage)
+    promoted = promoted_study(place, spec, request.home)
+    champion = request.home.registry.champion(spec.lineage)
+    found = None
+    if promoted is not None:  # what it found is the champion since: nothing else is asked now
+        found = _studied(request, tried, promoted.start, say, promoted.folder)
+    found = found or _studied(request, tried, champion, say)
+    assert found is not None, "any folder would do"
+    return found
+
+
+def _studied(
+    request: Request,
+    tried: Sequence[Witness],
+    start: int | None,
+    say: Say,
+    only: Path | None = None,
+) -> tuple[Study, Path] | None:
+    """Run the study from a version on; None where it is not the one in the folder `only`.
+
+    Raises:
+        RatchetError: As `run_study`.
+    """
+    spec, registry = request.source.spec, request.home.registry
+    assert spec.tune is not None, "it was checked"
+    lineage = open_lineage(None if start is None else registry.path(spec.lineage, start))
+    question = question_of(spec, start)
+    place = studies_folder(request.home, spec.lineage)
+    with exclusive(place / f".{question}.lock", f"this study of {spec.lineage}"):
+        plan = make_plan(spec, lineage, load_tokenizer(spec.model), place / f".{question}.plan")
+        _check_on_rows(tried, spec.tune, plan, lineage)
         # Other rows make another study: its trials could not be held against these.
-        name = hashlib.sha256(f"{asked}{data_digest(plan)}".encode()).hexdigest()[:12]
+        name = hashlib.sha256(f"{question}{data_digest(plan)}".encode()).hexdigest()[:12]
         folder = place / name
+        if only is not None and folder != only:
+            return None
         if request.must_exist and not folder.is_dir():
             raise NotFoundError(
                 f"--resume: no study of this spec was begun ({folder}); start one without it"
@@ -72,7 +98,7 @@ def run_study(request: Request, say: Say) -> tuple[Study, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for warning in plan.warnings:
             say(f"warning: {warning}")
-        planned = Planned(name, request, tune, plan, folder)
+        planned = Planned(name, request, spec.tune, plan, folder)
         with Tracker(folder, request.home.tracking_uri) as tracker:
             _start_tracking(tracker, request, spec, name)
             study_run = StudyRun(planned, tracker, say)
@@ -86,31 +112,17 @@ def studies_folder(home: Home, lineage: str) -> Path:
     return home.folder / "studies" / lineage
 
 
-def digest_of(tune: TuneSpec, update: str) -> str:
-    """A name for what is asked, which the same study has again.
-
-    The budget and the rule of choice are left out: a study may go on with more trials.
-
-    Args:
-        tune: What is searched, and how.
-        update: The digest of the update.
-    """
-    aside = {"num_trials", "max_seconds", "num_parallel", "choose"}
-    text = json.dumps([update, tune.model_dump(mode="json", exclude=aside)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _checked(source: RawSpec, spec: UpdateSpec) -> TuneSpec:
-    """The `tune` section, once every end of every range has been tried on the spec.
+def _tried(source: RawSpec) -> list[Witness]:
+    """Every end of every range, tried on the spec, in which there is something to search.
 
     Raises:
         SpecError: With everything that is wrong.
     """
-    tune = spec.tune
+    spec, tune = source.spec, source.spec.tune
     if tune is None:
         hint = "Add one: tune: {parameters: {training.learning_rate: {log: [1.0e-5, 1.0e-3]}}}"
         raise SpecError([Problem("tune", "the spec says nothing about what to search", hint=hint)])
-    check_space(source, tune.parameters)
+    tried = witnesses(source, tune.parameters)
     if tune.strategy == "stability_decay":
         source.with_settings(decay_settings(tune))
     if spec.joint:
@@ -123,10 +135,10 @@ def _checked(source: RawSpec, spec: UpdateSpec) -> TuneSpec:
         message = "a trial with a worker group reports only at its end"
         hint = "Remove it, or set scaling.num_workers to 1"
         raise SpecError([Problem("tune.early_stopping", message, tune.early_stopping, hint)])
-    return tune
+    return tried
 
 
-def _check_on_rows(source: RawSpec, tune: TuneSpec, plan: Plan, lineage: Lineage) -> None:
+def _check_on_rows(tried: Sequence[Witness], tune: TuneSpec, plan: Plan, lineage: Lineage) -> None:
     """What only the rows and the lineage can tell, before the first trial.
 
     Raises:
@@ -144,7 +156,7 @@ def _check_on_rows(source: RawSpec, tune: TuneSpec, plan: Plan, lineage: Lineage
         check_context(spec)
         check_memory(spec, tasks)
 
-    check_space(source, tune.parameters, check)
+    check_witnesses(tried, check)
 
 
 def _start_tracking(tracker: Tracker, request: Request, spec: UpdateSpec, name: str) -> None:

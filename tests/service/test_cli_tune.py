@@ -1,9 +1,15 @@
+import json
+
 import pytest
 import yaml
 
+from pipelines.registry import Registry
+from pipelines.tuning.trial_run import trial_folder, write_trial
+from tests.pipelines.tuning.trials import trial
 from tests.service.test_cli_run import call
 from tests.tiny import TASKS, write_task
 
+LENIENT = ("--set", "gate.max_forgetting=1.0")
 SPACE = {"training.learning_rate": {"log": [1e-4, 1e-2], "points": 2}}
 
 
@@ -73,3 +79,56 @@ def test_there_must_be_something_to_resume(spec_of, tmp_path):
     )
     assert done.exit_code == 3
     assert "no study of this spec was begun" in said(done)
+
+
+@pytest.fixture
+def studied(spec_of, tmp_path):
+    """Asks for a study that has no time to teach anything, and whose one trial has ended before."""
+    home, tune = tmp_path / "home", {"parameters": SPACE, "algorithm": "grid", "max_seconds": 1e-9}
+    spec = spec_of(tune)
+
+    def ask(*options):
+        return call("tune", spec, "--json", "--home", str(home), *options)
+
+    assert ask().exit_code == 1  # no trial, and so nothing to choose
+    (page,) = home.glob("studies/tiny/*/study.json")
+    ended = trial(0, 0.9, 0.1, settings={"training.learning_rate": 1e-2})
+    write_trial(trial_folder(page.parent, 0), ended)
+    return ask, Registry(home), home / "runs" / "tiny"
+
+
+def test_the_gate_may_refuse_what_a_study_chose(studied):
+    ask, registry, _ = studied
+    done = ask("--promote", "--set", "gate.min_accuracy=1.0")
+    assert done.exit_code == 4, done.stderr
+    found = json.loads(done.stdout)
+    assert found["chosen"]["settings"] == {"training.learning_rate": 1e-2}
+    assert found["update"]["promoted"] is False
+    assert (registry.champion("tiny"), registry.challenger("tiny")) == (None, 1)
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_what_was_promoted_is_said_again_and_neither_searched_nor_taught_again(studied, is_cut_off):
+    ask, registry, runs = studied
+    first = ask("--promote", *LENIENT)
+    assert first.exit_code == 0, first.stderr
+    (done,) = runs.glob("*/done.json")
+    if is_cut_off:  # killed between the promotion and the end of the update
+        done.rename(done.with_name("result.json"))
+    again = ask("--promote", "--resume", *LENIENT)
+    assert again.exit_code == 0, again.stderr
+    found, said_again = json.loads(first.stdout), json.loads(again.stdout)
+    for name in ("study", "trials", "chosen", "update"):
+        assert said_again[name] == found[name]
+    assert (registry.versions("tiny"), len(list(runs.iterdir()))) == ([1], 1)
+
+
+def test_rows_that_changed_since_the_promotion_make_another_study(studied, tmp_path):
+    ask, registry, _ = studied
+    assert ask("--promote", *LENIENT).exit_code == 0
+    with (tmp_path / "rows" / "banking.train.jsonl").open("a") as rows:
+        rows.write(json.dumps({"text": "wire my money now", "label": "transfer"}) + "\n")
+    other = ask("--promote", *LENIENT)
+    assert other.exit_code == 2
+    assert "has learned a task of this name already" in said(other)  # it starts from the champion
+    assert registry.versions("tiny") == [1]

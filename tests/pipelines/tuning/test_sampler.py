@@ -8,7 +8,7 @@ from pipelines.tuning.trial import SeedResult, Trial
 
 CONTINUOUS = {"rate": {"log": [1e-5, 1e-1]}, "share": {"uniform": [0.0, 1.0]}}
 FINITE = {"rate": {"log": [1e-5, 1e-3], "points": 3}, "way": {"choice": ["a", "b"]}}
-ALGORITHMS = ["random", "tpe", "nsga2"]
+ALGORITHMS = ["random", "tpe", "nsga2", "gp"]
 
 
 def sampler(algorithm="tpe", parameters=None, **options):
@@ -51,8 +51,8 @@ def test_no_settings_are_tried_twice_and_a_small_space_is_exhausted(algorithm):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_budget_ends_a_search_and_every_value_lies_in_its_range(algorithm):
-    found = drawn(sampler(algorithm, num_trials=30), trade)
-    assert len(found) == 30
+    found = drawn(sampler(algorithm, num_trials=12), trade)
+    assert len(found) == 12
     for trial in found:
         assert 1e-5 <= trial.settings["rate"] <= 1e-1
         assert 0 <= trial.settings["share"] <= 1
@@ -70,26 +70,27 @@ def test_the_same_seed_and_answers_draw_the_same_trials_and_another_seed_others(
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_sampler_that_is_told_of_earlier_trials_goes_on_with_others(algorithm):
-    before = drawn(sampler(algorithm, num_trials=20), trade, 10)
-    again = sampler(algorithm, num_trials=20)
+    before = drawn(sampler(algorithm, num_trials=14), trade, 10)
+    again = sampler(algorithm, num_trials=14)
     again.know(before, {})
     after = drawn(again, trade)
-    assert [trial.number for trial in after] == list(range(10, 20))
+    assert [trial.number for trial in after] == list(range(10, 14))
     keys = {tuple(trial.settings.items()) for trial in (*before, *after)}
-    assert len(keys) == 20
+    assert len(keys) == 14
 
 
-def test_tpe_looks_where_the_front_is():
+@pytest.mark.parametrize(("algorithm", "num_trials"), [("tpe", 40), ("gp", 14)])
+def test_a_search_that_learns_looks_where_the_front_is(algorithm, num_trials):
     def misses(algorithm):
         found = [
             trial
             for s in range(3)
-            for trial in drawn(sampler(algorithm, num_trials=40, seed=s), trade)
+            for trial in drawn(sampler(algorithm, num_trials=num_trials, seed=s), trade)
         ]
-        late = [trial for trial in found if trial.number >= 20]
+        late = [trial for trial in found if trial.number >= num_trials // 2]
         return sum(abs(math.log10(trial.settings["rate"]) + 3) for trial in late) / len(late)
 
-    assert misses("tpe") < 0.8 * misses("random")
+    assert misses(algorithm) < 0.8 * misses("random")
 
 
 @pytest.mark.parametrize("status", ["failed", "stopped"])

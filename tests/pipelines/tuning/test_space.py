@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config import spec_as_dict
-from pipelines.errors import SpecError
+from pipelines.errors import Problem, SpecError
 from pipelines.spec_changes import Change
 from pipelines.spec_file import parse_spec
 from pipelines.tune_spec import TuneSpec
-from pipelines.tuning.space import RawSpec, check_space, grid, points_of
+from pipelines.tuning.space import RawSpec, check_witnesses, grid, points_of, witnesses
 
 
 def ranges(**parameters):
@@ -31,20 +31,20 @@ def source(tmp_path):
 
 def said(source, **parameters):
     with pytest.raises(SpecError) as caught:
-        check_space(source, ranges(**parameters))
+        witnesses(source, ranges(**parameters))
     return [str(problem) for problem in caught.value.problems]
 
 
 def test_a_space_that_fits_the_spec_passes(source):
-    check_space(
-        source,
-        ranges(
-            training__learning_rate={"log": [1e-5, 1e-3]},
-            methods__ewc__strength={"log": [1, 1e5]},
-            methods__ewc__labels={"choice": ["sampled", "observed"]},
-            methods__lora__rank={"int": [2, 32]},
-        ),
+    space = ranges(
+        training__learning_rate={"log": [1e-5, 1e-3]},
+        methods__ewc__strength={"log": [1, 1e5]},
+        methods__ewc__labels={"choice": ["sampled", "observed"]},
+        methods__lora__rank={"int": [2, 32]},
     )
+    tried = {(own.name, own.value) for own in witnesses(source, space)}
+    assert {("methods.lora.rank", 2), ("methods.lora.rank", 32)} < tried
+    assert {("methods.ewc.strength", 1), ("methods.ewc.strength", 1e5)} < tried
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,24 @@ def test_everything_wrong_is_said_at_once(source):
     assert len(told) == 2
 
 
-def test_what_is_wrong_with_the_spec_itself_is_not_blamed_on_the_space(source):
+def test_what_only_the_rows_can_tell_is_said_of_the_field_and_once(source):
+    def no_more_than_four(spec):
+        if spec.methods[0].rank > 4:
+            raise SpecError([Problem("methods[0].rank", "four at most")])
+
+    rates = {"training__learning_rate": {"log": [1e-5, 1e-3]}}
+    found = witnesses(source, ranges(methods__lora__rank={"int": [2, 8]}, **rates))
+    with pytest.raises(SpecError) as caught:
+        check_witnesses(found, no_more_than_four)
+    assert [str(own) for own in caught.value.problems] == [
+        "tune.parameters.methods.lora.rank: four at most (got 5)"
+    ]
+
+
+def test_a_spec_that_is_wrong_by_itself_says_so(source):
     broken = RawSpec({**source.raw, "gate": {"min": 1}}, source.folder)
     with pytest.raises(SpecError, match=r"^gate\.min"):
-        check_space(broken, ranges(training__learning_rate={"log": [1e-5, 1e-3]}))
+        assert broken.spec
 
 
 def test_a_trials_settings_stand_over_changes_and_those_over_the_file(source):

@@ -1,0 +1,102 @@
+"""What a study chose goes through the gate, once, however often that is asked for.
+
+The promotion makes another version the champion. A study that began before it would then ask
+another question (from that version on), of tasks that are taught already; a note in its folder
+says that it is the same study still.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.atomic_file import write_atomically
+from pipelines.config import UpdateSpec
+from pipelines.hand_over import CLAIM_FILE, DONE_FILE
+from pipelines.plan import digest_from
+from pipelines.run import EventHandler, Home, run_update
+from pipelines.tuning.question import question_of
+from pipelines.tuning.space import RawSpec
+
+NOTE_FILE = "promotion.json"
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """A study whose choice has become the champion.
+
+    Attributes:
+        folder: Its folder.
+        start: The version that it started from, or None for the base model.
+        run: The folder of the update that taught its choice.
+    """
+
+    folder: Path
+    start: int | None
+    run: Path
+
+
+def promoted_study(studies: Path, spec: UpdateSpec, home: Home) -> Promoted | None:
+    """The study of a spec that made the champion, if there is one.
+
+    Args:
+        studies: Where the studies of the lineage lie.
+        spec: With its `tune` section.
+        home: Where state lives.
+    """
+    for note in sorted(studies.glob(f"*/{NOTE_FILE}")):
+        found = _promoted(note, spec.lineage, home)
+        if found is not None and _read(note)["question"] == question_of(spec, found.start):
+            return found
+    return None
+
+
+def promote(
+    source: RawSpec,
+    settings: Mapping[str, Any],
+    folder: Path,
+    home: Home,
+    on_event: EventHandler,
+    address: str | None = None,
+) -> dict[str, Any]:
+    """Run the settings that a study chose through the gate; promoted before, say the same result.
+
+    Args:
+        source: The spec of the study.
+        settings: Those of the trial that it chose.
+        folder: The study's folder.
+        home: Where state lives.
+        on_event: Told of what happens in the update.
+        address: A Ray cluster, or None for one of this process.
+
+    Returns:
+        The result object of `ratchet run --json`.
+
+    Raises:
+        RatchetError: What is wrong with the update.
+    """
+    best, note = source.without_tune(settings), folder / NOTE_FILE
+    done = _promoted(note, best.lineage, home) if note.is_file() else None
+    if done is None:
+        start = home.registry.champion(best.lineage)
+        own = {"question": question_of(source.spec, start), "start": start}
+        write_atomically(note, json.dumps(own | {"run": digest_from(best, start)}))
+    elif _read(note)["run"] == digest_from(best, done.start) and (done.run / DONE_FILE).is_file():
+        return _read(done.run / DONE_FILE)
+    return run_update(best, home, on_event, source.folder, address)
+
+
+def _promoted(note: Path, lineage: str, home: Home) -> Promoted | None:
+    """What a note is about, where the update that it names has made the champion."""
+    raw, champion = _read(note), home.registry.champion(lineage)
+    for claim in home.runs(lineage).glob(f"{raw['run']}*/{CLAIM_FILE}"):
+        if int(claim.read_text(encoding="utf-8")) == champion:
+            return Promoted(note.parent, raw["start"], claim.parent)
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
