@@ -1,0 +1,377 @@
+import json
+import shutil
+
+import pytest
+
+from service.driver.job_folder import DriverProcess
+from service.errors import LeaseLostError
+from service.store.events import list_events
+from service.store.jobs import ask
+from service.store.leases import acquire
+from service.store.lineages import get_lineage, list_promotions, list_versions, promote, rollback
+from service.store.tables import leases
+from tests.service.control.stage import Stage, age, aliases_of, write_bare_versions
+
+
+@pytest.fixture
+def stage(db, settings):
+    found = Stage(db, settings)
+    yield found
+    found.close()
+
+
+def test_a_job_is_submitted_followed_and_succeeds_with_a_promotion(stage):
+    job_id = stage.ask()
+    stage.turn()
+    assert stage.drivers.submitted == [f"{job_id}-1"]
+    task = stage.folder(job_id).read_task()
+    assert (task.kind, task.parent, task.address) == ("update", None, None)
+    assert stage.folder(job_id).read_fence() == 1
+    stage.begin(job_id)
+    journal = stage.journal(job_id)
+    place = {"task": "banking", "index": 1, "num_tasks": 2, "step": 3, "num_steps": 8}
+    journal.write("training", type="status", phase="training")
+    journal.write("", type="progress", phase="training", data=place)
+    stage.turn()
+    job = stage.job(job_id)
+    assert (job.status, job.phase, job.progress) == ("running", "training", place)
+    stage.give(job_id)
+    stage.turn()
+    job = stage.job(job_id)
+    assert (job.status, job.phase) == ("succeeded", "done")
+    assert job.result["version"] == 1
+    lineage = get_lineage(stage.db, "tiny")
+    assert (lineage.champion, lineage.challenger, lineage.active_job) == (1, None, None)
+    (version,) = list_versions(stage.db, "tiny")
+    assert (version.number, version.parent, version.job_id) == (1, None, job_id)
+    assert aliases_of(stage) == (1, None)
+    known = stage.registry.aliases("tiny").registered[1]
+    assert (known.run, known.metrics) == ("a" * 32, {"average_accuracy": 0.5})
+    events = list_events(stage.db, job_id)
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert "training" in [event.message for event in events]
+    stage.turn(3)  # nothing is done twice
+    assert stage.drivers.submitted == [f"{job_id}-1"]
+    assert len(list_promotions(stage.db, "tiny")) == 1
+    assert len(list_events(stage.db, job_id)) == len(events)
+
+
+def test_a_refused_version_waits_as_challenger(stage):
+    for promoted in (True, False):
+        job_id = stage.ask(spec={"lineage": "tiny", "n": promoted})
+        stage.turn()
+        stage.begin(job_id)
+        stage.give(job_id, promoted=promoted)
+        stage.turn()
+        assert stage.job(job_id).status == "succeeded"
+    assert aliases_of(stage) == (1, 2)
+    refused, promoted = list_promotions(stage.db, "tiny")
+    assert (refused.kind, refused.reasons) == ("refused", ["banking fell from 0.9 to 0.2"])
+    assert promoted.kind == "promoted"
+
+
+@pytest.mark.parametrize("kind", ["spec", "data", "method", "model", "version", "diverged"])
+def test_what_is_wrong_with_a_job_itself_is_never_tried_again(stage, kind):
+    job_id = stage.ask()
+    stage.turn()
+    stage.begin(job_id)
+    stage.refuse(job_id, kind)
+    stage.turn()
+    job = stage.job(job_id)
+    assert job.status == "failed"
+    assert job.error == {"code": kind, "message": f"{kind} is wrong", "problems": [{"where": "x"}]}
+    assert get_lineage(stage.db, "tiny").active_job is None
+    stage.turn(2)
+    assert len(stage.drivers.submitted) == 1
+
+
+def test_a_dead_driver_is_replaced_and_the_job_keeps_its_lineage(stage):
+    job_id, other = stage.ask(), stage.ask(spec={"lineage": "tiny", "n": 2})
+    stage.turn()
+    stage.kill(stage.begin(job_id))
+    stage.turn()
+    job = stage.job(job_id)
+    assert (job.status, job.attempt, job.num_lost) == ("queued", 1, 1)
+    stage.turn()
+    assert stage.drivers.submitted == [f"{job_id}-1"]  # it waits, and the other waits for it
+    stage.wait_out(job_id)
+    stage.turn()
+    assert stage.drivers.submitted == [f"{job_id}-1", f"{job_id}-2"]
+    assert stage.folder(job_id).read_fence() == 2
+    assert stage.job(other).status == "queued"
+
+
+def test_a_job_that_is_lost_too_often_fails(stage, settings, db):
+    patient = Stage(db, settings.model_copy(update={"max_lost_attempts": 1}))
+    job_id = patient.ask()
+    for _ in range(2):
+        patient.wait_out(job_id)
+        patient.turn()
+        patient.kill(patient.begin(job_id))
+        patient.turn()
+    job = patient.job(job_id)
+    assert (job.status, job.error["code"], job.attempt) == ("failed", "lost", 2)
+
+
+def test_out_of_memory_is_tried_once_more(stage):
+    job_id = stage.ask()
+    for attempt, status in ((1, "queued"), (2, "failed")):
+        stage.wait_out(job_id)
+        stage.turn()
+        assert stage.job(job_id).attempt == attempt
+        stage.begin(job_id)
+        stage.refuse(job_id, "memory", retryable=True)
+        stage.turn()
+        assert stage.job(job_id).status == status
+
+
+def test_a_result_wins_over_a_launcher_that_says_it_failed(stage):
+    job_id = stage.ask()
+    stage.turn()
+    stage.kill(stage.begin(job_id))
+    stage.drivers.standings[f"{job_id}-1"] = "ended"
+    stage.give(job_id)
+    stage.turn()
+    assert stage.job(job_id).status == "succeeded"
+    assert stage.job(job_id).attempt == 1
+
+
+@pytest.mark.parametrize("standing", ["gone", "ended", "unknown", "running"])
+def test_a_driver_that_lives_is_left_alone_whatever_the_launcher_says(stage, standing):
+    job_id = stage.ask()
+    stage.turn()
+    stage.begin(job_id)
+    stage.drivers.standings[f"{job_id}-1"] = standing
+    stage.turn(2)
+    assert stage.job(job_id).status == "running"
+    assert stage.drivers.stopped == []
+
+
+@pytest.mark.parametrize(("standing", "seconds"), [("gone", 10), ("running", 100)])
+def test_a_driver_that_hangs_is_stopped_and_then_lost(stage, standing, seconds):
+    job_id = stage.ask()
+    stage.turn()
+    sleeper = stage.begin(job_id)
+    stage.drivers.standings[f"{job_id}-1"] = standing
+    for path in (stage.folder(job_id).heartbeat, stage.folder(job_id).path / "driver-1.json"):
+        age(path, seconds)
+    stage.turn()
+    assert stage.drivers.stopped == [f"{job_id}-1"]
+    assert stage.folder(job_id).read_fence() == 0
+    stage.kill(sleeper)
+    stage.turn()
+    assert stage.job(job_id).status == "queued"
+
+
+def test_a_driver_on_another_machine_is_judged_by_its_heartbeat(stage):
+    job_id = stage.ask()
+    stage.turn()
+    folder = stage.folder(job_id)
+    folder.write_driver(1, DriverProcess(1, 1.0, "elsewhere"))
+    folder.heartbeat.touch()
+    stage.drivers.standings[f"{job_id}-1"] = "gone"
+    stage.turn()
+    assert stage.job(job_id).status == "running"
+    for path in (folder.heartbeat, folder.path / "driver-1.json"):
+        age(path, 10)
+    stage.turn()
+    assert stage.job(job_id).status == "queued"
+
+
+def test_an_attempt_that_the_launcher_forgot_before_it_began_is_submitted_again(stage):
+    job_id = stage.ask()
+    stage.turn()
+    del stage.drivers.standings[f"{job_id}-1"]
+    stage.turn()
+    assert stage.drivers.submitted == [f"{job_id}-1", f"{job_id}-1"]
+    assert stage.job(job_id).attempt == 1
+
+
+def test_a_launcher_that_is_away_is_waited_for(stage):
+    stage.drivers.is_away = True
+    job_id = stage.ask()
+    stage.turn(3)
+    assert stage.job(job_id).status == "running"
+    assert stage.drivers.submitted == []
+    stage.drivers.is_away = False
+    stage.turn()
+    assert stage.drivers.submitted == [f"{job_id}-1"]
+
+
+@pytest.mark.parametrize(("wanted", "status"), [("cancel", "cancelled"), ("pause", "paused")])
+def test_a_running_job_ends_as_asked_once_its_driver_is_gone(stage, wanted, status):
+    job_id = stage.ask()
+    stage.turn()
+    sleeper = stage.begin(job_id)
+    run = stage.settings.home / "runs" / "tiny" / f"{job_id}-from-base" / "checkpoints"
+    run.mkdir(parents=True)
+    ask(stage.db, job_id, wanted)
+    stage.turn()
+    assert stage.drivers.stopped == [f"{job_id}-1"]
+    job = stage.job(job_id)
+    assert (job.status, job.phase) == ("running", "stopping")
+    stage.kill(sleeper)
+    stage.turn()
+    assert stage.job(job_id).status == status
+    assert get_lineage(stage.db, "tiny").active_job is None
+    assert run.exists() == (wanted == "pause")
+    if wanted == "pause":
+        ask(stage.db, job_id, "resume")
+        stage.turn()
+        assert stage.drivers.submitted[-1] == f"{job_id}-2"
+
+
+def test_a_job_that_never_began_is_cancelled_even_while_the_launcher_is_away(stage):
+    stage.drivers.is_away = True
+    job_id = stage.ask()
+    stage.turn()
+    ask(stage.db, job_id, "cancel")
+    stage.turn(3)
+    assert stage.job(job_id).status == "cancelled"
+
+
+@pytest.mark.parametrize("place", ["job", "run"])
+def test_a_cancellation_that_comes_after_the_version_keeps_it_and_promotes_nothing(stage, place):
+    job_id = stage.ask()
+    stage.turn()
+    stage.kill(stage.begin(job_id))
+    result = stage.write_version(job_id)
+    if place == "job":
+        stage.folder(job_id).write_result(result)
+    else:
+        run = stage.settings.home / "runs" / "tiny" / f"{job_id}-from-base"
+        run.mkdir(parents=True)
+        (run / "result.json").write_text(json.dumps(result))
+    ask(stage.db, job_id, "cancel")
+    stage.turn()
+    assert stage.job(job_id).status == "succeeded"
+    (promotion,) = list_promotions(stage.db, "tiny")
+    assert promotion.kind == "refused"
+    assert "cancelled" in promotion.reasons[-1]
+    assert aliases_of(stage) == (None, 1)
+
+
+GARBAGE = [b"", b"{", b"[]", b"null", b'{"version": 7}', b"\x00\xff", b'{"a": NaN}']
+
+
+@pytest.mark.parametrize("name", ["result.json", "failure-1.json", "driver-1.json"])
+@pytest.mark.parametrize("content", GARBAGE)
+def test_garbage_in_one_folder_fails_that_job_and_no_other(stage, name, content):
+    bad = stage.ask("bad")
+    stage.turn()
+    (stage.folder(bad).path / name).write_bytes(content)
+    good = stage.ask("good")
+    stage.turn()
+    stage.begin(good)
+    stage.give(good)
+    stage.turn()
+    assert stage.job(bad).status == "failed"
+    assert stage.job(good).status == "succeeded"
+    assert stage.folder(bad).read_fence() == 0
+
+
+def test_garbage_in_the_journal_is_passed_over(stage):
+    job_id = stage.ask()
+    stage.turn()
+    stage.begin(job_id)
+    with stage.folder(job_id).events.open("wb") as file:
+        file.write(b"\x00\xff\n{}\n[1]\n" + b'{"attempt": 1}\n' + b"x" * 600_000 + b"\n")
+    stage.journal(job_id).write("after it all")
+    with stage.folder(job_id).events.open("ab") as file:
+        file.write(b'{"attempt": 1, "time"')
+    stage.turn(3)
+    assert stage.messages(job_id)[-1] == "after it all"
+    stage.journal(job_id).write("and on")  # the line that was cut off is ended first
+    stage.turn()
+    assert stage.messages(job_id)[-2:] == ["after it all", "and on"]
+
+
+def test_a_folder_that_is_a_file_fails_nobody_else(stage):
+    bad = stage.ask("bad")
+    (stage.settings.home / "jobs").mkdir(parents=True)
+    (stage.settings.home / "jobs" / bad).write_text("in the way")
+    good = stage.ask("good")
+    stage.turn(2)
+    assert stage.drivers.submitted == [f"{good}-1"]
+
+
+def test_a_new_controller_goes_on_where_the_old_one_was_killed(stage):
+    job_id = stage.ask()
+    stage.turn()
+    stage.begin(job_id)
+    stage.journal(job_id).write("one")
+    stage.turn()
+    stage.journal(job_id).write("two")
+    stage.controller.leave()
+    stage.controller = stage.new_controller()
+    stage.turn()
+    assert [text for text in stage.messages(job_id) if text in ("one", "two")] == ["one", "two"]
+    assert stage.drivers.submitted == [f"{job_id}-1"]
+
+
+def test_of_two_controllers_one_acts_and_the_one_taken_over_acts_no_more(stage):
+    stage.turn()
+    other = stage.new_controller()
+    assert not other.turn()
+    with stage.db.writing() as tx:
+        tx.change(leases.update().values(expires_at=0.0))
+    assert other.turn()
+    stage.ask()
+    with pytest.raises(LeaseLostError):
+        stage.controller.turn()
+    assert stage.drivers.submitted == []
+    assert acquire(stage.db, "controller", "third", 1.0) is None
+
+
+def test_a_promotion_by_hand_reaches_the_aliases(stage):
+    for promoted in (True, False):
+        job_id = stage.ask(spec={"lineage": "tiny", "n": promoted})
+        stage.turn()
+        stage.begin(job_id)
+        stage.give(job_id, promoted=promoted)
+        stage.turn()
+    promote(stage.db, "tiny", 2)
+    stage.turn()
+    assert aliases_of(stage) == (2, None)
+    champions = [c.number for c in stage.registry.aliases("tiny").history if c.alias == "champion"]
+    assert champions == [1, 2]
+
+
+@pytest.mark.parametrize("damage", ["older", "gone"])
+def test_aliases_that_were_put_back_to_an_older_copy_follow_the_database_again(stage, damage):
+    path = stage.registry.folder / "tiny" / "aliases.json"
+    for number in (1, 2):
+        job_id = stage.ask(spec={"lineage": "tiny", "n": number})
+        stage.turn()
+        stage.begin(job_id)
+        stage.give(job_id)
+        stage.turn()
+        if number == 1:
+            shutil.copy(path, path.with_name("older.json"))
+    assert aliases_of(stage) == (2, None)
+    path.with_name("older.json").replace(path) if damage == "older" else path.unlink()
+    stage.controller.leave()
+    stage.controller = stage.new_controller()
+    stage.turn()
+    assert aliases_of(stage) == (2, None)
+    assert set(stage.registry.aliases("tiny").registered) == {1, 2}
+
+
+def test_a_lineage_that_lies_in_the_home_already_is_adopted(stage):
+    write_bare_versions(stage, "old", 3)
+    for number in (1, 2):
+        stage.registry.register("old", number, {})
+        stage.registry.promote("old", number)
+    stage.registry.register("old", 3, {})
+    (stage.registry.folder / "broken" / "1").mkdir(parents=True)
+    (stage.registry.folder / "broken" / "1" / "manifest.json").write_text("{")
+    stage.turn()
+    lineage = get_lineage(stage.db, "old")
+    assert (lineage.champion, lineage.challenger) == (2, 3)
+    assert [version.number for version in list_versions(stage.db, "old")] == [3, 2, 1]
+    assert rollback(stage.db, "old").version == 1
+    stage.turn()
+    assert aliases_of(stage, "old") == (1, 3)
+    job_id = stage.ask("old")
+    stage.turn()
+    assert stage.job(job_id).parent == 1
