@@ -1,62 +1,15 @@
-"""A study on a real Ray: searched, killed, resumed, used."""
+"""A study on a real Ray."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
-import yaml
 
 from pipelines.errors import NotFoundError
 from pipelines.run import Home, run_update
 from pipelines.tuning.space import RawSpec
-from pipelines.tuning.study_run import Request
-from pipelines.tuning.tuning import run_study
-from tests.tiny import TASKS, write_task
+from tests.integration.studies import GRID, raw_spec, studied
 
 pytestmark = pytest.mark.slow
-
-GRID = {
-    "parameters": {
-        "training.learning_rate": {"log": [1e-4, 1e-2], "points": 2},
-        "methods.ewc.strength": {"log": [1, 1e4], "points": 3},
-    },
-    "algorithm": "grid",
-    "num_parallel": 2,
-}
-
-
-def raw_spec(model, folder, tune, **sections):
-    """A spec over tiny tasks, as a file would hold it."""
-    return {
-        "lineage": "tiny",
-        "model": {"name": str(model)},
-        "tasks": [write_task(folder / "rows", name, labels) for name, labels in TASKS.items()],
-        "methods": [{"type": "ewc"}],
-        "training": {
-            "num_epochs": 2,
-            "learning_rate": 3e-3,
-            "batch_size": 16,
-            "max_length": 24,
-            "precision": "fp32",
-        },
-        "gate": {"max_forgetting": 1.0},
-        "tune": tune,
-        **sections,
-    }
-
-
-def studied(raw, folder, must_exist=False):
-    lines: list[str] = []
-    request = Request(
-        RawSpec(raw, folder), "spec.yaml", Home(folder / "home", None), None, must_exist
-    )
-    study, place = run_study(request, lines.append)
-    return study, place, lines
 
 
 @pytest.fixture(scope="module")
@@ -177,51 +130,47 @@ def test_trials_that_fall_behind_are_ended_early_and_never_chosen(tiny_model, tm
     assert not {trial.number for trial in stopped} & {own.trial.number for own in study.front}
 
 
-def run_command(arguments, folder):
-    environment = {**os.environ, "RATCHET_HOME": str(folder / "home")}
-    return subprocess.Popen(
-        [sys.executable, "-c", "from service.cli import main; main()", *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.mark.usefixtures("cluster")
+def test_a_study_that_ran_out_of_time_goes_on_when_there_is_more_also_over_streamed_rows(
+    tiny_model, tmp_path
+):
+    tune = {
+        "parameters": {"training.learning_rate": {"choice": [1e-3, 3e-3]}},
+        "algorithm": "grid",
+        "num_parallel": 1,
+        "num_tasks": 2,
+    }
+    streamed = {"data": {"memory_budget_mb": 0.001}}
+    short = raw_spec(tiny_model, tmp_path, tune | {"max_seconds": 0.5}, **streamed)
+    none, place, _ = studied(short, tmp_path)  # a worker does not even start in that time
+    assert (none.trials, none.chosen) == ((), None)
+    assert [path.name for path in (place / "trials").iterdir()] == ["0000"]
+    study, same_place, _ = studied({**short, "tune": tune | {"max_seconds": 600}}, tmp_path)
+    assert same_place == place
+    assert [trial.status for trial in study.trials] == ["done", "done"]
+    alone = RawSpec({**short, "tasks": short["tasks"][:2], "tune": tune}, tmp_path)
+    result = run_update(alone.without_tune(study.trials[1].settings), Home(tmp_path / "own", None))
+    found = study.trials[1].seeds[0].test_metrics["average_accuracy"]
+    assert found == pytest.approx(result["metrics"]["average_accuracy"])
 
 
-def ended_trials(folder: Path) -> dict[str, float]:
-    """When each ended trial was written."""
-    found = folder.glob("home/studies/tiny/*/trials/*/trial.json")
-    return {path.parent.name: path.stat().st_mtime for path in found}
-
-
-def test_a_killed_study_goes_on_and_repeats_no_trial_that_ended(tiny_model, tmp_path):
-    raw = raw_spec(tiny_model, tmp_path, GRID)
-    raw["training"]["num_epochs"] = 30  # long enough to be killed in the middle
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-    first = run_command(["tune", "spec.yaml"], tmp_path)
-    deadline = time.monotonic() + 120
-    while len(ended_trials(tmp_path)) < 2:
-        assert first.poll() is None, first.communicate()
-        assert time.monotonic() < deadline, "no trial ended"
-        time.sleep(0.1)
-    os.killpg(first.pid, signal.SIGKILL)  # the driver, its Ray and every worker
-    first.communicate()
-    before = ended_trials(tmp_path)
-    assert 2 <= len(before) < 6
-    again = run_command(
-        ["tune", "spec.yaml", "--json", "--resume", "--write", "best.yaml", "--promote"], tmp_path
-    )
-    out, err = again.communicate(timeout=240)
-    assert again.returncode == 0, err
-    found = json.loads(out)
-    assert len(found["trials"]) == 6
-    assert {own["status"] for own in found["trials"]} == {"done"}
-    after = ended_trials(tmp_path)
-    assert {name: after[name] for name in before} == before
-    assert found["update"]["promoted"] is True
-    best = yaml.safe_load((tmp_path / "best.yaml").read_text(encoding="utf-8"))
-    assert "tune" not in best
-    rate = found["chosen"]["settings"]["training.learning_rate"]
-    assert best["training"]["learning_rate"] == rate
+@pytest.mark.usefixtures("cluster")
+def test_a_trial_of_two_workers_starts_a_group_and_learns_what_one_worker_does(
+    still_model, tmp_path
+):
+    tune = {
+        "parameters": {"training.learning_rate": {"choice": [3e-3, 1e-3]}},
+        "algorithm": "grid",
+        "num_trials": 1,
+        "num_tasks": 2,
+    }
+    raw = raw_spec(still_model, tmp_path, tune, scaling={"num_workers": 2})
+    study, place, _ = studied(raw, tmp_path)
+    assert [trial.status for trial in study.trials] == ["done"]
+    alone = RawSpec({**raw, "tasks": raw["tasks"][:2], "scaling": {"num_workers": 0}}, tmp_path)
+    result = run_update(alone.without_tune(study.trials[0].settings), Home(tmp_path / "own", None))
+    found = study.trials[0].seeds[0].test_metrics
+    for name in ("average_accuracy", "forgetting", "learning_accuracy"):
+        assert found[name] == pytest.approx(result["metrics"][name]), name
+    left = {path.name for path in (place / "trials" / "0000").iterdir()}
+    assert left == {"settings.json", "trial.json"}
