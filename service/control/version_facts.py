@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.manifest import Manifest, read_manifest
+from pipelines.manifest import Manifest
 from pipelines.registry import Registry
 from service.driver.job_folder import finite
 from service.store.records import KnownVersion, NewVersion
@@ -31,7 +31,7 @@ def known_version(registry: Registry, lineage: str, number: int) -> KnownVersion
     Raises:
         VersionError: Its manifest is broken.
     """
-    manifest = read_manifest(registry.path(lineage, number))
+    manifest = registry.manifest(lineage, number)
     return KnownVersion(number, manifest.parent, summary_of(manifest), manifest.created)
 
 
@@ -51,7 +51,7 @@ def new_version(
         NotFoundError: There is no such version.
     """
     lineage, number = str(result["lineage"]), int(result["version"])
-    manifest = read_manifest(registry.path(lineage, number))
+    manifest = registry.manifest(lineage, number)
     reasons = [str(reason) for reason in result["gate"]["reasons"]]
     if refusal is None and manifest.parent != claimed:
         refusal = f"it was taught from {manifest.parent}, and {claimed} became champion meanwhile"

@@ -1,0 +1,64 @@
+import os
+import time
+
+import psutil
+import pytest
+
+from service.control.launcher import Attempt
+from service.control.local_process import GRACE_SECONDS
+from service.control.processes import Processes
+from service.driver.job_folder import DriverProcess
+from tests.service.control.stage import age
+from tests.service.driver.processes import tiny_task, wait_until
+
+pytestmark = pytest.mark.slow
+LONG = {"num_epochs": 4000, "batch_size": 4, "checkpoint_every_steps": 5}
+
+
+def has_begun(folder):
+    return folder.events.exists() and b"has started" in folder.events.read_bytes()
+
+
+def test_a_process_is_started_once_seen_by_another_launcher_and_ends_when_asked(
+    tiny_model, tmp_path
+):
+    _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
+    attempt, launcher = Attempt("ftjob-1", 1, folder), Processes()
+    assert launcher.look(attempt) == "gone"
+    launcher.submit(attempt)
+    launcher.submit(attempt)
+    driver = folder.read_driver(1)
+    wait_until(lambda: has_begun(folder))
+    assert folder.read_driver(1) == driver  # what the driver wrote is what the launcher knew
+    assert os.getsid(driver.pid) == driver.pid
+    other = Processes()
+    assert other.look(attempt) == "running"
+    other.stop(attempt)
+    wait_until(lambda: launcher.look(attempt) == "ended")
+    assert not psutil.pid_exists(driver.pid)
+
+
+def test_one_that_does_not_listen_is_killed_after_a_grace(tiny_model, tmp_path):
+    _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
+    attempt, launcher = Attempt("ftjob-1", 1, folder), Processes()
+    launcher.submit(attempt)
+    wait_until(lambda: has_begun(folder))
+    driver = psutil.Process(folder.read_driver(1).pid)
+    driver.suspend()
+    launcher.stop(attempt)
+    time.sleep(0.2)
+    launcher.stop(attempt)
+    assert launcher.look(attempt) == "running"
+    age(folder.path / "stop-1", GRACE_SECONDS + 1)
+    launcher.stop(attempt)
+    wait_until(lambda: launcher.look(attempt) == "ended")
+
+
+def test_another_process_with_the_number_of_a_driver_is_not_touched(tiny_model, tmp_path):
+    _, folder = tiny_task(tiny_model, tmp_path)
+    own = psutil.Process()
+    folder.write_driver(1, DriverProcess(own.pid, own.create_time() - 5, os.uname().nodename))
+    attempt, launcher = Attempt("ftjob-1", 1, folder), Processes()
+    assert launcher.look(attempt) == "ended"
+    launcher.stop(attempt)
+    assert not (folder.path / "stop-1").exists()
