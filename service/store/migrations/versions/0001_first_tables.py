@@ -13,6 +13,19 @@ _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """Bring a database up."""
+    _make_audit()
+    _make_keys()
+    _make_leases()
+    _make_lineages()
+    _make_files()
+    _make_jobs()
+    _make_events()
+    _make_idempotency()
+    _make_versions()
+    _make_promotions()
+
+
+def _make_audit() -> None:
     op.create_table(
         "audit",
         sa.Column("id", _NUMBER, nullable=False),
@@ -25,6 +38,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_index("ix_audit_object", "audit", ["object"], unique=False)
+
+
+def _make_keys() -> None:
     op.create_table(
         "keys",
         sa.Column("id", sa.Text(), nullable=False),
@@ -42,6 +58,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_keys")),
         sa.UniqueConstraint("prefix", name=op.f("uq_keys_prefix")),
     )
+
+
+def _make_leases() -> None:
     op.create_table(
         "leases",
         sa.Column("name", sa.Text(), nullable=False),
@@ -50,6 +69,9 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
     )
+
+
+def _make_lineages() -> None:
     op.create_table(
         "lineages",
         sa.Column("name", sa.Text(), nullable=False),
@@ -61,6 +83,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_lineages")),
     )
+
+
+def _make_files() -> None:
     op.create_table(
         "files",
         sa.Column("id", sa.Text(), nullable=False),
@@ -75,6 +100,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_files")),
     )
     op.create_index("ix_files_sha256", "files", ["sha256"], unique=False)
+
+
+def _make_jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", sa.Text(), nullable=False),
@@ -123,6 +151,9 @@ def upgrade() -> None:
         sqlite_where=sa.text("kind = 'update' AND status = 'running'"),
         postgresql_where=sa.text("kind = 'update' AND status = 'running'"),
     )
+
+
+def _make_events() -> None:
     op.create_table(
         "events",
         sa.Column("job_id", sa.Text(), nullable=False),
@@ -135,6 +166,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_events_job_id")),
         sa.PrimaryKeyConstraint("job_id", "sequence", name=op.f("pk_events")),
     )
+
+
+def _make_idempotency() -> None:
     op.create_table(
         "idempotency",
         sa.Column("key_id", sa.Text(), nullable=False),
@@ -151,6 +185,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("key_id", "idempotency_key", name=op.f("pk_idempotency")),
     )
+
+
+def _make_versions() -> None:
     op.create_table(
         "versions",
         sa.Column("lineage", sa.Text(), nullable=False),
@@ -163,6 +200,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["lineage"], ["lineages.name"], name=op.f("fk_versions_lineage")),
         sa.PrimaryKeyConstraint("lineage", "number", name=op.f("pk_versions")),
     )
+
+
+def _make_promotions() -> None:
     op.create_table(
         "promotions",
         sa.Column("id", _NUMBER, nullable=False),
