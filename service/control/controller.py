@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from pipelines.errors import RatchetError
+from pipelines.errors import BusyError, RatchetError
 from pipelines.registry import Registry
 from service.control.adoption import adopt_home
 from service.control.complaints import Complaints
@@ -123,7 +123,7 @@ class Controller:
             raise
         except InvalidTransitionError as error:
             self._complaints.say(job.id, f"changed meanwhile: {error}")
-        except OSError as error:  # a launcher or a disk that is away: the next turn tries again
+        except (OSError, BusyError) as error:  # a launcher, a disk, a lineage: it is tried again
             self._complaints.say(job.id, str(error))
         except (RatchetError, ValueError, TypeError, LookupError, AttributeError) as error:
             _log.exception("%s: cannot be gone on with", job.id)

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.errors import DataError
+from pipelines.errors import BusyError, DataError
 from pipelines.hand_over import kept_result
 from pipelines.registry import Registry
 from service.control.assignment import attempt_of, folder_of, task_of
 from service.control.follower import hear
-from service.control.launcher import Attempt, Launcher
+from service.control.launcher import Attempt, Launcher, LauncherError
 from service.control.retries import pause_before_retry
 from service.control.sighting import Sighting, sight
 from service.control.version_facts import new_version
@@ -28,7 +28,7 @@ from service.driver.kinds import run_name
 from service.errors import InvalidTransitionError
 from service.settings import Settings
 from service.store.database import Database
-from service.store.records import Job, Lease
+from service.store.records import Job, Lease, NewEvent
 from service.store.success import succeed
 from service.store.work import (
     end_cancelled,
@@ -73,6 +73,7 @@ class JobSteps:
             LeaseLostError: Another controller acts.
             InvalidTransitionError: The job changed meanwhile: look again.
             LauncherError: The launcher did not take it: look again.
+            BusyError: Somebody else teaches its lineage: look again.
             RatchetError: The job's folder, or what lies in it, makes no sense.
         """
         folder = folder_of(self.settings, job)
@@ -86,7 +87,11 @@ class JobSteps:
         if found is Sighting.WAITING or found is Sighting.WORKING:
             return
         if found is Sighting.UNKNOWN_THERE:
-            self._submit(lease, job, folder)
+            try:
+                self._submit(lease, job, folder)
+            except (BusyError, LauncherError) as error:
+                self._tell_why_it_waits(lease, job, error)
+                raise
         elif found is Sighting.STRAY:
             self._stop(attempt_of(self.settings, job))
         else:
@@ -149,11 +154,28 @@ class JobSteps:
         except DataError as error:
             self._fail(lease, job, failure_of(error))
             return
+        self._check_free(job)
         folder.write_task(task)
         folder.write_fence(job.attempt)
         self.launcher.submit(attempt_of(self.settings, job))
         record_submission(self.db, lease, job, f"Attempt {job.attempt} was submitted")
         _log.info("%s: attempt %d was submitted", job.id, job.attempt)
+
+    def _check_free(self, job: Job) -> None:
+        """Make sure that nobody beside the service teaches the lineage: a driver would only wait.
+
+        Raises:
+            BusyError: Somebody does; says who.
+        """
+        if job.kind == "update":
+            with self.registry.update_lock(str(job.lineage)):
+                return
+
+    def _tell_why_it_waits(self, lease: Lease, job: Job, error: Exception) -> None:
+        """Let users know what holds up a job, once."""
+        if job.phase != "waiting":
+            told, place = (NewEvent(f"Waits: {error}", "warn"),), job.events_offset
+            record_events(self.db, lease, job.id, job.attempt, told, place, place, "waiting")
 
     def _succeed(self, lease: Lease, job: Job, result: Mapping[str, Any]) -> None:
         version = None

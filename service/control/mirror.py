@@ -192,7 +192,8 @@ class MlflowMirror:
         try:
             self._registry.mirror(name)
         except TrackingError as error:
-            _log.warning("lineage %s: MLflow does not show it yet: %s", name, error)
+            # MLflow's own messages may hold a whole schema: their beginning says it.
+            _log.warning("lineage %s: MLflow does not show it yet: %.300s", name, error)
             with self._changed:
                 self._asked.add(name)
                 self._changed.wait_for(lambda: self._stopping, self._retry_seconds)

@@ -198,6 +198,19 @@ def test_a_launcher_that_is_away_is_waited_for(stage):
     assert stage.drivers.submitted == [f"{job_id}-1"]
 
 
+def test_a_lineage_that_is_taught_beside_the_service_is_waited_for_without_losing_attempts(stage):
+    job_id = stage.ask()
+    with stage.registry.update_lock("tiny"):
+        stage.turn(3)
+        assert stage.drivers.submitted == []
+    assert stage.job(job_id).phase == "waiting"
+    (why,) = [text for text in stage.messages(job_id) if text.startswith("Waits")]
+    assert "Lineage tiny is being changed by process" in why
+    stage.turn()
+    assert stage.drivers.submitted == [f"{job_id}-1"]
+    assert stage.job(job_id).num_lost == 0
+
+
 @pytest.mark.parametrize(("wanted", "status"), [("cancel", "cancelled"), ("pause", "paused")])
 def test_a_running_job_ends_as_asked_once_its_driver_is_gone(stage, wanted, status):
     job_id = stage.ask()
