@@ -9,44 +9,21 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from pathlib import Path
-from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
 from pipelines.errors import ModelError, TrackingError
 from pipelines.mlflow_client import mlflow_client
 from pipelines.models.source import ENTRY_POINT_GROUP, MODEL_PACKAGES, model_location
-
-Status = Literal["ok", "warn", "fail"]
+from service.finding import Finding
+from service.service_checks import examine_service, is_up
 
 GIB = 1024**3
 LITTLE_MEMORY_GIB = 4
 LITTLE_DISK_GIB = 5
 PORTS = {8000: "ratchet serve", 8265: "Ray's dashboard"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What it is.
-        status: Whether it is as it should be; `fail` keeps Ratchet from running.
-        found: What was found.
-        advice: What to do about it, or an empty string.
-    """
-
-    name: str
-    status: Status
-    found: str
-    advice: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def examine(home: Path, tracking_uri: str) -> Iterator[Finding]:
@@ -63,8 +40,10 @@ def examine(home: Path, tracking_uri: str) -> Iterator[Finding]:
     yield _tracking(tracking_uri)
     yield from _models()
     yield _ray()
-    for port, user in PORTS.items():
-        yield _port(port, user)
+    yield from examine_service(home)
+    if not is_up(home):  # its parts hold the ports
+        for port, user in PORTS.items():
+            yield _port(port, user)
 
 
 def _python() -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from service.cli.failures import FAILED, REFUSED
+from service.cli.service_access import refuse_home_of_service
 from service.cli.session import Session
 from service.cli.updates import AddressOption, LineageOption, SetOption, SpecArgument, changed
 
@@ -45,6 +46,8 @@ def tune(
     Nothing is registered or promoted unless asked. Interrupted, the same command goes on; a trial
     that has ended is not repeated.
     """
+    if promote:
+        refuse_home_of_service(session, f"ratchet submit {spec} --study")
     from pipelines.spec_changes import parse_changes
     from pipelines.tuning.space import RawSpec
     from pipelines.yaml_file import read_yaml

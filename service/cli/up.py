@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.errors import Problem, SpecError
 from service.cli.session import Session
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ def up(
     cpus: Annotated[
         int | None,
         typer.Option(min=1, help="CPUs that Ray gives away; by default all, and one for serving."),
+    ] = None,
+    data_root: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A folder or s3:// prefix that specs may name data and models under, "
+            "beside uploads; may be repeated."
+        ),
     ] = None,
     ray: Annotated[
         bool, typer.Option(help="Run jobs on Ray; otherwise as plain processes.")
@@ -53,6 +62,7 @@ def up(
         dashboard_port,
         cpus or _own_cpus() + (1 if router else 0),
         session.tracking_uri,
+        tuple(_root(text) for text in data_root or ()),
     )
     with supervising(layout, lambda line: _say(session, line)) as supervisor:
         if make_admin_key(layout.admin_key, Settings(home=session.home)):
@@ -64,6 +74,17 @@ def up(
 
 def _own_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _root(text: str) -> str:
+    """A root that does not depend on where one stands.
+
+    Raises:
+        SpecError: It is no folder, or holds the comma that stands between roots.
+    """
+    if "," in text or not ("://" in text or Path(text).is_dir()):
+        raise SpecError([Problem("--data-root", "must be a folder or a URI prefix", text)])
+    return text if "://" in text else str(Path(text).resolve())
 
 
 def _show(session: Session, layout: Layout, supervisor: Supervisor) -> None:

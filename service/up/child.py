@@ -17,6 +17,9 @@ from service.up.remains import began
 START_SECONDS = 240.0
 STOP_SECONDS = 25.0
 MAX_DEATHS = 5
+MAX_EARLY_DEATHS = 2
+"""Of a part that has never worked: what is wrong with it will not mend itself."""
+
 DEATHS_WITHIN_SECONDS = 600.0
 LONGEST_PAUSE_SECONDS = 30.0
 SHOWN_LINES = 15
@@ -44,6 +47,7 @@ class Child:
         self._started = 0.0
         self._due = 0.0
         self._deaths: deque[float] = deque()
+        self._has_worked = False
 
     @property
     def pid(self) -> int | None:
@@ -96,43 +100,44 @@ class Child:
         if self._process is None or self.is_ready:
             return False
         self.is_ready = self.part.is_ready()
+        self._has_worked |= self.is_ready
         return self.is_ready
 
     def ask_to_stop(self) -> None:
         """Tell it to end, without waiting."""
         if self._process is not None:
-            self._signal(signal.SIGTERM)
+            self._process.terminate()  # it alone: Ray and MLflow stop their own helpers in order
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Have it end, by force after some seconds, with everything in its session's group."""
+    def stop(self, seconds: float = STOP_SECONDS) -> bool:
+        """Have it end, by force after some seconds, with everything in its session's group.
+
+        Returns:
+            Whether it ended by itself.
+        """
         if self._process is None:
-            return
-        if seconds and self._process.poll() is None:
-            self._signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):  # by force, then
+            return True
+        if seconds:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
-        self._signal(signal.SIGKILL)
+        ended = self._process.poll() is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process, self.is_ready = None, False
+        return ended
 
     @property
     def pause_seconds(self) -> float:
         """How long it stays away after its last death."""
         return max(0.0, self._due - time.monotonic())
 
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None, "only what runs is told something"
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return
-
     def _count_death(self, how: str) -> None:
         now = time.monotonic()
         self._deaths.append(now)
         while now - self._deaths[0] > DEATHS_WITHIN_SECONDS:
             self._deaths.popleft()
-        if len(self._deaths) > MAX_DEATHS:
+        if len(self._deaths) > (MAX_DEATHS if self._has_worked else MAX_EARLY_DEATHS):
             raise PartFailedError(
                 f"{self.part.name}: died {len(self._deaths)} times within "
                 f"{DEATHS_WITHIN_SECONDS / 60:.0f} minutes; the last time it {how}. Its log, "

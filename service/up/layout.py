@@ -29,6 +29,8 @@ class Layout:
         dashboard_port: Of Ray's dashboard, which is also its jobs port.
         num_cpus: CPUs that Ray may give away.
         tracking_uri: The MLflow store in the place of one of its own, or None.
+        data_roots: Folders and prefixes of URIs that specs may name data and models under; none
+            leaves what the settings say.
     """
 
     home: Path
@@ -39,6 +41,7 @@ class Layout:
     dashboard_port: int = 8265
     num_cpus: int = 2
     tracking_uri: str | None = None
+    data_roots: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:

@@ -76,6 +76,8 @@ def _environment(layout: Layout) -> dict[str, str]:
     if "ray" in urls:
         found["RATCHET_RAY_JOBS_URL"] = urls["ray"]
         found["RATCHET_RAY_ADDRESS"] = f"{HOST}:{layout.ray_port}"
+    if layout.data_roots:
+        found["RATCHET_DATA_ROOTS"] = ",".join(layout.data_roots)
     tracking_uri = urls.get("mlflow", layout.tracking_uri)
     if tracking_uri is not None:
         found["RATCHET_TRACKING_URI"] = tracking_uri
@@ -93,7 +95,9 @@ def _ray(layout: Layout, own: Mapping[str, str]) -> Part:
         "--dashboard-port": layout.dashboard_port,
         # Fixed by default, so that a second Ray on the machine would lose its jobs agent.
         "--dashboard-agent-listen-port": free_port(),
-        "--ray-client-server-port": 0,  # not started: nothing here uses it
+        "--ray-client-server-port": free_port(),
+        "--min-worker-port": 0,  # any that is free: the usual range holds ports one may ask for
+        "--max-worker-port": 0,
         "--temp-dir": layout.ray_folder,
         "--num-cpus": layout.num_cpus,
     }

@@ -108,16 +108,16 @@ class Supervisor:
             )
 
     def _stop(self) -> None:
-        """Ray is the last to go: the others say goodbye to it."""
+        """Stop all but Ray at once, then Ray, then whatever they left."""
         self._say("stopping")
         others = [child for child in self.children if child.part.name != "ray"]
         for child in others:
             child.ask_to_stop()
         until = time.monotonic() + STOP_SECONDS
-        for child in others:
-            child.stop(max(1.0, until - time.monotonic()))
-        for child in self.children:
-            child.stop()
+        for child in [*others, *self.children]:  # who has stopped already stays so
+            seconds = max(1.0, until - time.monotonic()) if child in others else STOP_SECONDS
+            if not child.stop(seconds):
+                self._say(f"{child.part.name} did not stop in time and was killed")
         end_remains(self.layout.mark, self._sessions, CLEAN_UP_SECONDS)
         self.layout.record.unlink(missing_ok=True)
         if self._guard is not None and self._guard.poll() is None:
