@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 from pipelines.errors import StoreError
 from pipelines.remote.objects import Found, ObjectStore
 
 FOLDER = ".probe"
+NUM_WRITERS = 8
 
 
 def check_conditions(store: ObjectStore) -> None:
-    """Write, fail to overwrite, replace and delete one small object.
+    """Write one object from many threads at once, fail to overwrite it, replace and delete it.
 
     Raises:
         StoreError: The server ignores conditions, so two writers would overwrite each other; or it
@@ -20,9 +22,11 @@ def check_conditions(store: ObjectStore) -> None:
     name = uuid.uuid4().hex
     key = f"{FOLDER}/{name}"
     try:
-        store.create(key, b"first")
+        # At once: some servers look first and write later, and so let several writers through.
+        with ThreadPoolExecutor(NUM_WRITERS) as pool:
+            won = list(pool.map(lambda n: store.create(key, b"%d" % n), range(NUM_WRITERS)))
         found = store.read(key)
-        if found is None or store.create(key, b"second") or _replaces_blindly(store, key):
+        if found is None or sum(won) != 1 or _replaces_blindly(store, key):
             raise StoreError(
                 f"{store.location}: the server ignores If-None-Match or If-Match on PUT, so two "
                 "writers could overwrite each other's versions. Use a server that keeps them: "
