@@ -80,7 +80,7 @@ def _studied(
     """
     spec, registry = request.source.spec, request.home.registry
     assert spec.tune is not None, "it was checked"
-    lineage = open_lineage(None if start is None else registry.path(spec.lineage, start))
+    lineage = open_lineage(None if start is None else registry.fetched(spec.lineage, start))
     question = question_of(spec, start)
     place = studies_folder(request.home, spec.lineage)
     with exclusive(place / f".{question}.lock", f"this study of {spec.lineage}"):
