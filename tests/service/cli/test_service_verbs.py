@@ -129,7 +129,9 @@ def test_a_bad_spec_is_refused_with_every_problem(ask, spec):
     done = ask("submit", spec, "--set", "training.num_epochs=-1", "--set", "lineages=x", "--json")
     assert done.exit_code == 2
     problems = json.loads(done.stderr)["error"]["problems"]
-    assert {"spec.training.num_epochs", "spec.lineages"} <= {problem["where"] for problem in problems}
+    assert {"spec.training.num_epochs", "spec.lineages"} <= {
+        problem["where"] for problem in problems
+    }
 
 
 def test_without_a_service_it_is_said_how_to_start_one(tmp_path, monkeypatch):
