@@ -13,6 +13,8 @@ from pipelines.errors import (
     ModelError,
     NotFoundError,
     SpecError,
+    StoreError,
+    StoreUnreachableError,
     TrackingError,
     VersionError,
 )
@@ -27,10 +29,12 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (VersionError, "version"),
     (BusyError, "busy"),
     (DivergedError, "diverged"),
+    (StoreUnreachableError, "store_unreachable"),
+    (StoreError, "store"),
     (TrackingError, "tracking"),
     (MemoryError, "memory"),
 )
-_RETRYABLE = frozenset({"busy", "tracking", "memory"})
+_RETRYABLE = frozenset({"busy", "store_unreachable", "tracking", "memory"})
 _MEMORY_ERRORS = ("OutOfMemoryError",)  # torch's and Ray's, of which neither is loaded for this
 _LOST_ERRORS = (
     "ActorDiedError",

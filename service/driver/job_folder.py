@@ -59,7 +59,7 @@ class Failure:
 
     Attributes:
         kind: `spec`, `data`, `method`, `model`, `not_found`, `version`, `busy`, `diverged`,
-            `tracking`, `memory` or `internal`.
+            `store`, `store_unreachable`, `tracking`, `memory` or `internal`.
         message: What is wrong and what to do.
         problems: `where`, `message`, `value` and `hint` of each, where there are several.
         retryable: Whether the same job may do better another time.

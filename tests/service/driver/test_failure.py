@@ -10,6 +10,8 @@ from pipelines.errors import (
     Problem,
     RatchetError,
     SpecError,
+    StoreError,
+    StoreUnreachableError,
     TrackingError,
     VersionError,
 )
@@ -27,6 +29,8 @@ from service.driver.failure import failure_of
         (VersionError("x"), "version", False),
         (DivergedError("x"), "diverged", False),
         (BusyError("x"), "busy", True),
+        (StoreError("x"), "store", False),
+        (StoreUnreachableError("x"), "store_unreachable", True),
         (TrackingError("x"), "tracking", True),
         (MemoryError(), "memory", True),
         (RatchetError("x"), "internal", False),
