@@ -28,6 +28,8 @@ def read_log(home: Path, job: Job, attempt: int | None, offset: int, limit: int)
     if number > job.attempt:
         raise NotStoredError(f"attempt: {job.id} has had {job.attempt}", "attempt")
     path = home / "jobs" / job.id / f"driver-{number}.log"
+    if path.is_symlink():
+        raise NotStoredError(f"attempt: the log of {job.id}-{number} is no file", "attempt")
     piece = _read(path, offset, limit)
     is_over = job.has_ended or number < job.attempt or (job.status != "running" and number > 0)
     text, length = _decoded(piece, is_final=is_over and len(piece) < limit)

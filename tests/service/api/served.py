@@ -100,9 +100,7 @@ def serve(home, url=None, **settings):
     made = Settings(**known)
     db = Database(made.database_url)
     db.migrate()
-    secrets = {
-        name: create_key(db, name, role, globs)[1] for name, (role, globs) in KEYS.items()
-    }
+    secrets = {name: create_key(db, name, role, globs)[1] for name, (role, globs) in KEYS.items()}
     return Served(made, db, create_app(made, db), secrets)
 
 

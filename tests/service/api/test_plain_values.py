@@ -101,4 +101,6 @@ def test_a_bomb_of_aliases_is_refused_at_once():
 
 
 def test_plain_yaml_is_read():
-    assert parse_spec_yaml("a: {b: [1, 2.5, x, null]}", "spec_yaml") == {"a": {"b": [1, 2.5, "x", None]}}
+    assert parse_spec_yaml("a: {b: [1, 2.5, x, null]}", "spec_yaml") == {
+        "a": {"b": [1, 2.5, "x", None]}
+    }

@@ -1,0 +1,143 @@
+"""Events as a stream, over a real server."""
+
+import json
+import threading
+import time
+
+import httpx
+import pytest
+
+from service.api import event_stream
+from service.store.jobs import ask
+from service.store.success import succeed
+
+pytestmark = pytest.mark.slow
+
+STREAM = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+def client(address, served):
+    headers = {"Authorization": f"Bearer {served.secrets['submitter']}", **STREAM}
+    with httpx.Client(base_url=address, headers=headers, timeout=20) as made:
+        yield made
+
+
+def read(response, until=lambda _: False):
+    """The messages of a stream, as dictionaries, up to one that satisfies a condition."""
+    found, fields = [], {}
+    for line in response.iter_lines():
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+            continue
+        if fields:
+            found.append(fields)
+            if until(fields):
+                break
+        fields = {}
+    return found
+
+
+def test_a_stream_gives_what_was_and_what_comes_and_ends_with_the_job(client, served):
+    job_id = served.submit()
+    job = served.tell(served.claim(), "before")
+
+    def go_on():
+        time.sleep(0.7)
+        succeed(served.db, served.lease, served.tell(job, "after"), {})
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
+        messages = read(response)
+    thread.join()
+
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["cache-control"] == "no-store"
+    told = [json.loads(message["data"]) for message in messages[:-1]]
+    assert [event["message"] for event in told][2:] == ["before", "after", "Succeeded"]
+    assert [message["id"] for message in messages[:-1]] == [event["id"] for event in told]
+    assert messages[-1] == {"event": "end", "data": '{"status": "succeeded"}'}
+
+
+@pytest.mark.parametrize("path", ["/v1/updates", "/v1/fine_tuning/jobs"])
+def test_a_stream_goes_on_after_the_last_event_that_was_seen(client, served, path):
+    job_id = served.submit()
+    with client.stream("GET", f"{path}/{job_id}/events") as response:
+        (first,) = read(response, lambda _: True)
+    ask(served.db, job_id, "cancel")
+
+    with client.stream(
+        "GET", f"{path}/{job_id}/events", headers={"Last-Event-ID": first["id"]}
+    ) as response:
+        rest = read(response)
+
+    assert [message.get("event", "message") for message in rest] == ["message", "end"]
+    assert rest[0]["id"].endswith("-000002")
+
+
+def test_more_events_than_are_read_at_once_all_come_in_order(client, served):
+    job_id = served.submit()
+    job = served.tell(served.claim(), *(f"step {n}" for n in range(250)))
+    succeed(served.db, served.lease, job, {})
+
+    with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
+        messages = read(response)
+
+    assert [int(message["id"][-6:]) for message in messages[:-1]] == list(range(1, 254))
+
+
+@pytest.mark.parametrize("given", ["1", "ftevent-x", "ftevent-" + "0" * 24 + "-000001", "ü"])
+def test_a_last_event_of_another_job_is_refused(client, served, given):
+    job_id = served.submit()
+
+    response = client.get(f"/v1/updates/{job_id}/events", headers={"Last-Event-ID": given.encode()})
+
+    assert response.status_code == 400
+
+
+def test_a_quiet_stream_is_kept_alive(client, served, monkeypatch):
+    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.2)
+    job_id = served.submit()
+
+    with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
+        lines = response.iter_lines()
+        beats = [line for line in (next(lines) for _ in range(12)) if line.startswith(":")]
+
+    assert len(beats) >= 2
+
+
+def test_a_stream_does_not_outlast_its_time(client, served, monkeypatch):
+    monkeypatch.setattr(event_stream, "STREAM_SECONDS", 0.5)
+    job_id = served.submit()
+
+    with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
+        messages = read(response)
+
+    assert [message.get("event") for message in messages] == [None]
+
+
+def test_a_client_that_goes_away_leaves_nothing_behind(client, served, address):
+    job_id = served.submit()
+    metrics = served.app.state.backend.metrics
+    for _ in range(20):
+        with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
+            read(response, lambda _: True)
+            assert metrics.streams_open() >= 1
+            response.close()
+    end = time.monotonic() + 10
+    while metrics.streams_open() and time.monotonic() < end:
+        time.sleep(0.05)
+
+    assert metrics.streams_open() == 0
+
+
+def test_no_more_streams_are_opened_than_can_be_kept_up(client, served, monkeypatch):
+    monkeypatch.setattr(event_stream, "MAX_STREAMS", 1)
+    job_id = served.submit()
+    with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
+        read(response, lambda _: True)
+        other = client.get(f"/v1/updates/{job_id}/events")
+
+    assert (other.status_code, other.json()["error"]["code"]) == (429, "overloaded")

@@ -1,0 +1,195 @@
+"""Uploads: what is taken, what is refused, and where it lies."""
+
+import hashlib
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from service.store.audit import list_audit
+from tests.service.api.served import ROWS, serve
+
+FORM = {"purpose": "fine-tune"}
+
+
+def parquet(rows):
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+PARQUET = parquet([{"text": "a", "label": "b"}])
+
+
+def post(served, name, content, role="submitter", form=FORM):
+    with served.client(role, raise_server_exceptions=False) as client:
+        return client.post("/v1/files", files={"file": (name, content)}, data=form)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", ROWS),
+        ("a.JSONL", ROWS),
+        ("a.b-c_d (1).ndjson", b"\n" + ROWS),
+        ("a.csv", b'text,label\n"a, b",c\n"two\nlines",d\n'),
+        ("a.tsv", b"text\tlabel\na\tb\n"),
+        ("a.txt", "Grüße\n".encode()),
+        ("a.parquet", PARQUET),
+        ("ä.jsonl", ROWS),
+    ],
+)
+def test_rows_that_can_be_read_are_kept_under_their_hash(served, name, content):
+    response = post(served, name, content)
+
+    assert response.status_code == 200, response.text
+    file = response.json()
+    assert (file["filename"], file["bytes"], file["purpose"]) == (name, len(content), "fine-tune")
+    digest = hashlib.sha256(content).hexdigest()
+    suffix = name[name.rindex(".") :].lower()
+    blob = served.settings.home / "files" / digest[:2] / f"{digest}{suffix}"
+    assert blob.read_bytes() == content
+    assert list((served.settings.home / "files" / "incoming").iterdir()) == []
+    assert [entry.action for entry in list_audit(served.db, object_id=file["id"])] == [
+        "file.create"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.jsonl", b"", "no rows"),
+        ("a.jsonl", b"\n\n", "no rows"),
+        ("a.jsonl", b'{"text": "a"}\n[1]\n', "line 2"),
+        ("a.jsonl", b'{"text": "a"}\n{"text"', "line 2"),
+        ("a.jsonl", b'{"text": "\xff"}', "not UTF-8"),
+        ("a.jsonl", b"[" * 100_000, "nested"),
+        ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "line 1"),
+        ("a.jsonl", b'{"a": "' + b"x" * 2**20 + b'"}', "longer than"),
+        ("a.csv", b"text,label\na\n", "line 2"),
+        ("a.csv", b'text,label\n"a', "line 2"),
+        ("a.csv", b"text,label\n", "no rows"),
+        ("a.txt", b"\xff\xfe", "not UTF-8"),
+        ("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", "Parquet"),
+        ("a.parquet", ROWS, "Parquet"),
+        ("a.parquet", PARQUET[:-4], "Parquet"),
+        ("a.parquet", parquet([{"text": "x" * 100}] * 3_000_000), "unpacked"),
+        ("a.exe", ROWS, "end in"),
+        ("a.jsonl.gz", ROWS, "end in"),
+        ("a.pkl", ROWS, "end in"),
+        ("a", ROWS, "end in"),
+        ("../../etc/a.jsonl", ROWS, "no folder"),
+        ("..\\a.jsonl", ROWS, "no folder"),
+        ("a\x01.jsonl", ROWS, "file name"),
+        ("x" * 300 + ".jsonl", ROWS, "file name"),
+    ],
+)
+def test_what_is_no_rows_is_refused_and_nothing_is_left(served, name, content, reason):
+    response = post(served, name, content)
+
+    assert response.status_code == 400, response.text
+    assert reason in response.text
+    assert response.json()["error"]["param"] == "file"
+    assert [path for path in served.settings.home.glob("files/**/*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("form", [{}, {"purpose": "assistants"}, {**FORM, "extra": "x"}])
+def test_a_form_that_says_something_else_is_refused(served, form):
+    assert post(served, "a.jsonl", ROWS, form=form).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", "multipart/form-data"),
+        (b"", "multipart/form-data; boundary=x"),
+        (b"--x\r\n\r\n--x--", "multipart/form-data; boundary=x"),
+        (b"nonsense", "multipart/form-data; boundary=x"),
+        (
+            b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--",
+            "multipart/form-data; boundary=x",
+        ),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n1\r\n--x--',
+            "multipart/form-data; boundary=x",
+        ),
+        (b"--x\r\n" + b"A: b\r\n" * 5000, "multipart/form-data; boundary=x"),
+        (b"x", "multipart/form-data; boundary=" + "x" * 500),
+    ],
+)
+def test_a_broken_form_is_refused(served, body, kind):
+    with served.client(raise_server_exceptions=False) as client:
+        response = client.post("/v1/files", content=body, headers={"Content-Type": kind})
+
+    assert response.status_code == 400, response.text
+
+
+def test_an_upload_that_is_too_long_is_refused(tmp_path):
+    served = serve(tmp_path / "home", max_upload_bytes=len(ROWS))
+
+    assert post(served, "a.jsonl", ROWS).status_code == 200
+    assert post(served, "b.jsonl", ROWS + b"\n").status_code == 413
+    assert post(served, "b.jsonl", ROWS * 5000).status_code == 413
+    assert len(list(served.settings.home.glob("files/??/*"))) == 1
+    served.db.dispose()
+
+
+def test_uploads_are_listed_paged_and_read_by_their_owner_and_admins(served):
+    ids = [served.upload(content=ROWS + b"\n" * n) for n in range(3)]
+    with served.client() as client:
+        first = client.get("/v1/files?limit=2").json()
+        rest = client.get(f"/v1/files?after={first['last_id']}").json()
+        oldest = client.get("/v1/files?order=asc&purpose=fine-tune").json()
+        none = client.get("/v1/files?purpose=labelled").json()
+        content = client.get(f"/v1/files/{ids[1]}/content")
+    assert [one["id"] for one in first["data"] + rest["data"]] == ids[::-1]
+    assert [one["id"] for one in oldest["data"]] == ids
+    assert none["data"] == []
+    assert content.content == ROWS + b"\n"
+    assert content.headers["content-type"] == "application/octet-stream"
+    assert content.headers["x-content-type-options"] == "nosniff"
+    assert 'filename="banking.train.jsonl"' in content.headers["content-disposition"]
+    with served.client("admin") as client:
+        assert client.get(f"/v1/files/{ids[0]}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/files/{}", "/v1/files/{}/content", "/v1/files?after={}"])
+def test_another_keys_upload_does_not_exist(served, path):
+    file_id = served.upload()
+    with served.client("promoter") as client:
+        assert client.get(path.format(file_id)).status_code == 404
+        assert client.delete(f"/v1/files/{file_id}").status_code == 404
+        response = client.post("/v1/updates", json={"spec": served.spec(train=file_id)})
+
+    assert response.status_code == 422
+    assert "no such upload" in response.json()["errors"][0]["detail"]
+
+
+def test_a_deleted_upload_is_gone_with_its_content_once_nothing_names_it(served):
+    first, second = served.upload(), served.upload("promoter")
+    (blob,) = served.settings.home.glob("files/??/*")
+    with served.client() as client:
+        assert client.delete(f"/v1/files/{first}").json() == {
+            "id": first,
+            "object": "file",
+            "deleted": True,
+        }
+        assert client.get(f"/v1/files/{first}/content").status_code == 404
+        assert client.delete(f"/v1/files/{first}").status_code == 404
+    assert blob.exists()
+    with served.client("promoter") as client:
+        client.delete(f"/v1/files/{second}")
+    assert not blob.exists()
+
+
+def test_an_upload_that_a_job_will_read_is_not_deleted(served):
+    file_id = served.upload()
+    job_id = served.submit(train=file_id)
+    with served.client() as client:
+        refused = client.delete(f"/v1/files/{file_id}")
+        client.post(f"/v1/updates/{job_id}/cancel")
+        allowed = client.delete(f"/v1/files/{file_id}")
+
+    assert (refused.status_code, allowed.status_code) == (409, 200)
+    assert job_id in refused.json()["detail"]
