@@ -67,8 +67,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from service.store.database import Database
     from service.store.leases import get_lease
 
+    url = settings.database_url.get_secret_value()
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        yield Finding("database", "warn", f"{url} is not there", "`ratchet up` makes it")
+        return
     try:
-        database = Database(settings.database_url)
+        database = Database(url)
     except RatchetError as error:
         yield Finding("database", "fail", str(error), "Mend RATCHET_DATABASE_URL")
         return
