@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from service.store.leases import acquire
 from tests.service.api.served import listening
 
 TUNE = {"parameters": {"training.learning_rate": {"log": [1.0e-5, 1.0e-3]}}}
@@ -67,6 +68,7 @@ def _known_values(served):
 @pytest.mark.slow
 def test_nothing_ends_in_a_failure_or_outside_the_document(served, tmp_path):
     (tmp_path / "schemathesis.toml").write_text(_known_values(served))
+    acquire(served.db, "controller", "test", 3600.0)
     with listening(served.app) as url:
         ran = subprocess.run(
             [
