@@ -370,6 +370,22 @@ def test_aliases_that_were_put_back_to_an_older_copy_follow_the_database_again(s
     assert set(stage.registry.aliases("tiny").registered) == {1, 2}
 
 
+def test_a_controller_killed_between_the_transaction_and_the_mirror_is_made_up_for(stage):
+    job_id = stage.ask()
+    stage.turn()
+    stage.begin(job_id)
+    stage.give(job_id)
+    steps = stage.controller._steps
+    steps.step(stage.controller._lease, stage.job(job_id))  # the transaction, and nothing after
+    assert get_lineage(stage.db, "tiny").champion == 1
+    assert stage.registry.champion("tiny") is None
+    stage.controller.leave()
+    stage.controller = stage.new_controller()
+    stage.turn()
+    assert aliases_of(stage) == (1, None)
+    assert len(list_promotions(stage.db, "tiny")) == 1
+
+
 def test_a_lineage_that_lies_in_the_home_already_is_adopted(stage):
     write_bare_versions(stage, "old", 3)
     for number in (1, 2):

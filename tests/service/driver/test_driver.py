@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -85,6 +86,26 @@ def test_a_plan_says_what_an_update_would_do(tiny_model, tmp_path):
     assert start(folder).wait(90) == 0
     assert folder.read_result()["tasks"][0]["name"] == "banking"
     assert Registry(tmp_path).versions("tiny") == []
+
+
+def test_a_study_tries_its_settings_and_registers_nothing(tiny_model, tmp_path):
+    tune = {
+        "parameters": {"training.learning_rate": {"choice": [1e-3, 3e-3]}},
+        "algorithm": "grid",
+        "num_parallel": 1,
+    }
+    _, folder = tiny_task(
+        tiny_model, tmp_path, job="study-1", kind="study", tasks=["banking", "home"], tune=tune
+    )
+    assert start(folder).wait(240) == 0
+    assert folder.read_failure(1) is None
+    result = folder.read_result()
+    assert len(result["trials"]) == 2
+    assert result["chosen"] is not None
+    assert Path(result["page"]).is_file()
+    assert Registry(tmp_path).versions("tiny") == []
+    said = [line.message for line in lines_of(folder)]
+    assert any(message.startswith("trial 1 done") for message in said)
 
 
 def test_killed_it_goes_on_from_its_checkpoint_after_a_line_that_was_cut_off(tiny_model, tmp_path):
