@@ -112,17 +112,18 @@ class TuneSpec(SpecSection):
     With `strategy: stability_decay` there is no search over whole streams: one update decides task
     by task, on the new task alone, among the points of `training.learning_rate` and from the upper
     end of each strength downwards (see the section `stability_decay`).
-    `parameters` maps fields of the spec to ranges. The budget is `num_trials` or `max_seconds`,
-    whichever ends first. `num_seeds` repeats each trial and averages. `num_parallel` trials run at
-    a time, by default as many as the CPUs allow. `num_tasks` lets the study look at no more than
-    the first so many tasks of the stream. With `share_prefixes` trials that agree in all that
-    matters to the first task teach it once. `warm_start` tries the front of the lineage's latest
-    study of the same fields first. Objectives are measured on validation rows.
+    `parameters` maps fields of the spec to ranges. After a few blind trials `gp` models each
+    objective with a Gaussian process and looks where the front may grow. The budget is `num_trials`
+    or `max_seconds`, whichever ends first. `num_seeds` repeats each trial and averages.
+    `num_parallel` trials run at a time, by default as many as the CPUs allow. `num_tasks` lets the
+    study look at no more than the first so many tasks of the stream. With `share_prefixes` trials
+    that agree in all that matters to the first task teach it once. `warm_start` tries the front of
+    the lineage's latest study of the same fields first. Objectives are measured on validation rows.
     """
 
     parameters: Annotated[dict[str, AnyRange], Field(min_length=1)]
     strategy: Literal["search", "stability_decay"] = "search"
-    algorithm: Literal["random", "grid", "tpe", "nsga2", "gp"] = "tpe"
+    algorithm: Literal["random", "grid", "gp", "tpe", "nsga2"] = "gp"
     early_stopping: Literal["asha"] | None = None
     num_trials: PositiveInt = 24
     max_seconds: PositiveFloat | None = None

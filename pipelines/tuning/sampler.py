@@ -56,7 +56,7 @@ class Sampler:
         fast: Sequence[str] = (),
         seed_settings: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of what could be faster
         self.tune = tune
         self._first = [dict(own) for own in seed_settings if self._has(own)]
         self._grid = _listed(tune, fast)

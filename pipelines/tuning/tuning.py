@@ -130,7 +130,7 @@ def _tried(source: RawSpec) -> list[Witness]:
         raise SpecError([Problem("joint", message, True, "Remove it to tune")])
     if tune.warm_start and tune.algorithm == "grid":
         message = "a grid has its own order, and tries every point anyway"
-        raise SpecError([Problem("tune.warm_start", message, True, "Remove it, or use tpe")])
+        raise SpecError([Problem("tune.warm_start", message, True, "Remove it, or use gp")])
     if tune.early_stopping and spec.scaling.num_workers > 1:
         message = "a trial with a worker group reports only at its end"
         hint = "Remove it, or set scaling.num_workers to 1"

@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--algorithms", nargs="+", default=["random", "tpe", "nsga2"])
+    parser.add_argument("--algorithms", nargs="+", default=["random", "gp", "tpe", "nsga2"])
     given = parser.parse_args()
     marks = [given.trials * share // 4 for share in (1, 2, 3, 4)]
     medians: dict[str, dict[int, float]] = {}
