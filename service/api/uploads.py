@@ -50,6 +50,8 @@ async def receive(request: Request, max_bytes: int) -> UploadFile:
     )
     try:
         form = await parser.parse()
+    except TooLargeError:
+        raise  # it is a ValueError, and a form that is too long is not broken
     except (MultiPartException, ValueError, KeyError, UnicodeDecodeError) as error:
         raise invalid_request([Problem("", f"the form is broken: {error}")]) from error
     file, purpose = form.get("file"), form.get("purpose")

@@ -23,10 +23,10 @@ def client(address, served):
         yield made
 
 
-def read(response, until=lambda _: False):
-    """The messages of a stream, as dictionaries, up to one that satisfies a condition."""
+def read(lines, until=lambda _: False):
+    """The messages among the lines of a stream, up to one that satisfies a condition."""
     found, fields = [], {}
-    for line in response.iter_lines():
+    for line in lines:
         if line:
             name, _, value = line.partition(": ")
             fields[name] = value
@@ -50,7 +50,7 @@ def test_a_stream_gives_what_was_and_what_comes_and_ends_with_the_job(client, se
     thread = threading.Thread(target=go_on)
     thread.start()
     with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
-        messages = read(response)
+        messages = read(response.iter_lines())
     thread.join()
 
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -65,13 +65,13 @@ def test_a_stream_gives_what_was_and_what_comes_and_ends_with_the_job(client, se
 def test_a_stream_goes_on_after_the_last_event_that_was_seen(client, served, path):
     job_id = served.submit()
     with client.stream("GET", f"{path}/{job_id}/events") as response:
-        (first,) = read(response, lambda _: True)
+        (first,) = read(response.iter_lines(), lambda _: True)
     ask(served.db, job_id, "cancel")
 
     with client.stream(
         "GET", f"{path}/{job_id}/events", headers={"Last-Event-ID": first["id"]}
     ) as response:
-        rest = read(response)
+        rest = read(response.iter_lines())
 
     assert [message.get("event", "message") for message in rest] == ["message", "end"]
     assert rest[0]["id"].endswith("-000002")
@@ -83,7 +83,7 @@ def test_more_events_than_are_read_at_once_all_come_in_order(client, served):
     succeed(served.db, served.lease, job, {})
 
     with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
-        messages = read(response)
+        messages = read(response.iter_lines())
 
     assert [int(message["id"][-6:]) for message in messages[:-1]] == list(range(1, 254))
 
@@ -113,7 +113,7 @@ def test_a_stream_does_not_outlast_its_time(client, served, monkeypatch):
     job_id = served.submit()
 
     with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
-        messages = read(response)
+        messages = read(response.iter_lines())
 
     assert [message.get("event") for message in messages] == [None]
 
@@ -123,9 +123,9 @@ def test_a_client_that_goes_away_leaves_nothing_behind(client, served, address):
     metrics = served.app.state.backend.metrics
     for _ in range(20):
         with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
-            read(response, lambda _: True)
+            lines = response.iter_lines()  # held: without it the stream is closed at once
+            read(lines, lambda _: True)
             assert metrics.streams_open() >= 1
-            response.close()
     end = time.monotonic() + 10
     while metrics.streams_open() and time.monotonic() < end:
         time.sleep(0.05)
@@ -137,7 +137,8 @@ def test_no_more_streams_are_opened_than_can_be_kept_up(client, served, monkeypa
     monkeypatch.setattr(event_stream, "MAX_STREAMS", 1)
     job_id = served.submit()
     with client.stream("GET", f"/v1/updates/{job_id}/events") as response:
-        read(response, lambda _: True)
+        lines = response.iter_lines()
+        read(lines, lambda _: True)
         other = client.get(f"/v1/updates/{job_id}/events")
 
     assert (other.status_code, other.json()["error"]["code"]) == (429, "overloaded")

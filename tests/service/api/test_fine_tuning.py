@@ -1,0 +1,199 @@
+"""Requests in OpenAI's words, and the specs that they become."""
+
+import json
+
+import pytest
+
+from pipelines.presets import read_preset
+from tests.service.api.served import ROWS
+
+PRESET = read_preset("ewc")["training"]
+
+
+def create(served, role="submitter", **changes):
+    body = {"model": "minilm", "training_file": changes.pop("file", None), "suffix": "intents"}
+    body = {**body, **changes}
+    if body["training_file"] is None:
+        body["training_file"] = served.upload(role)
+    with served.client(role) as client:
+        return client.post(
+            "/v1/fine_tuning/jobs", json={k: v for k, v in body.items() if v != "out"}
+        )
+
+
+def spec_of(served, job_id):
+    with served.client("admin") as client:
+        return client.get(f"/v1/updates/{job_id}").json()["spec"]
+
+
+def chats(*messages):
+    return "".join(json.dumps({"messages": one}) + "\n" for one in messages).encode()
+
+
+def test_a_base_model_begins_a_lineage_with_the_default_preset(served):
+    file_id = served.upload()
+    job = create(served, file=file_id).json()
+
+    assert spec_of(served, job["id"]) == {
+        "lineage": "intents",
+        "model": {"name": "minilm", "kind": "classifier"},
+        "preset": "lora_replay_ewc",
+        "training": {},
+        "tasks": [{"name": "banking", "train": file_id}],
+    }
+
+
+def test_hyperparameters_seed_and_names_reach_the_spec(served):
+    given = {"n_epochs": 2, "batch_size": 8, "learning_rate_multiplier": 0.5}
+    metadata = {"lineage": "intents-b", "task": "cards", "preset": "ewc"}
+    job = create(served, suffix="out", seed=3, hyperparameters=given, metadata=metadata).json()
+    spec = spec_of(served, job["id"])
+
+    assert spec["training"]["num_epochs"] == 2
+    assert spec["training"]["batch_size"] == 8
+    assert spec["training"]["seed"] == 3
+    assert spec["training"]["learning_rate"] == pytest.approx(PRESET["learning_rate"] / 2)
+    assert (spec["lineage"], spec["tasks"][0]["name"], spec["preset"]) == (
+        "intents-b",
+        "cards",
+        "ewc",
+    )
+    assert (job["hyperparameters"], job["seed"], job["metadata"]) == (given, 3, metadata)
+
+
+@pytest.mark.parametrize("model", ["intents", "intents@1"])
+def test_a_lineage_goes_on_as_it_was_taught_last(served, model):
+    served.teach(training={"num_epochs": 7, "seed": 1})
+    file_id = served.upload(name="travel.jsonl")
+    job = create(served, model=model, suffix="out", file=file_id).json()
+
+    assert spec_of(served, job["id"]) == {
+        "lineage": "intents",
+        "model": {"name": "minilm"},
+        "methods": [{"type": "ewc"}],
+        "training": {"num_epochs": 7, "seed": 1},
+        "tasks": [{"name": "travel", "train": file_id}],
+    }
+    assert job["model"] == model
+
+
+def test_a_job_that_succeeded_names_its_version(served):
+    job_id = served.teach()
+    with served.client() as client:
+        job = client.get(f"/v1/fine_tuning/jobs/{job_id}").json()
+
+    assert (job["status"], job["fine_tuned_model"]) == ("succeeded", "intents@1")
+
+
+def test_checking_data_is_called_validating_files(served):
+    job_id = served.submit()
+    served.tell(served.claim(), phase="checking_data")
+    with served.client() as client:
+        job = client.get(f"/v1/fine_tuning/jobs/{job_id}").json()
+
+    assert (job["status"], job["phase"]) == ("validating_files", "checking_data")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "param"),
+    [
+        ({"model": "nothing"}, 404, "model"),
+        ({"model": "intents@1"}, 404, "model"),
+        ({"model": "../../etc"}, 404, "model"),
+        ({"model": "http://x/y"}, 404, "model"),
+        ({"model": "/etc"}, 422, "spec.model.name"),
+        ({"suffix": "out"}, 400, "suffix"),
+        ({"suffix": "a/b"}, 422, "spec.lineage"),
+        ({"suffix": "elsewhere"}, 422, "spec.lineage"),
+        ({"training_file": "file-" + "0" * 24}, 400, "training_file"),
+        ({"training_file": "/etc/passwd"}, 400, "training_file"),
+        ({"validation_file": "s3://bucket/x"}, 400, "validation_file"),
+        ({"metadata": {"preset": "none"}}, 422, "spec.preset"),
+        ({"metadata": {"kind": "dreamer"}}, 422, "spec.model.kind"),
+        ({"metadata": {"task": "a/b"}}, 422, "spec.tasks[0].name"),
+        ({"metadata": {"ratchet.openai": "{}"}}, 400, "metadata"),
+        ({"hyperparameters": {"n_epochs": 0}}, 400, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"n_epochs": "many"}}, 400, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"learning_rate_multiplier": -1}}, 400, None),
+        ({"method": {"type": "dpo"}}, 400, "method.type"),
+        (
+            {
+                "hyperparameters": {"n_epochs": 1},
+                "method": {"type": "supervised", "supervised": {"hyperparameters": {}}},
+            },
+            400,
+            "hyperparameters",
+        ),
+        ({"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]}, 400, "integrations"),
+        ({"seed": -1}, 400, "seed"),
+        ({"suffix": "x" * 65}, 400, "suffix"),
+        ({"environment": {}}, 400, "environment"),
+    ],
+)
+def test_a_request_that_cannot_be_done_is_refused(served, changes, status, param):
+    response = create(served, **changes)
+
+    assert response.status_code == status, response.text
+    if param is not None:
+        assert response.json()["error"]["param"] == param
+
+
+def test_a_lineage_that_the_key_does_not_see_is_no_model(served):
+    served.teach()
+    with served.client("stranger") as client:
+        response = client.post(
+            "/v1/fine_tuning/jobs",
+            json={"model": "intents", "training_file": served.upload("stranger")},
+        )
+
+    assert (response.status_code, response.json()["error"]["param"]) == (404, "model")
+
+
+def test_chats_are_read_by_their_last_messages(served):
+    content = chats(
+        [
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": "greeting"},
+            {"role": "user", "content": [{"type": "text", "text": " my card "}]},
+            {"role": "assistant", "content": "card"},
+        ]
+    )
+    file_id = served.upload(name="a.jsonl", content=content)
+    first, again = (create(served, file=file_id).json() for _ in range(2))
+    read = spec_of(served, first["id"])["tasks"][0]["train"]
+    blobs = [path.read_bytes() for path in served.settings.home.glob("files/??/*")]
+    with served.client() as client:
+        hidden = client.get(f"/v1/files/{read}")
+        listed = client.get("/v1/files").json()["data"]
+
+    assert first["id"] == again["id"]
+    assert sorted(blobs) == sorted([content, b'{"text": "my card", "label": "card"}\n'])
+    assert hidden.status_code == 404
+    assert [file["id"] for file in listed] == [file_id]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": "a"}],
+        [{"role": "assistant", "content": "a"}],
+        [{"role": "user", "content": " "}, {"role": "assistant", "content": "b"}],
+        [{"role": "user", "content": None}, {"role": "assistant", "content": "b"}],
+        "text",
+        [["user", "a"]],
+    ],
+)
+def test_a_chat_without_both_messages_is_told_by_its_line(served, messages):
+    good = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    file_id = served.upload(name="a.jsonl", content=chats(good, messages))
+    response = create(served, file=file_id)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "training_file")
+    assert "line 2" in response.json()["detail"]
+
+
+def test_rows_that_are_no_chats_are_read_as_they_are(served):
+    file_id = served.upload(content=ROWS)
+    job = create(served, file=file_id).json()
+
+    assert spec_of(served, job["id"])["tasks"][0]["train"] == file_id
