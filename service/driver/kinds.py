@@ -64,7 +64,7 @@ def _update(work: Work) -> dict[str, Any]:
         quiet_libraries()
         return run_update(
             spec,
-            Home.at(Path(task.home), task.tracking_uri),
+            Home(Path(task.home).resolve(), task.tracking_uri),
             Progress(work.journal),
             address=task.address,
             hand_over=HandOver(run_name(task.job, task.parent), task.parent, work.check_fence),
@@ -81,7 +81,7 @@ def _study(work: Work) -> dict[str, Any]:
     task = work.task
     work.journal.write("checking the data and the space", type="status", phase="checking_data")
     quiet_libraries()
-    home = Home.at(Path(task.home), task.tracking_uri)
+    home = Home(Path(task.home).resolve(), task.tracking_uri)
     source = RawSpec(task.spec, work.folder.path)
     request = Request(source, f"{task.job}.yaml", home, task.address)
 

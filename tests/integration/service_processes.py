@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -153,6 +154,7 @@ class ServiceProcesses:
             send(own, signal.SIGKILL)
         for process in self.running.values():
             process.wait()
+        shutil.rmtree(self._temporary, ignore_errors=True)
         return left
 
     def kill_ray(self):
@@ -177,7 +179,7 @@ class ServiceProcesses:
         }
         return [
             str(Path(sys.executable).with_name("ray")),
-            *["start", "--head", "--block", "--disable-usage-stats"],
+            *["start", "--head", "--block", "--disable-usage-stats", "--no-monitor"],
             *["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"],
             *["--include-dashboard=true", f"--num-cpus={self.num_cpus}"],
             *["--object-store-memory=200000000", f"--temp-dir={self._temporary}"],

@@ -32,7 +32,8 @@ NUM_JOBS = int(os.environ.get("RATCHET_HOSTILE_JOBS", "6"))
 SEED = int(os.environ.get("RATCHET_HOSTILE_SEED", "5"))
 MAX_LINEAGES = 5
 VICTIMS = ("controller", "worker", "driver", "api", "head")
-NUM_KILLS = max(2 * len(VICTIMS), NUM_JOBS)
+KILLS_AHEAD = len(VICTIMS)
+"""Kills before the first job has ended; each that ends allows one more."""
 SECONDS_PER_JOB = 60
 SETTINGS = {
     "RATCHET_MAX_RUNNING_JOBS": "3",
@@ -115,10 +116,10 @@ class Killer:
         self.started = time.monotonic()
         self.due = self.started + self.pace * draw.uniform(0.3, 1)
 
-    def look(self):
+    def look(self, num_ended):
         """Kill what it is time to kill; a driver or a worker as soon as there is one."""
         now = time.monotonic()
-        if now >= self.due and self.turn < NUM_KILLS:
+        if now >= self.due and self.turn < KILLS_AHEAD + num_ended:
             self.owed.append(VICTIMS[self.turn % len(VICTIMS)])
             self.turn += 1
             self.due = now + self.pace * self.draw.uniform(0.2, 1.2)
@@ -195,8 +196,8 @@ def test_every_job_ends_exactly_once_whatever_is_killed(service, tiny_model, tmp
         if len(jobs) < NUM_JOBS:
             place = len(jobs)
             jobs.append(submit(service, secret, place, spec_of(place, model, tmp_path / "data")))
-        killer.look()
         states = [get_job(db, job_id) for job_id in jobs]
+        killer.look(sum(job.has_ended for job in states))
         for job in states[10::11]:
             if job.status == "running" and job.id not in asked and draw.random() < 0.05:
                 asked.add(job.id)
