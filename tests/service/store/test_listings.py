@@ -1,0 +1,51 @@
+"""What the API lists beyond single jobs."""
+
+from service.store.events import list_latest_events
+from service.store.files import create_file, delete_file, find_file, list_files
+from service.store.jobs import count_jobs, create_job
+from service.store.lineages import adopt, list_all_versions, promotions_of
+from service.store.records import KnownVersion, NewEvent, NewJob
+from service.store.work import Limits, claim_next, record_events
+
+
+def test_the_latest_events_are_paged_backwards_and_by_type(db, lease):
+    told = (NewEvent("chats are read as texts"),)
+    job = create_job(db, NewJob("update", {}, "intents", told=told)).job
+    assert job.num_events == 2
+    job = claim_next(db, lease, Limits(1))
+    more = [
+        NewEvent("saved", type="checkpoint"),
+        NewEvent("step"),
+        NewEvent("saved again", type="checkpoint"),
+    ]
+    record_events(db, lease, job.id, 1, more, 0, 1)
+
+    latest = list_latest_events(db, job.id, limit=2)
+
+    assert [event.sequence for event in latest] == [6, 5]
+    assert [e.sequence for e in list_latest_events(db, job.id, 5, 2)] == [4, 3]
+    kept = list_latest_events(db, job.id, kind="checkpoint")
+    assert [event.message for event in kept] == ["saved again", "saved"]
+    assert count_jobs(db) == {("update", "running"): 1}
+
+
+def test_versions_of_all_lineages_are_listed_newest_first(db):
+    for name, created in (("a", 1.0), ("b", 2.0), ("other", 3.0)):
+        adopt(db, name, None, [KnownVersion(1, None, {}, created)], None, None)
+
+    assert [v.lineage for v in list_all_versions(db)] == ["other", "b", "a"]
+    assert [v.lineage for v in list_all_versions(db, ("a", "b"), 1)] == ["b"]
+    assert promotions_of(db, []) == promotions_of(db, ["ftjob-none"]) == {}
+
+
+def test_uploads_are_found_by_name_and_listed_from_either_end(db, key):
+    made = [create_file(db, "0" * 64, f"{n}.jsonl", "fine-tune", 1, key.id) for n in range(3)]
+    ids = [file.id for file in made]
+
+    assert [file.id for file in list_files(db, oldest_first=True)] == ids
+    assert [file.id for file in list_files(db, after=ids[1], oldest_first=True)] == [ids[2]]
+    assert [file.id for file in list_files(db, after=ids[1])] == [ids[0]]
+    assert find_file(db, "1.jsonl", "fine-tune").id == ids[1]
+    assert find_file(db, "1.jsonl", "labelled") is None
+    delete_file(db, ids[1])
+    assert find_file(db, "1.jsonl", "fine-tune") is None
