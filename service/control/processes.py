@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 
@@ -10,6 +11,9 @@ import psutil
 from service.control.launcher import Attempt, LauncherError, Standing, driver_command
 from service.control.local_process import end_local_driver, sight_of
 from service.driver.job_folder import DriverProcess
+
+SECRETS = frozenset({"RATCHET_DATABASE_URL"})
+"""What a driver has no business with."""
 
 
 class Processes:
@@ -33,6 +37,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                env={name: own for name, own in os.environ.items() if name not in SECRETS},
             )
             created = psutil.Process(child.pid).create_time()
         except (OSError, psutil.Error) as error:

@@ -103,8 +103,8 @@ class JobFolder:
         return self.path / f"driver-{attempt}.log"
 
     def write_task(self, task: Task) -> None:
-        """Say what is to be done."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Say what is to be done; to this user alone, as the store's URI may hold a password."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write("job.json", asdict(task))
 
     def read_task(self) -> Task | None:

@@ -20,8 +20,9 @@ def has_begun(folder):
 
 
 def test_a_process_is_started_once_seen_by_another_launcher_and_ends_when_asked(
-    tiny_model, tmp_path
+    tiny_model, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("RATCHET_DATABASE_URL", "postgresql://ratchet:secret@db/ratchet")
     _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
     attempt, launcher = Attempt("ftjob-1", 1, folder), Processes()
     assert launcher.look(attempt) == "gone"
@@ -31,6 +32,8 @@ def test_a_process_is_started_once_seen_by_another_launcher_and_ends_when_asked(
     wait_until(lambda: has_begun(folder))
     assert folder.read_driver(1) == driver  # what the driver wrote is what the launcher knew
     assert os.getsid(driver.pid) == driver.pid
+    assert "RATCHET_DATABASE_URL" not in psutil.Process(driver.pid).environ()
+    assert folder.path.stat().st_mode & 0o077 == 0
     other = Processes()
     assert other.look(attempt) == "running"
     other.stop(attempt)
