@@ -9,6 +9,9 @@ from service.store.records import Event, EventType
 from service.store.rows import record
 from service.store.tables import events
 
+_LAST_SEQUENCE = 2**31 - 1
+"""What the column can hold; PostgreSQL refuses to compare it with more."""
+
 
 def list_events(
     db: Database, job_id: str, after_sequence: int = 0, limit: int = 100
@@ -16,7 +19,7 @@ def list_events(
     """Events of a job after a sequence number, oldest first; none for a job that is unknown."""
     query = (
         select(events)
-        .where(events.c.job_id == job_id, events.c.sequence > after_sequence)
+        .where(events.c.job_id == job_id, events.c.sequence > min(after_sequence, _LAST_SEQUENCE))
         .order_by(events.c.sequence)
         .limit(limit)
     )
@@ -34,7 +37,7 @@ def list_latest_events(
     """Events of a job, newest first; `before_sequence` is the last of the page before."""
     query = select(events).where(events.c.job_id == job_id)
     if before_sequence is not None:
-        query = query.where(events.c.sequence < before_sequence)
+        query = query.where(events.c.sequence < min(before_sequence, _LAST_SEQUENCE))
     if kind is not None:
         query = query.where(events.c.type == kind)
     with db.reading() as tx:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
-from sqlalchemy import func, insert, select, tuple_, update
+from sqlalchemy import insert, select, tuple_, update
 
 from service.errors import FileNotStoredError
 from service.store.database import Database, Transaction
@@ -19,7 +20,8 @@ class Deleted:
 
     Attributes:
         file: The upload.
-        is_last: Whether no other upload has the same content, so that the content can go too.
+        is_last: Whether no other upload has the same content under the same suffix, which is how
+            contents are kept, so that the content can go too.
     """
 
     file: File
@@ -118,10 +120,11 @@ def delete_file(db: Database, file_id: str) -> Deleted:
         row = tx.one(gone)
         if row is None:
             raise _unknown(file_id)
-        others = select(func.count()).where(
+        others = select(files.c.filename).where(
             files.c.sha256 == file.sha256, files.c.deleted_at.is_(None)
         )
-        return Deleted(record(File, row), is_last=tx.value(others) == 0)
+        left = {_suffix(other["filename"]) for other in tx.all(others)}
+        return Deleted(record(File, row), is_last=_suffix(file.filename) not in left)
 
 
 def _find(tx: Transaction, file_id: str) -> File:
@@ -129,6 +132,10 @@ def _find(tx: Transaction, file_id: str) -> File:
     if row is None:
         raise _unknown(file_id)
     return record(File, row)
+
+
+def _suffix(filename: str) -> str:
+    return PurePath(filename).suffix.lower()
 
 
 def _unknown(file_id: str) -> FileNotStoredError:

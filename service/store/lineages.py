@@ -230,7 +230,7 @@ def adopt(
         if current.active_job is not None:
             return current
         _add_versions(tx, lineage, known)
-        if champion_before(tx, lineage) is not None or current.champion is not None:
+        if tx.one(select(promotions.c.id).where(promotions.c.lineage == lineage).limit(1)):
             return current
         for number in (*former_champions, *([] if champion is None else [champion])):
             _find_version(tx, lineage, number)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import or_, update
 
+from pipelines.errors import VersionError
 from service.errors import InvalidTransitionError
 from service.store.database import Database, Transaction
 from service.store.deciding import decide
@@ -34,7 +35,8 @@ def succeed(
     """End a job with its result, in one transaction with its version and the decision about it.
 
     A version that the gate lets pass becomes champion only while the champion is still the one that
-    it was held against: where a user promoted or rolled back meanwhile, it waits as challenger.
+    it was held against: where a user promoted or rolled back meanwhile, it waits as challenger. So
+    does the version of a job whose cancellation was accepted, be it a moment ago.
 
     Args:
         db: The database.
@@ -45,8 +47,8 @@ def succeed(
 
     Raises:
         LeaseLostError: Another controller has taken the lease.
-        InvalidTransitionError: The job does not run this attempt, or another job's version has the
-            number.
+        InvalidTransitionError: The job does not run this attempt any more.
+        VersionError: Another job's version has the number, which trying again does not mend.
     """
     with db.writing() as tx:
         check_held(tx, lease)
@@ -90,6 +92,9 @@ def _decided(tx: Transaction, job: Job, version: NewVersion) -> NewEvent:
 
 def _verdict(lineage: Lineage, job: Job, version: NewVersion) -> tuple[Decision, tuple[str, ...]]:
     reasons = tuple(version.reasons)
+    if version.decision == "promoted" and job.wanted == "cancel":
+        late = "the job was to be cancelled, and its version waits; promote it by hand if it should"
+        return "refused", (*reasons, late)
     if version.decision == "promoted" and lineage.champion != job.parent:
         moved = (
             f"the champion became {lineage.champion} while the job, which started from "
@@ -121,6 +126,7 @@ def _write_version(tx: Transaction, job: Job, version: NewVersion) -> None:
         .values(job_id=job.id, parent=version.parent, manifest=version.manifest)
     )
     if tx.change(mine) != 1:
-        raise InvalidTransitionError(
-            f"version: {job.lineage}@{version.number} is another job's already"
+        raise VersionError(
+            f"version: {job.lineage}@{version.number} is another job's already. The database and "
+            "the home are not of one service: see that RATCHET_HOME is the right one"
         )

@@ -2,13 +2,14 @@
 
 import pytest
 
+from pipelines.errors import VersionError
 from service.errors import (
     InvalidTransitionError,
     LineageNotFoundError,
     StaleChampionError,
     VersionNotFoundError,
 )
-from service.store.jobs import create_job
+from service.store.jobs import ask, create_job
 from service.store.lineages import (
     adopt,
     get_lineage,
@@ -140,6 +141,24 @@ def test_after_that_the_database_decides_and_only_new_versions_are_taken_in(db):
     assert len(list_versions(db, "a")) == 3
 
 
+@pytest.mark.parametrize("in_aliases", [None, 1])
+def test_a_refusal_that_the_aliases_do_not_show_yet_is_not_taken_back(db, lease, in_aliases):
+    update_once(db, lease, 1, "refused")
+    update_once(db, lease, 2, "refused")
+    adopt(db, "a", None, KNOWN[:2], None, in_aliases)
+    assert aliases(db) == (None, 2)
+
+
+def test_a_cancellation_right_before_the_end_promotes_nothing(db, lease):
+    create_job(db, NewJob("update", {}, "a"))
+    job = claim_next(db, lease, Limits(1))
+    assert ask(db, job.id, "cancel").wanted == "cancel"
+    succeed(db, lease, job, {}, NewVersion(1, None, {}, "promoted"))
+    assert aliases(db) == (None, 1)
+    (reason,) = promotion_of(db, job.id).reasons
+    assert "cancelled" in reason
+
+
 def test_a_version_that_a_running_job_wrote_but_has_not_reported_is_left_to_it(db, lease):
     adopt(db, "a", None, KNOWN[:1], 1, None)
     create_job(db, NewJob("update", {}, "a"))
@@ -154,7 +173,7 @@ def test_a_version_of_the_home_can_still_become_a_jobs_but_not_another_jobs(db, 
     adopt(db, "a", None, KNOWN, None, None)
     job = update_once(db, lease, 2)
     assert get_version(db, "a", 2).job_id == job.id
-    with pytest.raises(InvalidTransitionError, match="another job's"):
+    with pytest.raises(VersionError, match="another job's"):
         update_once(db, lease, 2)
 
 

@@ -1,6 +1,6 @@
 """What the API lists beyond single jobs."""
 
-from service.store.events import list_latest_events
+from service.store.events import list_events, list_latest_events
 from service.store.files import create_file, delete_file, find_file, list_files
 from service.store.jobs import count_jobs, create_job
 from service.store.lineages import adopt, list_all_versions, promotions_of
@@ -29,6 +29,12 @@ def test_the_latest_events_are_paged_backwards_and_by_type(db, lease):
     assert count_jobs(db) == {("update", "running"): 1}
 
 
+def test_a_sequence_beyond_every_event_lists_none_and_all(db):
+    job = create_job(db, NewJob("update", {}, "intents")).job
+    assert list_events(db, job.id, 999_999_999_999) == []
+    assert [event.sequence for event in list_latest_events(db, job.id, 999_999_999_999)] == [1]
+
+
 def test_versions_of_all_lineages_are_listed_newest_first(db):
     for name, created in (("a", 1.0), ("b", 2.0), ("other", 3.0)):
         adopt(db, name, None, [KnownVersion(1, None, {}, created)], None, None)
@@ -49,3 +55,13 @@ def test_uploads_are_found_by_name_and_listed_from_either_end(db, key):
     assert find_file(db, "1.jsonl", "labelled") is None
     delete_file(db, ids[1])
     assert find_file(db, "1.jsonl", "fine-tune") is None
+
+
+def test_a_content_is_the_last_of_its_suffix_alone(db, key):
+    rows, same, words = (
+        create_file(db, "a" * 64, name, "fine-tune", 9, key.id).id
+        for name in ("rows.jsonl", "again.JSONL", "words.txt")
+    )
+    assert not delete_file(db, rows).is_last
+    assert delete_file(db, words).is_last
+    assert delete_file(db, same).is_last
