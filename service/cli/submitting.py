@@ -102,10 +102,11 @@ def ending_code(job: JobView) -> int:
 def _read(spec: Path, changes: list[str]) -> dict[str, Any]:
     """The fields of a spec file, with paths that hold from anywhere."""
     from pipelines.spec_changes import apply_changes, parse_changes
-    from service.client.spec_data import make_absolute, read_spec
+    from service.client.spec_data import make_absolute, place_model, read_spec
 
     raw, folder = read_spec(spec)
     raw = apply_changes(raw, parse_changes(changes))
+    place_model(raw, folder)
     make_absolute(raw, folder)
     return raw
 

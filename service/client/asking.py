@@ -11,8 +11,11 @@ from service.client.steps import Call, Pause, Steps
 
 PAUSES_SECONDS = (0.1, 0.4, 1.2)
 LONGEST_PAUSE_SECONDS = 10.0
-BUSY = (429, 503)
+FULL = 429
 """The server says that it did nothing."""
+
+AWAY = 503
+"""The same, mostly: its database may have gone away in the moment of the commit."""
 
 BROKEN = (500, 502, 504)
 """The server, or one before it, may have done something."""
@@ -56,7 +59,7 @@ def _asked_once(call: Call) -> Steps[httpx.Response]:
 
 def _wait(call: Call, response: httpx.Response, pause: float) -> float | None:
     """Seconds until the request is sent again; None where it must not be."""
-    if response.status_code in BUSY:
+    if response.status_code == FULL or (response.status_code == AWAY and call.repeatable):
         wanted = retry_after(response)
         if wanted is None or wanted > LONGEST_PAUSE_SECONDS:
             return None  # a full quota, say: that is for the user to know now

@@ -24,7 +24,7 @@ from service.api.native_schemas import (
 from service.client.asking import asked
 from service.client.failures import UnfinishedError
 from service.client.following import follow, job_path, read_job
-from service.client.spec_data import local_data, make_absolute, read_spec
+from service.client.spec_data import local_data, make_absolute, place_model, read_spec
 from service.client.steps import Call, Emit, Pause, Steps, Tell
 from service.schemas import ClassifyResponse, ModelList
 
@@ -62,6 +62,7 @@ def submit(
         ServiceError: The service refuses it, with everything that is wrong.
     """
     raw, folder = read_spec(spec)
+    place_model(raw, folder)
     if upload:
         yield from _uploaded(raw, folder)
     else:
@@ -294,12 +295,12 @@ def _listed(path: str, query: Mapping[str, Any], limit: int | None) -> Steps[lis
 def _uploaded(raw: dict[str, Any], folder: Path) -> Steps[None]:
     """Put file ids in the place of local paths; files of the same content are sent once."""
     ids: dict[str, str] = {}
-    for place in local_data(raw, folder):
-        with place.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest() + place.path.suffix
+    for place, path in local_data(raw, folder):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest() + path.suffix
         if digest not in ids:
-            ids[digest] = yield from upload(place.path)
-        place.section[place.field] = ids[digest]
+            ids[digest] = yield from upload(path)
+        place.put(ids[digest])
 
 
 def _pass_over(_event: EventView) -> None:

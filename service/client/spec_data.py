@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,27 +12,10 @@ from pipelines.errors import Problem, SpecError
 
 if TYPE_CHECKING:
     from pipelines.config import UpdateSpec
+    from service.api.spec_paths import NamedPath
 
-SPLITS = ("train", "validation", "test")
 FILE_ID = "file-"
 PATTERN = "*?["
-
-
-@dataclass(frozen=True)
-class DataPlace:
-    """A data file that a spec names.
-
-    Attributes:
-        section: The part of the spec that names it, to be changed in place.
-        field: The name's key in that part.
-        path: The file on this machine.
-        where: The field's path, for messages.
-    """
-
-    section: dict[str, Any]
-    field: str
-    path: Path
-    where: str
 
 
 def read_spec(spec: str | Path | Mapping[str, Any] | UpdateSpec) -> tuple[dict[str, Any], Path]:
@@ -58,21 +40,18 @@ def read_spec(spec: str | Path | Mapping[str, Any] | UpdateSpec) -> tuple[dict[s
     return raw, folder
 
 
-def local_data(raw: dict[str, Any], folder: Path) -> list[DataPlace]:
-    """Every data file that a spec names on this machine; uploads and URIs are left out.
+def local_data(raw: dict[str, Any], folder: Path) -> list[tuple[NamedPath, Path]]:
+    """Every place that names a data file of this machine, and the file; no uploads and no URIs.
 
     Raises:
         SpecError: Files that do not exist, all at once.
     """
     found, problems = [], []
-    for where, section, field in _named(raw):
-        value = section[field]
-        if not isinstance(value, str) or value.startswith(FILE_ID) or "://" in value:
-            continue
-        path = folder / value
-        found.append(DataPlace(section, field, path, where))
+    for place in _local(raw):
+        path = folder / place.value
+        found.append((place, path))
         if not path.is_file():
-            problems.append(_missing(where, value, path))
+            problems.append(_missing(place.where, place.value, path))
     if problems:
         raise SpecError(problems)
     return found
@@ -80,10 +59,29 @@ def local_data(raw: dict[str, Any], folder: Path) -> list[DataPlace]:
 
 def make_absolute(raw: dict[str, Any], folder: Path) -> None:
     """Have every relative path begin at the root, for a service that sees the same files."""
-    for _, section, field in _named(raw):
-        value = section[field]
-        if isinstance(value, str) and not value.startswith(FILE_ID) and "://" not in value:
-            section[field] = str((folder / value).absolute())
+    for place in _local(raw):
+        place.put(str((folder / place.value).absolute()))
+
+
+def place_model(raw: dict[str, Any], folder: Path) -> None:
+    """Have the path of a model's folder begin at the root; models are never uploaded."""
+    model = raw.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(name, str):
+        here = folder / name
+        if name.startswith(("./", "../")) or ("/" in name and here.is_dir()):
+            model["name"] = str(here.absolute())
+
+
+def _local(raw: dict[str, Any]) -> list[NamedPath]:
+    """Each place of a spec that names a path of this machine."""
+    from service.api.spec_paths import data_paths
+
+    return [
+        place
+        for place in data_paths(raw)
+        if not place.value.startswith(FILE_ID) and "://" not in place.value
+    ]
 
 
 def _missing(where: str, value: str, path: Path) -> Problem:
@@ -91,19 +89,3 @@ def _missing(where: str, value: str, path: Path) -> Problem:
         hint = "Name one file, or let the service read them where they are (no upload)"
         return Problem(where, "several files are not uploaded", value, hint)
     return Problem(where, "there is no such file", value, f"Looked for {path}")
-
-
-def _named(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Each field of a spec that names data: its path, the part that holds it, its key."""
-    tasks = raw.get("tasks")
-    sections: list[tuple[str, Any, tuple[str, ...]]] = [
-        (f"tasks[{place}]", task, SPLITS)
-        for place, task in enumerate(tasks if isinstance(tasks, list) else ())
-    ]
-    sections.append(("stream", raw.get("stream"), SPLITS))
-    evaluation = raw.get("evaluation")
-    if isinstance(evaluation, dict):
-        sections.append(("evaluation.retention", evaluation.get("retention"), SPLITS[::2]))
-    for where, section, fields in sections:
-        if isinstance(section, dict):
-            yield from ((f"{where}.{name}", section, name) for name in fields if name in section)

@@ -85,6 +85,15 @@ def test_what_must_not_happen_twice_is_sent_once_when_its_answer_was_lost(kind, 
 
 
 @BOTH
+@pytest.mark.parametrize("operation", ["rollback", "promote"])
+def test_what_must_not_happen_twice_is_sent_once_when_the_database_went_away(kind, operation):
+    script = Script(refusal(errors.StoreUnavailableError, **{"retry-after": "0"}), ok(JOB))
+    with pytest.raises(errors.UnavailableError):
+        call(kind, script, operation, "tiny")
+    assert len(script.requests) == 1
+
+
+@BOTH
 def test_what_never_arrived_is_sent_again_whatever_it_is(kind):
     script = Script(httpx.ConnectError("refused"), ok(JOB))
     call(kind, script, "cancel", JOB["id"])

@@ -73,6 +73,32 @@ def test_without_upload_paths_are_made_absolute_and_nothing_is_read(kind, folder
     assert task["test"] == "file-0123"
 
 
+def test_what_a_method_replays_is_uploaded_too(folder):
+    content = spec_of() | {
+        "methods": [{"type": "mixed_data", "sources": ["b.jsonl", "s3://b/c.jsonl"]}]
+    }
+    spec = folder / "spec.yaml"
+    spec.write_text(yaml.safe_dump(content), encoding="utf-8")
+    server = Uploads()
+    call(Client, server, "submit", spec)
+    assert server.names == ["a.jsonl", "b.jsonl"]
+    assert server.spec["methods"] == [
+        {"type": "mixed_data", "sources": ["file-2", "s3://b/c.jsonl"]}
+    ]
+
+
+@pytest.mark.parametrize("name", ["./base", "models/base", "sentence/encoder", "minilm"])
+@pytest.mark.parametrize("upload", [True, False])
+def test_a_models_folder_is_named_from_the_root_and_nothing_else_is(folder, name, upload):
+    (folder / "models" / "base").mkdir(parents=True)
+    spec = folder / "spec.yaml"
+    spec.write_text(yaml.safe_dump(spec_of() | {"model": {"name": name}}), encoding="utf-8")
+    server = Uploads()
+    call(Client, server, "submit", spec, upload=upload)
+    known = {"./base": str(folder / "base"), "models/base": str(folder / "models" / "base")}
+    assert server.spec["model"]["name"] == known.get(name, name)
+
+
 def test_a_stream_is_found_too_and_the_callers_fields_stay(folder, monkeypatch):
     monkeypatch.chdir(folder)
     spec = {"lineage": "tiny", "stream": {"train": "a.jsonl", "by": "label"}}
