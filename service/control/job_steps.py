@@ -198,6 +198,9 @@ class JobSteps:
             self._requeue(lease, job, failure, pause)
 
     def _lost(self, lease: Lease, job: Job) -> None:
+        attempt = attempt_of(self.settings, job)
+        if self._may_act(attempt):  # on a machine that was cut off, say, it may still live
+            attempt.folder.write_fence(NO_ATTEMPT)
         failure = Failure("lost", f"the driver of attempt {job.attempt} is gone without a word")
         pause = pause_before_retry(None, job.num_lost, self.settings.max_lost_attempts)
         if pause is not None:
@@ -238,13 +241,17 @@ class JobSteps:
 
     def _has_stopped(self, attempt: Attempt) -> bool:
         """Whether nothing of an attempt runs; one that would begin now is behind the fence."""
+        if self._may_act(attempt):
+            return False
         found = sight(self.launcher, attempt)
-        is_fenced = (
-            not attempt.folder.path.is_dir() or attempt.folder.read_fence() != attempt.number
-        )
         if found is Sighting.WAITING:
-            return is_fenced and self.launcher.look(attempt) == "unknown"
+            return self.launcher.look(attempt) == "unknown"
         return found is Sighting.LOST or found is Sighting.UNKNOWN_THERE
+
+    def _may_act(self, attempt: Attempt) -> bool:
+        """Whether the fence lets an attempt act, should it begin or wake up after all."""
+        folder = attempt.folder
+        return folder.path.is_dir() and folder.read_fence() == attempt.number
 
     def _stop(self, attempt: Attempt) -> None:
         if attempt.folder.path.is_dir():

@@ -176,6 +176,9 @@ def test_a_driver_on_another_machine_is_judged_by_its_heartbeat(stage):
         age(path, 10)
     stage.turn()
     assert stage.job(job_id).status == "queued"
+    assert (
+        folder.read_fence() == 0
+    )  # should it live after all, it ends, whatever becomes of the job
 
 
 def test_an_attempt_that_the_launcher_forgot_before_it_began_is_submitted_again(stage):
@@ -241,6 +244,17 @@ def test_a_job_that_never_began_is_cancelled_even_while_the_launcher_is_away(sta
     ask(stage.db, job_id, "cancel")
     stage.turn(3)
     assert stage.job(job_id).status == "cancelled"
+
+
+@pytest.mark.parametrize(("wanted", "status"), [("cancel", "cancelled"), ("pause", "paused")])
+def test_an_attempt_that_a_launcher_may_yet_begin_ends_behind_the_fence(stage, wanted, status):
+    job_id = stage.ask()
+    stage.turn()
+    del stage.drivers.standings[f"{job_id}-1"]  # as of a submission whose answer was lost
+    ask(stage.db, job_id, wanted)
+    stage.turn(2)
+    assert stage.job(job_id).status == status
+    assert stage.folder(job_id).read_fence() == 0
 
 
 @pytest.mark.parametrize("place", ["job", "run"])
