@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_FOLDER := .ratchet/quickstart
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 export OMP_WAIT_POLICY ?= PASSIVE
 export RAY_AUTH_MODE ?= disabled
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: quickstart test lint types unit slow clean
+.PHONY: quickstart test lint types unit slow servers clean
 
 quickstart: $(VENV)/quickstart.installed
 	$(BIN)/python configs/quickstart/demo.py --home $(HOME_FOLDER)
@@ -25,10 +26,15 @@ lint: $(VENV)/dev.installed
 types: $(VENV)/dev.installed
 	$(BIN)/pyright
 
-unit: $(VENV)/dev.installed
+# What the tests start themselves, and cannot bring along: the binaries of PostgreSQL.
+servers:
+	command -v initdb || ls /usr/lib/postgresql/*/bin/initdb || \
+	  { $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; }
+
+unit: $(VENV)/dev.installed servers
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=
 
-slow: $(VENV)/dev.installed
+slow: $(VENV)/dev.installed servers
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term:skip-covered
 
 $(VENV)/quickstart.installed: pyproject.toml
