@@ -1,4 +1,4 @@
-"""The audit trail: who did what through the API, from where."""
+"""The audit trail: who did what through the API, from where; keys made and keys revoked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from service.store.database import Database
+from service.store.database import Database, Transaction
 from service.store.records import AuditEntry
 from service.store.rows import record as as_record
 from service.store.tables import audit
@@ -32,6 +32,20 @@ def record(
         detail: What else matters; never a secret.
         address: From which address.
     """
+    with db.writing() as tx:
+        add(tx, action, object_id, key_id=key_id, detail=detail, address=address)
+
+
+def add(
+    tx: Transaction,
+    action: str,
+    object_id: str,
+    *,
+    key_id: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+    address: str = "",
+) -> None:
+    """Note an action in the transaction that does it; see `record`."""
     values = {
         "key_id": key_id,
         "action": action,
@@ -39,8 +53,7 @@ def record(
         "detail": detail,
         "address": address,
     }
-    with db.writing() as tx:
-        tx.change(insert(audit).values(**values, created_at=tx.now()))
+    tx.change(insert(audit).values(**values, created_at=tx.now()))
 
 
 def list_audit(

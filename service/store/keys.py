@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import RowMapping, insert, or_, select, update
 
 from service.errors import InvalidRequestError, KeyNotFoundError
+from service.store.audit import add
 from service.store.database import Database
 from service.store.records import ROLES, Key, Role, new_id
 from service.store.tables import keys
@@ -64,6 +65,8 @@ def create_key(
     }
     with db.writing() as tx:
         row = tx.one(insert(keys).values(**values, created_at=tx.now()).returning(keys))
+        detail = {"prefix": prefix, "name": name, "role": role, "lineages": list(lineages)}
+        add(tx, "key.create", values["id"], detail=detail)
     assert row is not None  # RETURNING gives what was inserted
     return _record(row), secret
 
@@ -120,10 +123,12 @@ def revoke_key(db: Database, key: str) -> Key:
     """
     named = or_(keys.c.id == key, keys.c.prefix == key)
     with db.writing() as tx:
-        tx.change(
+        revoked = tx.change(
             update(keys).where(named, keys.c.revoked_at.is_(None)).values(revoked_at=tx.now())
         )
         row = tx.one(select(keys).where(named))
+        if row is not None and revoked:
+            add(tx, "key.revoke", row["id"], detail={"prefix": row["prefix"]})
     if row is None:
         raise KeyNotFoundError(f"key: there is no {key!r}. `ratchet keys list` shows all")
     return _record(row)

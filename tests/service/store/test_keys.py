@@ -8,6 +8,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from service.errors import InvalidRequestError, KeyNotFoundError, StoreUnavailableError
+from service.store.audit import list_audit
 from service.store.database import Database
 from service.store.jobs import create_job, list_jobs
 from service.store.keys import authenticate, create_key, get_key, list_keys, revoke_key
@@ -27,6 +28,17 @@ def test_a_secret_leads_to_its_key_and_is_kept_nowhere(db):
     assert secret not in stored
     assert secret.rpartition("_")[2] not in stored
     assert "hash" not in repr(found)
+
+
+def test_the_audit_trail_tells_of_keys_made_and_revoked_once(db):
+    key, secret = create_key(db, "alice", "promoter", ("intents-*",))
+    for _ in range(2):
+        revoke_key(db, key.prefix)
+    told = list_audit(db, object_id=key.id)
+    assert [entry.action for entry in told] == ["key.revoke", "key.create"]
+    assert told[1].detail["role"] == "promoter"
+    assert secret not in str(told)
+    assert secret.rpartition("_")[2] not in str(told)
 
 
 @pytest.mark.parametrize(
