@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.errors import RatchetError
-from service.up.part import Part, inherited
+from service.up.part import Part
 from service.up.remains import began
 
 START_SECONDS = 240.0
@@ -69,7 +69,7 @@ class Child:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.part.command,
-                env={**inherited(), **self.part.environment},
+                env=self.part.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

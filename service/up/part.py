@@ -13,6 +13,8 @@ import httpx
 from service.up.layout import HOST, MARK, Layout, free_port
 
 PROBE_SECONDS = 3.0
+SECRETS = frozenset({"RATCHET_DATABASE_URL", "RATCHET_API_KEY"})
+"""For the API, the controller and people; what Ray has, every job has."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Part:
         is_ready: Whether it works, asked again and again until it does.
         needs: The parts that must work before it is started.
         url: Where it answers.
+        hidden: Variables of this process that it has no business with.
     """
 
     name: str
@@ -34,6 +37,13 @@ class Part:
     is_ready: Callable[[], bool]
     needs: tuple[str, ...] = ()
     url: str | None = None
+    hidden: frozenset[str] = frozenset()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Everything that it finds in its environment."""
+        kept = {name: own for name, own in inherited().items() if name not in self.hidden}
+        return {**kept, **self.environment}
 
 
 def parts_of(layout: Layout) -> list[Part]:
@@ -105,7 +115,9 @@ def _ray(layout: Layout, own: Mapping[str, str]) -> Part:
     flags = ["--disable-usage-stats", "--no-monitor"]
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
     url = layout.urls["ray"]
-    return Part("ray", [*command, *words, *flags], own, _ray_takes_jobs(url, layout), (), url)
+    return Part(
+        "ray", [*command, *words, *flags], own, _ray_takes_jobs(url, layout), (), url, SECRETS
+    )
 
 
 def _mlflow(layout: Layout, own: Mapping[str, str]) -> Part:
@@ -124,7 +136,7 @@ def _mlflow(layout: Layout, own: Mapping[str, str]) -> Part:
     }
     command = [sys.executable, "-m", "mlflow", "server", *words]
     url = layout.urls["mlflow"]
-    return Part("mlflow", command, environment, _answers(f"{url}/health"), (), url)
+    return Part("mlflow", command, environment, _answers(f"{url}/health"), (), url, SECRETS)
 
 
 def _router(layout: Layout, own: Mapping[str, str], port: int) -> Part:
@@ -135,7 +147,7 @@ def _router(layout: Layout, own: Mapping[str, str], port: int) -> Part:
         environment["RAY_ADDRESS"] = f"{HOST}:{layout.ray_port}"
         needs = ("ray",)
     url = layout.urls["router"]
-    return Part("router", command, environment, _answers(f"{url}/healthz"), needs, url)
+    return Part("router", command, environment, _answers(f"{url}/healthz"), needs, url, SECRETS)
 
 
 def inherited() -> dict[str, str]:

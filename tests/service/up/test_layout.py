@@ -61,6 +61,17 @@ def test_every_part_is_marked_and_told_where_the_others_are(tmp_path):
     assert api.environment["RATCHET_LAUNCHER"] == "process"
 
 
+def test_the_databases_url_reaches_those_alone_who_need_it(tmp_path, monkeypatch):
+    for name in ("RATCHET_DATABASE_URL", "RATCHET_API_KEY", "RATCHET_STORE"):
+        monkeypatch.setenv(name, "secret")
+    parts = {part.name: part.variables for part in parts_of(Layout(tmp_path))}
+    told = {name for name, own in parts.items() if "RATCHET_DATABASE_URL" in own}
+    assert told == {"api", "controller"}
+    assert not any("RATCHET_API_KEY" in parts[name] for name in ("ray", "router", "mlflow"))
+    assert all(own["RATCHET_STORE"] == "secret" for own in parts.values())
+    assert all("PATH" in own and own["RATCHET_HOME"] == str(tmp_path) for own in parts.values())
+
+
 def test_homes_have_marks_of_their_own(tmp_path):
     assert Layout(tmp_path).mark == Layout(tmp_path).mark != Layout(tmp_path / "other").mark
 
