@@ -114,7 +114,7 @@ def fine_tuning_event(event: Event) -> FineTuningEvent:
 def checkpoint(job: Job, event: Event) -> FineTuningCheckpoint:
     """A checkpoint, from the event that told of it."""
     data = event.data or {}
-    step = data.get("step")
+    step = data.get("step_number", data.get("step"))  # of the whole job, where it is told
     number = step if isinstance(step, int) else 0
     loss = data.get("loss")
     return FineTuningCheckpoint(

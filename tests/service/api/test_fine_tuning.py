@@ -179,11 +179,12 @@ def test_chats_are_read_by_their_last_messages(served):
         [{"role": "assistant", "content": "a"}],
         [{"role": "user", "content": " "}, {"role": "assistant", "content": "b"}],
         [{"role": "user", "content": None}, {"role": "assistant", "content": "b"}],
+        [{"role": "user", "content": "\ud800"}, {"role": "assistant", "content": "b"}],
         "text",
         [["user", "a"]],
     ],
 )
-def test_a_chat_without_both_messages_is_told_by_its_line(served, messages):
+def test_a_chat_that_holds_no_text_and_label_is_told_by_its_line(served, messages):
     good = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     file_id = served.upload(name="a.jsonl", content=chats(good, messages))
     response = create(served, file=file_id)

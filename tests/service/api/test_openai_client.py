@@ -73,7 +73,8 @@ def test_events_are_followed_page_by_page(client, served, file_id):
         model="minilm", training_file=file_id, suffix="intents"
     ).id
     told = [f"step {n}" for n in range(45)]
-    served.tell(served.claim(), *told, NewEvent("saved", type="checkpoint", data={"step": 40}))
+    place = {"step": 40, "step_number": 120}  # of the task, of the job
+    served.tell(served.claim(), *told, NewEvent("saved", type="checkpoint", data=place))
 
     events = list(client.fine_tuning.jobs.list_events(job_id, limit=20))
 
@@ -81,7 +82,7 @@ def test_events_are_followed_page_by_page(client, served, file_id):
     assert len(events) == len({e.id for e in events}) == 45 + 3
     assert {e.type for e in events} == {"message"}
     checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job_id))
-    assert [c.step_number for c in checkpoints] == [40]
+    assert [c.step_number for c in checkpoints] == [120]
     assert checkpoints[0].fine_tuning_job_id == job_id
 
 
