@@ -12,6 +12,7 @@ import httpx
 
 from pipelines.errors import RatchetError
 from service.client.address import KEY_FILE, find_address
+from service.client.drivers import THIS_MACHINE
 from service.finding import Finding
 from service.settings import Settings
 from service.up.record import Record, read_record
@@ -146,7 +147,8 @@ def _answer(
 ) -> Finding:
     """What a URL answers, in words."""
     try:
-        found = httpx.get(url, headers=headers, timeout=ANSWER_SECONDS)
+        with httpx.Client(timeout=ANSWER_SECONDS, mounts=dict.fromkeys(THIS_MACHINE)) as http:
+            found = http.get(url, headers=headers)
     except httpx.TransportError as error:
         reason = str(error) or type(error).__name__
         return Finding(name, "warn", f"{url} does not answer: {reason}", advice)

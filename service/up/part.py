@@ -162,7 +162,7 @@ def _answers(url: str) -> Callable[[], bool]:
 def _controller_holds_its_lease(url: str) -> Callable[[], bool]:
     def ready() -> bool:
         try:
-            return bool(httpx.get(url, timeout=PROBE_SECONDS).json()["controller"])
+            return bool(httpx.get(url, timeout=PROBE_SECONDS, trust_env=False).json()["controller"])
         except (httpx.TransportError, ValueError, KeyError):
             return False
 
@@ -183,7 +183,7 @@ def _ray_takes_jobs(url: str, layout: Layout) -> Callable[[], bool]:
 
 def _get(url: str, headers: Mapping[str, str] | None = None) -> httpx.Response | None:
     try:
-        found = httpx.get(url, headers=headers, timeout=PROBE_SECONDS)
+        found = httpx.get(url, headers=headers, timeout=PROBE_SECONDS, trust_env=False)
     except httpx.TransportError:
         return None
     return found if found.status_code == 200 else None

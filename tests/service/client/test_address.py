@@ -1,12 +1,19 @@
+import asyncio
 import json
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from pipelines.errors import SpecError
 from service.client.address import find_address
+from service.client.drivers import AwaitingDriver, BlockingDriver
+from service.up.layout import Layout
+from service.up.part import parts_of
 
+PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 HEAVY = ("torch", "ray", "sqlalchemy", "fastapi", "transformers", "mlflow", "numpy")
 IMPORT = f"""
 import resource, sys
@@ -50,6 +57,55 @@ def test_the_key_of_a_home_leaves_this_machine_never(home, monkeypatch):
     assert find_address("https://elsewhere.test", home=home).key is None
     assert find_address("http://localhost:5", home=home).key == "rk_home"
     assert find_address("http://localhost.elsewhere.test:5", home=home).key is None
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Says that all is well."""
+
+    def do_GET(self):
+        body = b'{"controller": true}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def port(monkeypatch):
+    """Of a server on this machine, where the variables name a proxy that is not there."""
+    for name in PROXIES:
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_proxy_is_shown_the_key_of_a_service_on_this_machine(home, port, host):
+    address = find_address(f"http://{host}:{port}", home=home)
+    blocking = BlockingDriver(address, 5.0).http
+    with blocking:
+        assert blocking.get(address.url).is_success
+
+    async def ask():
+        async with AwaitingDriver(address, 5.0).http as awaiting:
+            return await awaiting.get(address.url)
+
+    assert asyncio.run(ask()).is_success
+
+
+def test_the_parts_of_a_service_are_asked_without_a_proxy(tmp_path, port):
+    parts = {part.name: part for part in parts_of(Layout(tmp_path, api_port=port))}
+    assert parts["api"].is_ready()
+    assert parts["controller"].is_ready()
 
 
 def test_without_anything_the_usual_ports_are_meant(tmp_path, monkeypatch, home):
