@@ -94,6 +94,18 @@ def test_addresses_inside_name_services_and_the_ports_that_they_listen_at():
     assert f"--port={listening['mlflow']}" in SERVICES["mlflow"]["command"]
 
 
+def test_the_password_of_the_database_is_in_no_command_and_only_where_it_is_needed():
+    holders = {
+        name
+        for name, spec in SERVICES.items()
+        if "POSTGRES_PASSWORD" in str(spec.get("environment"))
+    }
+    assert holders == {"api", "controller", "mlflow", "postgres"}
+    assert all("PASSWORD" not in str(spec.get("command")) for spec in SERVICES.values())
+    known = SERVICES["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
+    assert known.endswith("@postgres:5432/mlflow")
+
+
 def test_no_password_has_a_default():
     assert re.findall(r"\$\{[A-Z_]*(?:PASSWORD|SECRET|KEY)[A-Z_]*:-", TEXT) == []
 

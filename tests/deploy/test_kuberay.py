@@ -154,8 +154,23 @@ def test_secrets_are_examples_and_are_not_applied():
     assert files - applied == {"kustomization.yaml", "secrets.example.yaml"}
     wanted = set(
         re.findall(
-            r"(?:secretName|name): (ratchet-(?:ray-token|secrets|redis))\b",
+            r"(?:secretName|name): (ratchet-(?:ray-token|secrets|database|redis))\b",
             yaml.safe_dump_all(OBJECTS.values()),
         )
     )
     assert wanted == {name for kind, name in OBJECTS if kind == "Secret"}
+
+
+def test_the_database_is_told_to_the_api_and_the_controller_alone():
+    told = {label for label, spec in pods().items() if "ratchet-database" in yaml.safe_dump(spec)}
+    assert told == {"ratchet-api", "ratchet-controller"}
+    secret = OBJECTS["Secret", "ratchet-database"]["stringData"]
+    assert list(secret) == ["RATCHET_DATABASE_URL"]
+    assert "RATCHET_DATABASE_URL" not in OBJECTS["Secret", "ratchet-secrets"]["stringData"]
+
+
+def test_one_api_at_a_time_locks_uploads_and_counts_requests():
+    spec = OBJECTS["Deployment", "ratchet-api"]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    budgets = [name for kind, name in OBJECTS if kind == "PodDisruptionBudget"]
+    assert "ratchet-api" not in budgets  # none of one pod could be kept, and no node drained
