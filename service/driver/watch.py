@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 import psutil
@@ -42,6 +44,7 @@ class Watch:
         self._on_end = on_end
         self._woken, self._waking = os.pipe()
         os.set_blocking(self._waking, False)
+        self._has_complained = False
 
     def start(self) -> None:
         """Begin; in the main thread, which signals go to."""
@@ -65,10 +68,24 @@ class Watch:
             reason = self._reason_to_end()
             if reason is not None:
                 self._end(reason)
-            self.folder.heartbeat.touch()
+            self._beat()
             ready, _, _ = select.select([self._woken], [], [], BEAT_SECONDS)
             if ready and signal.SIGTERM in os.read(self._woken, 64):
                 self._end("asked to stop")
+
+    def _beat(self) -> None:
+        try:
+            self.folder.heartbeat.touch()
+        except OSError as error:  # a full disk, say: signals and the fence are still looked at
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        """Say once that the folder cannot be used; the log may lie on the same full disk."""
+        if not self._has_complained:
+            self._has_complained = True
+            with suppress(OSError):
+                sys.stderr.write(f"ratchet: the watch goes on without the job's folder: {error}\n")
+                sys.stderr.flush()
 
     def _reason_to_end(self) -> str | None:
         if self._parent is not None and os.getppid() != self._parent:
@@ -79,6 +96,8 @@ class Watch:
             self.check_fence()
         except (FenceLostError, SpecError) as error:
             return str(error)
+        except OSError as error:  # nobody is known to act instead; the next look may tell
+            self._complain(error)
         return None
 
     def _end(self, reason: str) -> NoReturn:
