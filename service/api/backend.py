@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -26,6 +27,7 @@ class Backend:
         blobs: Where uploads lie.
         limits: What each key may still send.
         metrics: What is counted.
+        streams_by_key: Open event streams by the key's id; used from the event loop alone.
     """
 
     settings: Settings
@@ -34,6 +36,7 @@ class Backend:
     blobs: Blobs
     limits: RateLimits
     metrics: ApiMetrics
+    streams_by_key: Counter[str] = field(default_factory=Counter[str])
 
 
 def backend_of(request: Request) -> Backend:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from pipelines.errors import Problem
 from service.api.backend import Backend
@@ -27,6 +29,7 @@ SEND_SECONDS = 30
 STREAM_SECONDS = 15 * 60
 """How long a stream lasts at most: then the client comes again, and its key is looked at again."""
 MAX_STREAMS = 200
+MAX_STREAMS_PER_KEY = 20
 EVENTS_AT_ONCE = 100
 
 _EVENT_ID = re.compile(r"^ftevent-([0-9a-f]{24})-([0-9]{6,12})$")
@@ -52,32 +55,44 @@ class EventStream:
 
     Attributes:
         backend: Where they come from.
+        key_id: Who asks.
         job_id: Whose they are.
         after: The last that the client has.
     """
 
     backend: Backend
+    key_id: str
     job_id: str
     after: int
 
     def response(self) -> EventSourceResponse:
-        """The stream; everything is freed when the client goes away.
+        """The stream; everything is freed when the client goes away."""
+        return _CountedResponse(self)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Take one of the places for streams, as long as the block runs.
 
         Raises:
-            OverloadedError: There are as many streams as the server keeps up.
+            OverloadedError: The server, or this key, has as many streams as may be.
         """
-        if self.backend.metrics.streams_open() >= MAX_STREAMS:
+        metrics, keys = self.backend.metrics, self.backend.streams_by_key
+        if metrics.streams_open() >= MAX_STREAMS:
             raise OverloadedError(f"{MAX_STREAMS} event streams are open; poll the list instead")
-        return EventSourceResponse(
-            self._counted(), ping=HEARTBEAT_SECONDS, sep="\n", send_timeout=SEND_SECONDS
-        )
+        if keys[self.key_id] >= MAX_STREAMS_PER_KEY:
+            limit = f"the key has {MAX_STREAMS_PER_KEY} event streams open, and may have no more"
+            raise OverloadedError(f"{limit}; close one, or poll the list instead")
+        keys[self.key_id] += 1
+        try:
+            with metrics.streams.track_inprogress():
+                yield
+        finally:
+            keys[self.key_id] -= 1
+            if not keys[self.key_id]:
+                del keys[self.key_id]
 
-    async def _counted(self) -> AsyncIterator[ServerSentEvent]:
-        with self.backend.metrics.streams.track_inprogress():
-            async for message in self._messages():
-                yield message
-
-    async def _messages(self) -> AsyncIterator[ServerSentEvent]:
+    async def messages(self) -> AsyncIterator[ServerSentEvent]:
+        """What is sent: events as they come, and the end of the job."""
         sequence, end = self.after, time.monotonic() + STREAM_SECONDS
         while time.monotonic() < end:
             job, found = await run_in_threadpool(self._look, sequence)
@@ -95,6 +110,20 @@ class EventStream:
         """The job first: once it has ended, the events read afterwards are all that there are."""
         job = get_job(self.backend.db, self.job_id)
         return job, list_events(self.backend.db, self.job_id, after, EVENTS_AT_ONCE)
+
+
+class _CountedResponse(EventSourceResponse):
+    """A stream that takes its place in the event loop: nothing comes between look and count."""
+
+    def __init__(self, stream: EventStream) -> None:
+        super().__init__(
+            stream.messages(), ping=HEARTBEAT_SECONDS, sep="\n", send_timeout=SEND_SECONDS
+        )
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._stream.place():
+            await super().__call__(scope, receive, send)
 
 
 def _message(event: Event) -> ServerSentEvent:

@@ -119,7 +119,7 @@ def events(
     job = visible_job(backend, caller, job_id, "update", request)
     if STREAM_TYPE in request.headers.get("accept", ""):
         start = sequence_of(last_event_id, job.id, "Last-Event-ID")
-        return EventStream(backend, job.id, start).response()
+        return EventStream(backend, caller.key.id, job.id, start).response()
     before = sequence_of(after, job.id, "after") or None
     found = list_latest_events(backend.db, job.id, before, limit + 1)
     return answer(page_of(found, limit, fine_tuning_event, lambda event: event.id))

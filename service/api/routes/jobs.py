@@ -154,7 +154,7 @@ def _add_told(router: APIRouter, kind: Kind) -> None:
             after, job.id, "after"
         )
         if STREAM_TYPE in request.headers.get("accept", ""):
-            return EventStream(backend, job.id, start).response()
+            return EventStream(backend, caller.key.id, job.id, start).response()
         found = list_events(backend.db, job.id, start, limit + 1)
         return answer(page_of(found, limit, event_view, lambda event: event.id))
 

@@ -133,6 +133,27 @@ def test_a_client_that_goes_away_leaves_nothing_behind(client, served, address):
     assert metrics.streams_open() == 0
 
 
+def test_a_key_has_only_so_many_streams_and_others_have_theirs(client, served, monkeypatch):
+    monkeypatch.setattr(event_stream, "MAX_STREAMS_PER_KEY", 1)
+    path = f"/v1/updates/{served.submit()}/events"
+    admin = {"Authorization": f"Bearer {served.secrets['admin']}"}
+    with client.stream("GET", path) as response:
+        lines = response.iter_lines()
+        read(lines, lambda _: True)
+        other = client.get(path)
+        with client.stream("GET", path, headers=admin) as of_another:
+            assert of_another.status_code == 200
+    end = time.monotonic() + 10
+    while served.app.state.backend.streams_by_key and time.monotonic() < end:
+        time.sleep(0.05)
+
+    assert (other.status_code, other.json()["error"]["code"]) == (429, "overloaded")
+    assert "the key has 1 event streams open" in other.json()["detail"]
+    assert served.app.state.backend.streams_by_key == {}
+    with client.stream("GET", path) as again:
+        assert again.status_code == 200
+
+
 def test_no_more_streams_are_opened_than_can_be_kept_up(client, served, monkeypatch):
     monkeypatch.setattr(event_stream, "MAX_STREAMS", 1)
     job_id = served.submit()
