@@ -43,7 +43,7 @@ def read_record(path: Path) -> Record | None:
     """What was written down last, or None."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # no home, or a file in its way
         return None
     sessions = {int(sid): began for sid, began in content.pop("sessions").items()}
     return Record(**content, sessions=sessions)
