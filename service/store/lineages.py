@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from service.errors import (
     InvalidTransitionError,
@@ -175,12 +175,20 @@ def rollback(db: Database, lineage: str, key_id: str | None = None) -> Promotion
 
 
 def unmirrored(db: Database, limit: int = 100) -> list[Promotion]:
-    """Decisions that the registry's aliases do not show yet, each lineage's oldest first."""
+    """Decisions that the registry's aliases do not show yet, each lineage's oldest first.
+
+    Args:
+        db: The database.
+        limit: How many of one lineage, so that one that is stuck holds no other back.
+    """
+    turn = func.row_number().over(partition_by=promotions.c.lineage, order_by=promotions.c.sequence)
+    waiting = select(promotions.c.id, turn.label("turn")).where(promotions.c.mirrored_at.is_(None))
+    ranked = waiting.subquery()
     query = (
         select(promotions)
-        .where(promotions.c.mirrored_at.is_(None))
+        .join(ranked, ranked.c.id == promotions.c.id)
+        .where(ranked.c.turn <= limit)
         .order_by(promotions.c.lineage, promotions.c.sequence)
-        .limit(limit)
     )
     with db.reading() as tx:
         return [record(Promotion, row) for row in tx.all(query)]

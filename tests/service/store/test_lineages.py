@@ -119,6 +119,16 @@ def test_the_mirror_gets_each_lineages_decisions_in_order_until_it_has_them(db, 
     assert unmirrored(db) == []
 
 
+def test_a_lineage_whose_decisions_pile_up_holds_no_other_back(db):
+    for name in ("a", "b"):
+        adopt(db, name, None, KNOWN[:2], 2, None, former_champions=(1,))
+    for _ in range(3):
+        rollback(db, "a")
+    rollback(db, "b")
+    seen = [(found.lineage, found.version) for found in unmirrored(db, limit=2)]
+    assert seen == [("a", 1), ("a", 2), ("b", 1)]
+
+
 def test_a_lineage_of_the_home_is_taken_in_once_with_its_history(db):
     for _ in range(2):
         lineage = adopt(db, "a", {"name": "m"}, KNOWN, 2, 3, former_champions=(1,))
