@@ -1,0 +1,51 @@
+"""What a job leaves behind that only going on with it would need, here and in the store."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from pathlib import Path
+
+from pipelines.errors import RatchetError
+from pipelines.registry import Registry
+from pipelines.remote.address import RunAddress
+from service.driver.kinds import run_name
+from service.store.records import Job
+
+FOLDERS = ("checkpoints", "data", "draft")
+
+_log = logging.getLogger(__name__)
+
+
+def clear_leftovers(home: Path, registry: Registry, job: Job) -> threading.Thread | None:
+    """Remove what only going on with an update that has ended would need.
+
+    Args:
+        home: The folder that keeps all state.
+        registry: Says which store there is.
+        job: An update that has ended, of which nothing runs any more.
+
+    Returns:
+        The thread that removes what the store has, which may be slow or away; None without a store.
+    """
+    lineage, names = str(job.lineage), {run_name(job.id, job.parent)}
+    for run in (home / "runs" / lineage).glob(f"{job.id}-from-*"):
+        names.add(run.name)
+        for name in FOLDERS:
+            shutil.rmtree(run / name, ignore_errors=True)
+    addresses = [registry.run_address(lineage, name) for name in sorted(names)]
+    there = [address for address in addresses if address is not None]
+    if not there:
+        return None
+    thread = threading.Thread(target=_discard, args=(there,), name="ratchet-leftovers", daemon=True)
+    thread.start()
+    return thread
+
+
+def _discard(addresses: list[RunAddress]) -> None:
+    for address in addresses:
+        try:
+            address.open().discard()
+        except (RatchetError, OSError) as error:
+            _log.warning("run %s: the store keeps what is left of it: %s", address.run, error)
