@@ -21,20 +21,26 @@ def model_location(name: str) -> str:
     """The folder (or Hub id) that `name` stands for.
 
     Short names come from `MODEL_PACKAGES` and from installed packages that declare an entry point
-    in the group `ratchet.models` (a function that returns the model's folder).
+    in the group `ratchet.models` (a function that returns the model's folder). A folder is named by
+    its absolute path: specs that are read from a file have no other.
 
     Raises:
-        ModelError: A short name whose package is not installed, or a folder without safetensors
-            weights.
+        ModelError: A short name whose package is not installed, a folder without safetensors
+            weights, or a Hub id that is also a path from the working directory.
     """
     if name in MODEL_PACKAGES:
         return str(_package_folder(name))
     for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return str(entry.load()())
-    if Path(name).is_dir():
-        return str(_checked_folder(Path(name)))
+    path = Path(name)
+    if path.is_absolute() and path.is_dir():
+        return str(_checked_folder(path))
     if "/" not in name or name.startswith((".", "/")):
         raise ModelError(_unknown_name(name))
+    if path.exists():  # what loads models would take it for that file or folder, not for the id
+        hint = "Write the path in full, or work in another folder"
+        meant = "names a model on the Hub, and a path in the working directory too"
+        raise ModelError(str(Problem("model.name", meant, name, hint)))
     return name
 
 

@@ -34,6 +34,15 @@ def test_a_hub_id_passes():
     assert model_location("someone/some-model") == "someone/some-model"
 
 
+@pytest.mark.parametrize("name", ["models/private", "./models/private", "private"])
+def test_no_folder_is_looked_up_from_the_working_directory(tiny_model, tmp_path, monkeypatch, name):
+    for place in ("models/private", "private"):
+        shutil.copytree(tiny_model, tmp_path / place)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"model\.name: (names a model on the Hub|no such model)"):
+        model_location(name)
+
+
 def test_the_hash_follows_the_weights_and_not_the_place(tiny_model, tmp_path):
     copy = shutil.copytree(tiny_model, tmp_path / "copy")
     assert weights_hash(str(copy)) == weights_hash(str(tiny_model))
