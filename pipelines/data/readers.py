@@ -64,7 +64,21 @@ def _json_row(text: str, columns: Sequence[str]) -> Sequence[Any] | Broken:
         return Broken(f"broken row: not valid JSON ({reason})", text.strip()[:80])
     if not isinstance(row, dict):
         return Broken("broken row: each line must hold one JSON object", text.strip()[:80])
+    if _has_half_character(text, row):
+        half = "broken row: half a character (an unpaired surrogate)"
+        return Broken(half, text.strip()[:80], "Save the row as UTF-8")
     return _wanted(row, columns)
+
+
+def _has_half_character(text: str, row: Mapping[str, Any]) -> bool:
+    r"""Whether an escape such as `\ud83d` stands alone: no tokenizer and no file takes that."""
+    if r"\ud" not in text.lower():
+        return False
+    try:
+        json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _wanted(row: Mapping[str, Any], columns: Sequence[str]) -> Sequence[Any] | Broken:

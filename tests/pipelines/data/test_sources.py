@@ -158,6 +158,8 @@ def test_a_file_of_an_unknown_format_says_what_is_read(tmp_path):
     [
         ("a.jsonl", b'{"text": "a", "label": "x"}\n{"text": "\xff", "label": "x"}', 2, "not UTF-8"),
         ("a.jsonl", b'\n{"text": "a", "label": "x"', 2, "broken row: not valid JSON"),
+        ("a.jsonl", b'{"text": "a \\uD83D", "label": "x"}', 1, "broken row: half a character"),
+        ("a.jsonl", b'\n{"text": "a", "label": "\\ude00"}', 2, "broken row: half a character"),
         ("a.jsonl", b'["a", "x"]', 1, "one JSON object"),
         ("a.jsonl", b'{"txt": "a", "label": "x"}', 1, "missing column 'text'"),
         ("a.jsonl", b'{"txt": "a", "label": "x"}', 1, "Did you mean 'txt'?"),
@@ -184,6 +186,13 @@ def test_broken_rows_are_reported_with_file_and_line(tmp_path, name, content, li
     _, problems, _ = read(path)
     assert [problem.where for problem in problems] == [f"{path}:{line}"]
     assert part in str(problems[0])
+
+
+def test_a_character_of_two_escapes_is_read_as_itself(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "\\uD83D\\uDE00 \\\\ud83d", "label": "x"}')
+    found, problems, _ = read(path)
+    assert (found, problems) == ([("\U0001f600 \\ud83d", "x")], [])
 
 
 def test_sound_rows_after_a_broken_one_are_read(tmp_path):

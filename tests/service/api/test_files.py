@@ -64,6 +64,7 @@ def test_rows_that_can_be_read_are_kept_under_their_hash(served, name, content):
         ("a.jsonl", b'{"text": "a"}\n[1]\n', "line 2"),
         ("a.jsonl", b'{"text": "a"}\n{"text"', "line 2"),
         ("a.jsonl", b'{"text": "\xff"}', "not UTF-8"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "\\ud83d"}', "line 2: broken row: half a character"),
         ("a.jsonl", b"[" * 100_000, "nested"),
         ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "line 1"),
         ("a.jsonl", b'{"a": "' + b"x" * 2**20 + b'"}', "longer than"),
