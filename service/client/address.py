@@ -52,11 +52,12 @@ def find_address(
 ) -> Address:
     """The service that is meant: by argument, by `RATCHET_…` variables, or that of a home.
 
-    The key of a home is sent to nobody but this machine.
+    The key of a home is sent to nobody but the service that `ratchet up` of the home recorded: any
+    program may listen at the usual port of one that does not run.
 
     Args:
         url: Of the API; by default `RATCHET_URL`, then what `ratchet up` of the home recorded.
-        api_key: By default `RATCHET_API_KEY`, then the home's own.
+        api_key: By default `RATCHET_API_KEY`, then the home's own for the URL that it recorded.
         home: By default `RATCHET_HOME`, then `.ratchet`.
         router_url: By default `RATCHET_ROUTER_URL`, then what was recorded.
 
@@ -67,7 +68,8 @@ def find_address(
     recorded = recorded_urls(folder)
     chosen = url or os.environ.get("RATCHET_URL") or recorded.get("api") or DEFAULT_URL
     key = api_key or os.environ.get("RATCHET_API_KEY") or None
-    if _checked(chosen) in LOOPBACK and key is None:
+    is_own = chosen.rstrip("/") == recorded.get("api")
+    if _checked(chosen) in LOOPBACK and is_own and key is None:
         key = home_key(folder)
     router = router_url or os.environ.get("RATCHET_ROUTER_URL") or recorded.get("router")
     router = router or DEFAULT_ROUTER_URL

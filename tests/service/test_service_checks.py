@@ -28,6 +28,8 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("RATCHET_RAY_JOBS_URL", "http://127.0.0.1:9")
     with listening(served.app) as url:
         monkeypatch.setenv("RATCHET_URL", url)
+        secret = (home / "service" / "admin.key").read_text(encoding="utf-8").strip()
+        monkeypatch.setenv("RATCHET_API_KEY", secret)
         acquire(served.db, "controller", "one", 60.0)
         yield home
     served.db.dispose()

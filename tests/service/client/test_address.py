@@ -27,12 +27,16 @@ print(spent.ru_utime + spent.ru_stime, *(name for name in {HEAVY} if name in sys
 def home(tmp_path, monkeypatch):
     for name in ("URL", "API_KEY", "HOME", "ROUTER_URL"):
         monkeypatch.delenv(f"RATCHET_{name}", raising=False)
-    folder = tmp_path / "service"
-    folder.mkdir()
-    (folder / "admin.key").write_text("rk_home\n", encoding="utf-8")
-    urls = {"api": "http://127.0.0.1:9001", "router": "http://127.0.0.1:9002"}
-    (folder / "up.json").write_text(json.dumps({"urls": urls}), encoding="utf-8")
+    (tmp_path / "service").mkdir()
+    (tmp_path / "service" / "admin.key").write_text("rk_home\n", encoding="utf-8")
+    record(tmp_path, "http://127.0.0.1:9001")
     return tmp_path
+
+
+def record(home, api):
+    """Say where the service of a home listens, as `ratchet up` does."""
+    urls = {"api": api, "router": "http://127.0.0.1:9002"}
+    (home / "service" / "up.json").write_text(json.dumps({"urls": urls}), encoding="utf-8")
 
 
 def test_the_service_of_a_home_is_found_with_its_key(home):
@@ -53,10 +57,36 @@ def test_variables_come_before_the_home_and_arguments_before_both(home, monkeypa
     assert (found.url, found.key) == ("https://api.test", "rk_argument")
 
 
-def test_the_key_of_a_home_leaves_this_machine_never(home, monkeypatch):
-    assert find_address("https://elsewhere.test", home=home).key is None
-    assert find_address("http://localhost:5", home=home).key == "rk_home"
-    assert find_address("http://localhost.elsewhere.test:5", home=home).key is None
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("http://127.0.0.1:9001", "rk_home"),
+        ("http://127.0.0.1:9001/", "rk_home"),
+        ("http://127.0.0.1:9001/v2", None),
+        ("http://127.0.0.1:8080", None),
+        ("http://localhost:9001", None),
+        ("https://127.0.0.1:9001", None),
+        ("https://elsewhere.test", None),
+    ],
+)
+def test_the_key_of_a_home_is_for_the_service_that_it_recorded(home, monkeypatch, url, key):
+    assert find_address(url, home=home).key == key
+    monkeypatch.setenv("RATCHET_URL", url)
+    assert find_address(home=home).key == key
+    monkeypatch.setenv("RATCHET_API_KEY", "rk_variable")
+    assert find_address(home=home).key == "rk_variable"
+
+
+def test_the_key_of_a_home_leaves_this_machine_never(home):
+    for url in ("https://elsewhere.test", "http://localhost.elsewhere.test:5"):
+        record(home, url)
+        assert (find_address(home=home).url, find_address(home=home).key) == (url, None)
+
+
+def test_a_home_whose_service_does_not_run_shows_its_key_to_nobody(home):
+    (home / "service" / "up.json").unlink()
+    found = find_address(home=home)
+    assert (found.url, found.key) == ("http://127.0.0.1:8080", None)
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -90,7 +120,9 @@ def port(monkeypatch):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_no_proxy_is_shown_the_key_of_a_service_on_this_machine(home, port, host):
-    address = find_address(f"http://{host}:{port}", home=home)
+    record(home, f"http://{host}:{port}")
+    address = find_address(home=home)
+    assert address.key == "rk_home"
     blocking = BlockingDriver(address, 5.0).http
     with blocking:
         assert blocking.get(address.url).is_success
