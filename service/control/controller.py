@@ -109,8 +109,7 @@ class Controller:
                 break
             running.append(job)
             self._step(job)
-        self._renewed()
-        self.mirror.turn()
+        self.mirror.turn(self._renewed())
         self._complaints.keep_only({job.id for job in running})
         return True
 

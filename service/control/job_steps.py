@@ -6,7 +6,6 @@ The folder counts most: a result is a result, whatever the launcher says of the 
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,30 +18,34 @@ from pipelines.registry import Registry
 from service.control.assignment import attempt_of, folder_of, task_of
 from service.control.follower import hear
 from service.control.launcher import Attempt, Launcher, LauncherError
+from service.control.leftovers import clear_leftovers
 from service.control.retries import pause_before_retry
 from service.control.sighting import Sighting, sight
-from service.control.version_facts import new_version
+from service.control.version_facts import check_result, new_version
 from service.driver.failure import failure_of
 from service.driver.job_folder import Failure, JobFolder
 from service.driver.kinds import run_name
 from service.errors import InvalidTransitionError
 from service.settings import Settings
 from service.store.database import Database
+from service.store.leases import confirm
 from service.store.records import Job, Lease, NewEvent
 from service.store.success import succeed
 from service.store.work import (
     end_cancelled,
     end_paused,
     fail,
+    queue_stopped,
     record_events,
     record_submission,
     requeue,
 )
 
 CHUNKS_PER_LOOK = 8
+STOPPING = "stopping"
+"""The phase of a job whose attempt is being stopped because somebody asked for that."""
 NO_ATTEMPT = 0
 """The fence behind which no attempt may act."""
-LEFTOVERS = ("checkpoints", "data", "draft")
 TOO_LATE = "it was to be {} when its version had been written already, and so waits as challenger"
 
 _log = logging.getLogger(__name__)
@@ -77,10 +80,12 @@ class JobSteps:
             RatchetError: The job's folder, or what lies in it, makes no sense.
         """
         folder = folder_of(self.settings, job)
+        # A pause that was taken back once its attempt was behind the fence goes on to its end, too.
+        is_stopping = job.wanted is not None or job.phase == STOPPING
         job = self._follow(lease, job, folder)
-        if self._has_given(lease, job, folder):
+        if self._has_given(lease, job, folder, is_stopping):
             return
-        if job.wanted is not None:
+        if is_stopping:
             self._end_as_asked(lease, job, folder)
             return
         found = sight(self.launcher, attempt_of(self.settings, job))
@@ -93,30 +98,30 @@ class JobSteps:
                 self._tell_why_it_waits(lease, job, error)
                 raise
         elif found is Sighting.STRAY:
-            self._stop(attempt_of(self.settings, job))
+            self._stop(lease, attempt_of(self.settings, job))
         else:
             job = self._follow(lease, job, folder)  # it may have ended well since we looked
-            if not self._has_given(lease, job, folder):
+            if not self._has_given(lease, job, folder, is_stopping):
                 self._lost(lease, job)
 
     def abandon(self, lease: Lease, job: Job, error: Exception) -> None:
         """End a job that cannot be made sense of."""
         folder = folder_of(self.settings, job)
         with suppress(OSError):  # the fence of a folder that is broken holds nobody back
-            folder.write_fence(NO_ATTEMPT)
+            self._fence(lease, folder, NO_ATTEMPT)
         with suppress(InvalidTransitionError):  # it ended meanwhile, which is as well
             self._fail(lease, job, failure_of(error))
 
-    def _has_given(self, lease: Lease, job: Job, folder: JobFolder) -> bool:
+    def _has_given(self, lease: Lease, job: Job, folder: JobFolder, is_stopping: bool) -> bool:
         """Whether the attempt has a result or a failure; what that leads to is done."""
         result = folder.read_result()
-        if result is None and job.wanted is not None and job.kind == "update":
+        if result is None and is_stopping and job.kind == "update":
             result = self._kept(job)
         if result is not None:
             self._succeed(lease, job, result)
             return True
         failure = folder.read_failure(job.attempt)
-        if failure is not None and job.wanted is None:
+        if failure is not None and not is_stopping:
             self._failed(lease, job, folder, failure)
             return True
         return False
@@ -155,8 +160,9 @@ class JobSteps:
             self._fail(lease, job, failure_of(error))
             return
         self._check_free(job)
+        confirm(self.db, lease)
         folder.write_task(task)
-        folder.write_fence(job.attempt)
+        self._fence(lease, folder, job.attempt)
         self.launcher.submit(attempt_of(self.settings, job))
         record_submission(self.db, lease, job, f"Attempt {job.attempt} was submitted")
         _log.info("%s: attempt %d was submitted", job.id, job.attempt)
@@ -180,6 +186,7 @@ class JobSteps:
     def _succeed(self, lease: Lease, job: Job, result: Mapping[str, Any]) -> None:
         version = None
         if job.kind == "update":
+            check_result(result, str(job.lineage))
             refusal = None if job.wanted != "cancel" else TOO_LATE.format("cancelled")
             version = new_version(self.registry, result, job.parent, refusal)
         ended = succeed(self.db, lease, job, result, version)
@@ -200,7 +207,7 @@ class JobSteps:
     def _lost(self, lease: Lease, job: Job) -> None:
         attempt = attempt_of(self.settings, job)
         if self._may_act(attempt):  # on a machine that was cut off, say, it may still live
-            attempt.folder.write_fence(NO_ATTEMPT)
+            self._fence(lease, attempt.folder, NO_ATTEMPT)
         failure = Failure("lost", f"the driver of attempt {job.attempt} is gone without a word")
         pause = pause_before_retry(None, job.num_lost, self.settings.max_lost_attempts)
         if pause is not None:
@@ -221,23 +228,25 @@ class JobSteps:
         self._clear(job)
 
     def _end_as_asked(self, lease: Lease, job: Job, folder: JobFolder) -> None:
-        """Cancel or pause a job, once nothing of it runs any more."""
+        """Cancel or pause a job, or queue it again, once nothing of it runs any more."""
         attempt = attempt_of(self.settings, job)
         if not self._has_stopped(attempt):
-            if job.phase != "stopping":
+            if job.phase != STOPPING:
                 place = job.events_offset
-                record_events(self.db, lease, job.id, job.attempt, (), place, place, "stopping")
-            self._stop(attempt)
+                record_events(self.db, lease, job.id, job.attempt, (), place, place, STOPPING)
+            self._stop(lease, attempt)
             return
         job = self._follow(lease, job, folder)
-        if self._has_given(lease, job, folder):
+        if self._has_given(lease, job, folder, is_stopping=True):
             return
-        if job.wanted == "pause":
+        if job.wanted is None:
+            queue_stopped(self.db, lease, job)
+        elif job.wanted == "pause":
             end_paused(self.db, lease, job)
         else:
             end_cancelled(self.db, lease, job)
             self._clear(job)
-        _log.info("%s: %s as asked", job.id, job.wanted)
+        _log.info("%s: %s as asked", job.id, job.wanted or "resume")
 
     def _has_stopped(self, attempt: Attempt) -> bool:
         """Whether nothing of an attempt runs; one that would begin now is behind the fence."""
@@ -253,18 +262,20 @@ class JobSteps:
         folder = attempt.folder
         return folder.path.is_dir() and folder.read_fence() == attempt.number
 
-    def _stop(self, attempt: Attempt) -> None:
+    def _fence(self, lease: Lease, folder: JobFolder, attempt: int) -> None:
+        """Let an attempt act and no other, unless another controller decides that by now."""
+        confirm(self.db, lease)
+        folder.write_fence(attempt)
+
+    def _stop(self, lease: Lease, attempt: Attempt) -> None:
         if attempt.folder.path.is_dir():
-            attempt.folder.write_fence(NO_ATTEMPT)
+            self._fence(lease, attempt.folder, NO_ATTEMPT)
         self.launcher.stop(attempt)
 
     def _clear(self, job: Job) -> None:
         """Remove what only going on with a job would need."""
-        if job.kind != "update":
-            return
-        for run in (self.settings.home / "runs" / str(job.lineage)).glob(f"{job.id}-from-*"):
-            for name in LEFTOVERS:
-                shutil.rmtree(run / name, ignore_errors=True)
+        if job.kind == "update":
+            clear_leftovers(self.settings.home, self.registry, job)
 
 
 def _error(failure: Failure) -> dict[str, Any]:

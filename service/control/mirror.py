@@ -16,8 +16,10 @@ from pipelines.aliases import Aliases
 from pipelines.errors import NotFoundError, RatchetError, TrackingError
 from pipelines.registry import Registry
 from service.control.complaints import Complaints
+from service.errors import LeaseLostError, StoreUnavailableError
 from service.store.database import Database
 from service.store.jobs import get_job
+from service.store.leases import confirm
 from service.store.lineages import (
     get_lineage,
     list_lineages,
@@ -25,7 +27,7 @@ from service.store.lineages import (
     mark_mirrored,
     unmirrored,
 )
-from service.store.records import Lineage, Promotion, Version
+from service.store.records import Lease, Lineage, Promotion, Version
 
 CHECK_SECONDS = 10.0
 PAGE = 100
@@ -50,8 +52,13 @@ class Mirror:
         self._is_first = True
         self._complaints = Complaints(_log)
 
-    def turn(self) -> None:
-        """Mirror what was decided; now and then, look whether everything still agrees."""
+    def turn(self, lease: Lease) -> None:
+        """Mirror what was decided; now and then, look whether everything still agrees.
+
+        Raises:
+            LeaseLostError: Another controller acts.
+            StoreUnavailableError: The database is away.
+        """
         pending: dict[str, list[Promotion]] = {}
         for promotion in unmirrored(self.db):
             pending.setdefault(promotion.lineage, []).append(promotion)
@@ -64,9 +71,12 @@ class Mirror:
             self._is_first = False
         for name in names:
             try:
-                self._mirror(name, pending.get(name, []))
-            except (RatchetError, OSError) as error:
-                self._complaints.say(f"lineage {name}", f"its aliases do not follow yet: {error}")
+                self._mirror(lease, name, pending.get(name, []))
+            except (LeaseLostError, StoreUnavailableError):
+                raise
+            except (RatchetError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
+                # What a lineage's rows and files hold is its own affair, and no other's.
+                self._complaints.say(f"lineage {name}", f"its aliases do not follow yet: {e!r}")
             else:
                 self._complaints.settle(f"lineage {name}")
 
@@ -78,7 +88,7 @@ class Mirror:
             if len(page) < PAGE:
                 return names
 
-    def _mirror(self, name: str, pending: Sequence[Promotion]) -> None:
+    def _mirror(self, lease: Lease, name: str, pending: Sequence[Promotion]) -> None:
         """Bring one lineage's aliases to the database's, then note which decisions they show."""
         lineage = get_lineage(self.db, name)  # after `pending`: it shows at least those
         known = self.registry.aliases(name)
@@ -89,6 +99,7 @@ class Mirror:
         registrations = self._registrations(name, known)
 
         def change(aliases: Aliases) -> Aliases:
+            confirm(self.db, lease)  # whoever was taken over may have slept over what it read
             return _following(aliases, lineage, pending, registrations)
 
         if self.registry.follow(name, change):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.errors import VersionError
 from pipelines.manifest import Manifest
 from pipelines.registry import Registry
 from service.driver.job_folder import finite
@@ -35,6 +36,30 @@ def known_version(registry: Registry, lineage: str, number: int) -> KnownVersion
     return KnownVersion(number, manifest.parent, summary_of(manifest), manifest.created)
 
 
+def check_result(result: Mapping[str, Any], lineage: str) -> None:
+    """Make sure that a result is what an update of a lineage gives, before anything rests on it.
+
+    Raises:
+        VersionError: It is not; says which field, and its value.
+    """
+    gate = result.get("gate")
+    run = result.get("run")
+    rules = {
+        "lineage": result.get("lineage") == lineage,
+        "version": type(result.get("version")) is int,
+        "promoted": isinstance(result.get("promoted"), bool),
+        "gate": isinstance(gate, Mapping) and isinstance(gate.get("reasons"), list),
+        "metrics": isinstance(result.get("metrics"), Mapping),
+        "run": run is None or isinstance(run, str),
+    }
+    for field, holds in rules.items():
+        if not holds:
+            raise VersionError(
+                f"result.{field}: {result.get(field)!r:.200} is not what an update of {lineage} "
+                "gives. Submit the job anew"
+            )
+
+
 def new_version(
     registry: Registry, result: Mapping[str, Any], claimed: int | None, refusal: str | None
 ) -> NewVersion:
@@ -42,7 +67,7 @@ def new_version(
 
     Args:
         registry: Where the version lies.
-        result: What `run_update` returned.
+        result: What `run_update` returned, checked.
         claimed: The version that the job's present attempt was to start from.
         refusal: Why the version may not become champion whatever the gate says, or None.
 

@@ -63,6 +63,17 @@ def get_lease(db: Database, name: str) -> Lease | None:
     return None if row is None else record(Lease, row)
 
 
+def confirm(db: Database, lease: Lease) -> None:
+    """Make sure that a lease was its holder's a moment ago: for what no transaction can hold.
+
+    Raises:
+        LeaseLostError: Somebody else has taken it.
+    """
+    found = get_lease(db, lease.name)
+    if found is None or (found.term, found.holder) != (lease.term, lease.holder):
+        raise _lost(lease)
+
+
 def check_held(tx: Transaction, lease: Lease, *, alone: bool = False) -> None:
     """Make sure that a lease is its holder's, and stays so until the transaction ends.
 

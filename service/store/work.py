@@ -165,6 +165,27 @@ def requeue(
         return change_job(tx, current, ("running",), (told,), values)
 
 
+def queue_stopped(db: Database, lease: Lease, job: Job) -> Job:
+    """Queue a job again whose pause was taken back too late for its attempt; nothing was lost.
+
+    What a user asked for meanwhile is done instead.
+
+    Raises:
+        LeaseLostError: Another controller has taken the lease.
+        InvalidTransitionError: The job does not run this attempt any more.
+    """
+    with db.writing() as tx:
+        check_held(tx, lease)
+        lock_lineage_of(tx, job)
+        current = _running(tx, job)
+        if current.wanted is not None:
+            return _grant(tx, current)
+        values = {"status": "queued", "phase": "recovering", "estimated_finish": None}
+        data = {"status": "queued", "attempt": job.attempt}
+        told = NewEvent("Stopped for the pause, goes on soon", type="status", data=data)
+        return change_job(tx, current, ("running",), (told,), values)
+
+
 def fail(db: Database, lease: Lease, job: Job, error: Mapping[str, Any]) -> Job:
     """End a job that cannot succeed, running or still in the queue.
 

@@ -3,12 +3,21 @@ import shutil
 
 import pytest
 
+from service.control.version_facts import new_version
 from service.driver.job_folder import DriverProcess
 from service.errors import LeaseLostError
 from service.store.events import list_events
 from service.store.jobs import ask
 from service.store.leases import acquire
-from service.store.lineages import get_lineage, list_promotions, list_versions, promote, rollback
+from service.store.lineages import (
+    get_lineage,
+    list_promotions,
+    list_versions,
+    promote,
+    rollback,
+    unmirrored,
+)
+from service.store.success import succeed
 from service.store.tables import leases
 from tests.service.control.stage import Stage, age, aliases_of, write_bare_versions
 
@@ -237,6 +246,27 @@ def test_a_running_job_ends_as_asked_once_its_driver_is_gone(stage, wanted, stat
         assert stage.drivers.submitted[-1] == f"{job_id}-2"
 
 
+@pytest.mark.parametrize("says", [False, True])
+def test_a_pause_that_was_taken_back_costs_no_attempt(stage, db, settings, says):
+    strict = Stage(db, settings.model_copy(update={"max_lost_attempts": 0}))
+    job_id = strict.ask()
+    strict.turn()
+    sleeper = strict.begin(job_id)
+    ask(db, job_id, "pause")
+    strict.turn()
+    ask(db, job_id, "resume")
+    if says:  # its last words, which name a phase
+        strict.journal(job_id).write("training", type="status", phase="training")
+    strict.turn()
+    assert strict.job(job_id).status == "running"
+    strict.kill(sleeper)
+    strict.turn()
+    job = strict.job(job_id)
+    assert (job.status, job.attempt, job.num_lost, job.error) == ("running", 2, 0, None)
+    assert strict.drivers.submitted == [f"{job_id}-1", f"{job_id}-2"]
+    assert strict.folder(job_id).read_fence() == 2
+
+
 def test_a_job_that_never_began_is_cancelled_even_while_the_launcher_is_away(stage):
     stage.drivers.is_away = True
     job_id = stage.ask()
@@ -297,6 +327,51 @@ def test_garbage_in_one_folder_fails_that_job_and_no_other(stage, name, content)
     assert stage.folder(bad).read_fence() == 0
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"metrics": []},
+        {"metrics": None},
+        {"run": 7},
+        {"lineage": "good"},
+        {"version": True},
+        {"version": "1"},
+        {"promoted": 1},
+        {"gate": []},
+        {"gate": {"reasons": "none"}},
+    ],
+)
+def test_a_result_that_no_update_gives_fails_its_own_job(stage, wrong):
+    bad, good = stage.ask("bad"), stage.ask("good")
+    stage.turn()
+    for job_id in (bad, good):
+        stage.begin(job_id)
+        stage.give(job_id)
+    stage.folder(bad).write_result(stage.folder(bad).read_result() | wrong)
+    stage.turn(2)
+    assert stage.job(good).status == "succeeded"
+    job = stage.job(bad)
+    assert (job.status, job.error["code"]) == ("failed", "version")
+    assert f"result.{next(iter(wrong))}: " in job.error["message"]
+    assert list_versions(stage.db, "bad") == []
+    assert get_lineage(stage.db, "bad").active_job is None
+
+
+def test_a_lineage_that_cannot_be_mirrored_stops_no_other(stage):
+    for name in ("bad", "good"):
+        job_id = stage.ask(name)
+        stage.turn()
+        stage.begin(job_id)
+        result = stage.give(job_id)
+        lease = stage.controller._lease
+        version = new_version(stage.registry, result, None, None)
+        wrong = {"metrics": ["f1"]} if name == "bad" else {}  # as an older release took it
+        succeed(stage.db, lease, stage.job(job_id), result | wrong, version)
+    stage.turn(2)
+    assert aliases_of(stage, "good") == (1, None)
+    assert [promotion.lineage for promotion in unmirrored(stage.db)] == ["bad"]
+
+
 def test_garbage_in_the_journal_is_passed_over(stage):
     job_id = stage.ask()
     stage.turn()
@@ -348,6 +423,33 @@ def test_of_two_controllers_one_acts_and_the_one_taken_over_acts_no_more(stage):
         stage.controller.turn()
     assert stage.drivers.submitted == []
     assert acquire(stage.db, "controller", "third", 1.0) is None
+
+
+def test_a_controller_that_was_taken_over_a_moment_ago_writes_no_file(stage):
+    stage.turn()
+    old = stage.controller._lease
+    given, asked = stage.ask("given"), stage.ask("asked")
+    stage.turn()
+    stage.begin(given)
+    result = stage.give(given)
+    steps = stage.controller._steps
+    succeed(
+        stage.db, old, stage.job(given), result, new_version(stage.registry, result, None, None)
+    )
+    stage.begin(asked)
+    ask(stage.db, asked, "cancel")
+    with stage.db.writing() as tx:
+        tx.change(leases.update().values(expires_at=0.0))
+    assert acquire(stage.db, "controller", "other", 5.0) is not None
+    with pytest.raises(LeaseLostError):
+        stage.controller.mirror.turn(old)
+    assert not (stage.registry.folder / "given" / "aliases.json").exists()
+    with pytest.raises(LeaseLostError):
+        steps.abandon(old, stage.job(asked), ValueError("x"))
+    assert stage.folder(asked).read_fence() == 1
+    with pytest.raises(LeaseLostError):
+        steps._submit(old, stage.job(asked), stage.folder(asked))
+    assert stage.drivers.submitted == [f"{given}-1", f"{asked}-1"]
 
 
 def test_a_promotion_by_hand_reaches_the_aliases(stage):
