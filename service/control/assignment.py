@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import DataError, Problem
 from service.api.blobs import Blobs
-from service.api.spec_paths import data_paths
+from service.api.data_uris import DataRoots
+from service.api.spec_paths import NamedPath, data_paths
 from service.control.launcher import Attempt
 from service.driver.job_folder import JobFolder, Task
 from service.errors import FileNotStoredError
@@ -26,10 +27,11 @@ def task_of(db: Database, settings: Settings, job: Job) -> Task:
     """What the driver of a job is told.
 
     Raises:
-        DataError: An upload that the spec names is gone.
+        DataError: An upload that the spec names is gone, or what it names does not lie under the
+            data roots any more.
     """
     address = settings.ray_address if settings.launcher == "ray" else None
-    spec = _with_uploads(db, settings, job.spec)
+    spec = _with_data(db, settings, job.spec)
     home, uri = str(settings.home), settings.tracking_uri
     return Task(job.id, job.kind, spec, home, uri, address, job.parent)
 
@@ -55,22 +57,42 @@ def _driver_needs(job: Job) -> tuple[float, float]:
     return 1.0, float(gpus) if isinstance(gpus, int | float) else 0.0
 
 
-def _with_uploads(db: Database, settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec with the files of uploads in the place of their ids."""
-    spec, problems = copy.deepcopy(dict(given)), []
+def _with_data(db: Database, settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec with the files of uploads in the place of their ids, and every other path resolved.
+
+    Paths are looked at again: since the job came in, a link may have been laid below a root.
+    """
+    spec = copy.deepcopy(dict(given))
+    roots = DataRoots(settings.data_roots, settings.home)
     blobs = Blobs(settings.home, settings.max_upload_bytes)
+    problems = list(_model_problems(roots, spec))
     for place in data_paths(spec):
-        if not _FILE_ID.fullmatch(place.value):
-            continue
-        path = _blob(db, blobs, place.value)
-        if path is None:
-            hint = "Upload it again, and submit the job anew"
-            problems.append(Problem(place.where, "the upload was deleted", place.value, hint))
+        if _FILE_ID.fullmatch(place.value):
+            found = _upload(db, blobs, place)
         else:
-            place.put(str(path))
+            found = roots.checked(place.value, place.where)
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            place.put(found)
     if problems:
         raise DataError(problems)
     return spec
+
+
+def _model_problems(roots: DataRoots, spec: Mapping[str, Any]) -> Iterator[Problem]:
+    model: Any = spec.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else None
+    if isinstance(name, str) and name.startswith("/") and not roots.is_allowed_folder(Path(name)):
+        yield Problem("model.name", "no folder that a model may lie in", name)
+
+
+def _upload(db: Database, blobs: Blobs, place: NamedPath) -> str | Problem:
+    path = _blob(db, blobs, place.value)
+    if path is None:
+        hint = "Upload it again, and submit the job anew"
+        return Problem(place.where, "the upload was deleted", place.value, hint)
+    return str(path)
 
 
 def _blob(db: Database, blobs: Blobs, file_id: str) -> Path | None:

@@ -35,7 +35,8 @@ def test_asked_to_stop_it_leaves_running_jobs_to_the_next_one(tiny_model, tmp_pa
     training = {"num_epochs": 400, "batch_size": 4, "checkpoint_every_steps": 50}
     spec = tiny_spec(tiny_model, tmp_path / "rows", "tiny", ["banking"], [], training=training)
     raw = {k: v for k, v in spec.model_dump(mode="json").items() if v is not None}
-    first = start_controller(home)
+    roots = f"{tmp_path / 'rows'},{tiny_model}"
+    first = start_controller(home, DATA_ROOTS=roots)
     db = Database(f"sqlite:///{home / 'ratchet.db'}")
     wait_until(lambda: "acts, in term 1" in (home / "controller.log").read_text(), first)
     job_id = create_job(db, NewJob("update", raw, "tiny")).job.id
