@@ -109,6 +109,14 @@ class ServiceProcesses:
         process.wait()
         del self.running[name]
 
+    def revive(self):
+        """Start again the parts that ended by themselves, as a supervisor does; say which."""
+        ended = [name for name, process in self.running.items() if process.poll() is not None]
+        for name in ended:
+            self.kill(name)
+            self.start(name)
+        return ended
+
     def ray_processes(self):
         """Ray's own processes, and the jobs and workers that it started."""
         apart = {self.running[name].pid for name in ("controller", "api") if name in self.running}
