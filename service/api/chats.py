@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from pipelines.errors import DataError, Problem
 
 MAX_PROBLEMS = 20
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def holds_chats(path: Path) -> bool:
@@ -62,8 +60,6 @@ def _labelled(row: Any) -> dict[str, str] | str:
     if not text or not label:
         absent = "user" if not text else "assistant"
         return f"a chat needs a message of the role {absent} with text in it"
-    if _HALF_PAIR.search(text + label):
-        return "text cannot hold halves of surrogate pairs"
     return {"text": text, "label": label}
 
 
