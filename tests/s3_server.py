@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import httpx
@@ -36,7 +37,7 @@ def s3_server(log):
         log: File for what it says.
     """
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "tests.s3_server", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     endpoint = f"http://127.0.0.1:{port}"
@@ -58,3 +59,22 @@ def _wait(endpoint, process):
             return
         time.sleep(0.1)
     raise RuntimeError(f"the S3 server did not answer within {PATIENCE_SECONDS} s")
+
+
+def serve(port):
+    """Moto's S3, one request at a time: it looks and writes in two steps, which S3 does in one."""
+    from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import run_simple
+
+    os.environ["MOTO_PORT"] = str(port)
+    app, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+    def answer(environ, start_response):
+        with turn:
+            return list(app(environ, start_response))
+
+    run_simple("127.0.0.1", port, answer, threaded=True, request_handler=MotoRequestHandler)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))
