@@ -48,11 +48,11 @@ class Processes:
 
     def look(self, attempt: Attempt) -> Standing:
         """What the process table says of an attempt."""
-        self._reap()
         driver = attempt.folder.read_driver(attempt.number)
-        if driver is None:
+        sight = None if driver is None else sight_of(driver)
+        self._reap()  # after the look: what was seen to have ended is let go of at once
+        if sight is None:
             return "gone"
-        sight = sight_of(driver)
         if sight == "elsewhere":
             return "unknown"
         return "running" if sight == "alive" else "ended"
