@@ -2,13 +2,14 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 
 import httpx
+
+from tests.postgres import free_port
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "ratchet-test",
@@ -20,13 +21,6 @@ CREDENTIALS = {
     "AWS_MAX_ATTEMPTS": "3",
 }
 PATIENCE_SECONDS = 60
-
-
-def free_port():
-    """A port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
