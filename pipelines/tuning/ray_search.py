@@ -14,6 +14,7 @@ from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from pipelines.config import ScalingSpec
 from pipelines.tuning.ray_watch import LOOK_SECONDS, RayWatch
 from pipelines.tuning.trial_run import ACCURACY, STAGES_DONE, TrialBase, num_stages, run_trial
 
@@ -66,11 +67,7 @@ def search(
     # They miss files that are not asked for, and find a busy machine slow.
     for name in ("analysis.experiment_analysis", "utils.util"):
         logging.getLogger(f"ray.tune.{name}").setLevel(logging.ERROR)
-    scaling = base.job.spec.scaling
-    waits = scaling.num_workers > 1
-    resources = {"cpu": DRIVER_CPUS if waits else scaling.cpus_per_worker}
-    if scaling.gpus_per_worker and not waits:
-        resources["gpu"] = scaling.gpus_per_worker
+    resources = _resources(base.job.spec.scaling)
     function = tune.with_resources(tune.with_parameters(run_trial, base=base), resources)
     tuner = tune.Tuner(
         function,
@@ -99,6 +96,14 @@ def search(
             _wait(searching, watch)
         finally:
             watch.end()
+
+
+def _resources(scaling: ScalingSpec) -> dict[str, float]:
+    """What Ray sets aside for a trial: a worker's share, or almost nothing beside its own."""
+    if scaling.num_workers > 1:
+        return {"cpu": DRIVER_CPUS}
+    gpus = {"gpu": scaling.gpus_per_worker} if scaling.gpus_per_worker else {}
+    return {"cpu": scaling.cpus_per_worker, **gpus}
 
 
 def _wait(searching: AsyncResult[Any], watch: RayWatch) -> None:
