@@ -129,7 +129,8 @@ def _reasons(
 
 def search_warnings(spec: UpdateSpec) -> list[str]:
     """What is set and has no effect."""
-    if spec.stability_decay is None or is_searched(spec):
+    is_for_study = spec.tune is not None and spec.tune.strategy == "stability_decay"
+    if spec.stability_decay is None or is_for_study or is_searched(spec):
         return []
     return [
         "stability_decay is set and nothing is searched for: set training.learning_rate, or a "

@@ -19,6 +19,7 @@ pickling, because errors cross process borders in a cluster.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,3 +117,23 @@ class StoreUnreachableError(StoreError):
 
 class TrackingError(RatchetError, ConnectionError):
     """The tracking server cannot be reached; the message says how to send the data later."""
+
+
+PASSING_ERRNOS = frozenset(
+    {
+        errno.EAGAIN,
+        errno.ECONNABORTED,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EDQUOT,
+        errno.EHOSTUNREACH,
+        errno.EIO,
+        errno.ENETUNREACH,
+        errno.ENOLINK,
+        errno.ENOSPC,
+        errno.EPIPE,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+"""What a disk or a network says that is full, broken or away; it passes, or somebody mends it."""

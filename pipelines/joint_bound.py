@@ -25,6 +25,9 @@ def joint_history(reference: str, registry: Registry) -> History:
     folder = Path(reference)
     if not (folder / MANIFEST_FILE).is_file():
         try:
+            # The registry would offer names near it, which a service's user may not know of.
+            if reference.partition("@")[0] not in registry.lineages():
+                raise NotFoundError(f"{reference}: there is no such lineage")
             folder = registry.resolve(reference)
         except NotFoundError as error:
             raise NotFoundError(

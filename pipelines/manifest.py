@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.atomic_file import write_atomically
+from pipelines.atomic_file import put_on_disk, write_atomically
 from pipelines.errors import NotFoundError, VersionError
 
 MANIFEST_FILE = "manifest.json"
@@ -68,10 +68,11 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file below a folder and write the manifest: now the folder is a version."""
+    """Hash every file below a folder, bring it to the disk and write the manifest, last."""
     files = {name: file_hash(folder / name) for name in sorted(_files_below(folder))}
     complete = Manifest(**{**asdict(manifest), "files": files})
     text = json.dumps(asdict(complete), indent=2, ensure_ascii=False)
+    put_on_disk(folder)
     write_atomically(folder / MANIFEST_FILE, text)
     return complete
 

@@ -60,9 +60,15 @@ def mlflow_client(tracking_uri: str) -> Iterator[MlflowClient]:
                 )
             yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
         except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-            raise TrackingError(
-                f"tracking_uri: MLflow at {tracking_uri} failed: {error}"
-            ) from error
+            told = f"{tracking_uri} failed: {error}".replace(tracking_uri, _shown(tracking_uri))
+            raise TrackingError(f"tracking_uri: MLflow at {told}") from error
+
+
+def _shown(uri: str) -> str:
+    """An address without the password that somebody may have put into it."""
+    scheme, separator, rest = uri.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
 
 
 @contextmanager

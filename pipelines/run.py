@@ -118,21 +118,12 @@ def run_update(
     """
     started = time.perf_counter()
     registry = home.registry
-    raw = spec_as_dict(spec)
-    spec_yaml = yaml.safe_dump(dict(raw), sort_keys=False)
+    raw, spec_yaml = _spec_texts(spec)
     end = Registering() if hand_over is None else hand_over
     # One Ray for all: data over the memory budget is prepared on it too.
     with registry.update_lock(spec.lineage), ray_session(spec.scaling, address):
-        cut_off = end.cut_off(spec, home.runs(spec.lineage), registry)
-        if cut_off is not None:
-            on_event({"kind": "warning", "message": CUT_OFF_WORDS})
-            folder, result = cut_off
-            if not (folder / DONE_FILE).exists():
-                with Tracker(folder, home.tracking_uri) as tracker:
-                    tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder)
-                    end.make_known(result, registry, tracker)
-                discard_run(registry, spec.lineage, end.name(folder.name.partition("-")[0]))
-            end_run(folder)
+        result = _finished_before(spec, home, end, on_event, spec_folder)
+        if result is not None:
             return result
         parent = end.start(spec, registry)
         lineage = open_lineage(None if parent is None else registry.fetched(spec.lineage, parent))
@@ -157,6 +148,35 @@ def run_update(
         discard_run(registry, spec.lineage, name)
         end_run(folder)
     return result
+
+
+def _finished_before(
+    spec: UpdateSpec,
+    home: Home,
+    end: Registering | HandOver,
+    on_event: EventHandler,
+    spec_folder: Path | None,
+) -> dict[str, Any] | None:
+    """End a run that was cut off after its version was written; None where there is none."""
+    registry = home.registry
+    cut_off = end.cut_off(spec, home.runs(spec.lineage), registry)
+    if cut_off is None:
+        return None
+    on_event({"kind": "warning", "message": CUT_OFF_WORDS})
+    folder, result = cut_off
+    if not (folder / DONE_FILE).exists():
+        with Tracker(folder, home.tracking_uri) as tracker:
+            tracker.start(spec.lineage, folder.name, *_spec_texts(spec), spec_folder)
+            end.make_known(result, registry, tracker)
+        discard_run(registry, spec.lineage, end.name(folder.name.partition("-")[0]))
+    end_run(folder)
+    return result
+
+
+def _spec_texts(spec: UpdateSpec) -> tuple[Mapping[str, Any], str]:
+    """A spec as plain values and as YAML."""
+    raw = spec_as_dict(spec)
+    return raw, yaml.safe_dump(dict(raw), sort_keys=False)
 
 
 def _joint(spec: UpdateSpec, registry: Registry) -> History | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -48,9 +49,19 @@ def show_job(job: JobView, console: Console) -> None:
         console.print(escape(_yield(job)), soft_wrap=True)
         for reason in job.promotion.reasons:
             console.print(f"  {escape(reason)}", soft_wrap=True)
-    report = (job.result or {}).get("report")
-    if report:
-        console.print(f"report: {escape(str(report))}", soft_wrap=True)
+    _show_result(job.result or {}, console)
+
+
+def _show_result(result: Mapping[str, Any], console: Console) -> None:
+    """Where the report of an update lies; of a study the page, and what it chose."""
+    for name in ("report", "page"):
+        if result.get(name):
+            console.print(f"{name}: {escape(str(result[name]))}", soft_wrap=True)
+    chosen = result.get("chosen")
+    if chosen:
+        console.print(f"chosen: trial {chosen['number']}; run it with", soft_wrap=True)
+        changes = [f"--set {name}={value}" for name, value in chosen["settings"].items()]
+        console.print(f"  ratchet submit SPEC {escape(' '.join(changes))}", soft_wrap=True)
 
 
 def _state(job: JobView) -> str:

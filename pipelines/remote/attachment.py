@@ -94,4 +94,4 @@ def _check_installed() -> None:
     from importlib.util import find_spec
 
     if find_spec("boto3") is None:
-        raise StoreError("state on S3 needs boto3: pip install 'ratchet[s3]'")
+        raise StoreError("state on S3 needs boto3: pip install '.[s3]' in Ratchet's folder")

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipelines.atomic_file import put_on_disk
 from pipelines.methods.base import MemoryRow, MethodState
 from pipelines.models.shards import own_part
 from pipelines.models.taught_model import TaughtModel
@@ -152,10 +153,11 @@ class FolderCheckpoints:
         self.folder = folder
 
     def save(self, name: str, write: Callable[[Path], None]) -> None:
-        """Write under a temporary name, then rename: a crash leaves no half checkpoint."""
+        """Write under a temporary name, then rename: no crash leaves half a checkpoint."""
         partial = self.folder / f".partial_{name}"
         shutil.rmtree(partial, ignore_errors=True)
         write(partial)
+        put_on_disk(partial)
         target = self.folder / name
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)

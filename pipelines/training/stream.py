@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pipelines.atomic_file import write_atomically
+from pipelines.atomic_file import put_on_disk, write_atomically
 from pipelines.data.prepared import PreparedData
 from pipelines.evaluation.language import make_evaluator
 from pipelines.methods.base import MethodState
@@ -170,6 +170,7 @@ class StreamTeacher:
                 "base_sha256": base_hash(self.model),
                 "total_parameters": sum(p.numel() for p in self.model.parameters()),
             }
+            put_on_disk(folder)  # it is not taught again, should the power fail
             write_atomically(folder.parent / OUTCOME_FILE, json.dumps(outcome))
         self.workers.gather(None)  # nobody leaves before the first rank has written
 

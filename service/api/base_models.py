@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from service.api.access import Caller
 from service.api.backend import Backend
 from service.api.spec_check import is_model_name
+from service.api.views import RESERVED
 from service.errors import LineageNotFoundError, UnknownModelError, VersionNotFoundError
 from service.store.jobs import list_jobs
 from service.store.lineages import get_lineage, get_version, list_versions
@@ -26,6 +28,10 @@ KEPT = (
     "stability_decay",
 )
 """Sections of a lineage's last spec that its next update takes over."""
+REQUEST_ENTRY = f"{RESERVED}openai"
+"""The entry of a job's metadata that keeps what a fine-tuning request said and a spec cannot."""
+RATES = ("learning_rate", "head_learning_rate")
+"""What a request's `learning_rate_multiplier` multiplies."""
 
 
 def known_lineage(backend: Backend, caller: Caller, model: str) -> str | None:
@@ -70,7 +76,8 @@ def last_settings(backend: Backend, lineage: str) -> dict[str, Any]:
     """
     job = _last_update(backend, lineage)
     if job is not None:
-        return {name: job.spec[name] for name in KEPT if name in job.spec}
+        settings = {name: job.spec[name] for name in KEPT if name in job.spec}
+        return settings | _own_rates(job, settings)
     for version in list_versions(backend.db, lineage, limit=1):
         if settings := _of_manifest(version.manifest):
             return settings
@@ -78,6 +85,18 @@ def last_settings(backend: Backend, lineage: str) -> dict[str, Any]:
         f"model: how {lineage} was taught is not known; submit its next spec to /v1/updates",
         "model",
     )
+
+
+def _own_rates(job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `training` as it was before the job's request multiplied its rates.
+
+    A multiplier is of one job: the next one begins from the lineage's own rates again.
+    """
+    rates = json.loads(job.metadata.get(REQUEST_ENTRY, "{}")).get("rates")
+    if rates is None or "training" not in settings:
+        return {}
+    rest = {name: value for name, value in settings["training"].items() if name not in RATES}
+    return {"training": {**rest, **rates}}
 
 
 def _exists(backend: Backend, name: str) -> bool:

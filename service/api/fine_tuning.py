@@ -13,19 +13,22 @@ from pipelines.errors import DataError, Problem
 from pipelines.presets import preset_names, read_preset
 from service.api.access import Caller
 from service.api.backend import Backend
-from service.api.base_models import check_base_model, known_lineage, last_settings
+from service.api.base_models import (
+    RATES,
+    REQUEST_ENTRY,
+    check_base_model,
+    known_lineage,
+    last_settings,
+)
 from service.api.chats import holds_chats
 from service.api.openai_schemas import FineTuningRequest, Hyperparameters
 from service.api.problems import invalid_request
 from service.api.submissions import Asked, own_file, refuse_reserved
 from service.api.uploads import labelled_file
-from service.api.views import RESERVED
 from service.errors import FileNotStoredError, InvalidRequestError
 from service.store.records import File, NewEvent
 
 DEFAULT_PRESET = "lora_replay_ewc"
-REQUEST_ENTRY = f"{RESERVED}openai"
-"""The entry of a job's metadata that keeps what the request said and a spec cannot."""
 TASK_ENTRY, PRESET_ENTRY, LINEAGE_ENTRY, KIND_ENTRY = "task", "preset", "lineage", "kind"
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -66,7 +69,7 @@ class FineTuning:
         return Asked(
             kind="update",
             raw=raw,
-            metadata={**self._metadata, REQUEST_ENTRY: self._kept()},
+            metadata={**self._metadata, REQUEST_ENTRY: self._kept(settings)},
             idempotency_key=idempotency_key,
             told=tuple(self._told),
         )
@@ -143,12 +146,17 @@ class FineTuning:
         self._told.append(NewEvent(message, data={field: file.id, "read_as": labelled.id}))
         return labelled.id
 
-    def _kept(self) -> str:
+    def _kept(self, settings: Mapping[str, Any]) -> str:
+        """What the request said and a spec cannot, and the rates that a multiplier was held to."""
         given = self._request.model_dump(
             include={"model", "training_file", "validation_file", "seed"}
         )
         hyperparameters = _hyperparameters(self._request).model_dump(exclude_none=True)
-        return json.dumps({**given, "hyperparameters": hyperparameters}, sort_keys=True)
+        kept = {**given, "hyperparameters": hyperparameters}
+        if isinstance(hyperparameters.get("learning_rate_multiplier"), float | int):
+            training = settings.get("training", {})
+            kept["rates"] = {name: training[name] for name in RATES if name in training}
+        return json.dumps(kept, sort_keys=True)
 
 
 def _hyperparameters(request: FineTuningRequest) -> Hyperparameters:

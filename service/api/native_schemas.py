@@ -218,9 +218,16 @@ class PromotionRequest(Body):
 
 
 class RollbackRequest(Body):
-    """A lineage whose champion before this one shall answer again."""
+    """A lineage whose champion before this one shall answer again.
+
+    Attributes:
+        lineage: Its name.
+        expected_champion: The champion that is to go; where it went already, nothing is changed and
+            the answer is 409. Left out, any champion may be replaced.
+    """
 
     lineage: Name
+    expected_champion: Number | None = None
 
 
 class PromotionView(BaseModel):

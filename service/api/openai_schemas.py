@@ -150,13 +150,14 @@ class FineTuningCheckpoint(BaseModel):
 
 
 class FileView(BaseModel):
-    """An uploaded file."""
+    """An uploaded file; `sha256` of its content is beyond the dialect."""
 
     id: str
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
     filename: str
+    sha256: str
     purpose: Literal["fine-tune"]
     status: Literal["processed"] = "processed"
     expires_at: int | None = None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from service.api.fine_tuning import REQUEST_ENTRY
+from service.api.base_models import REQUEST_ENTRY
 from service.api.openai_schemas import (
     MAX_COUNT,
     CheckpointMetrics,
@@ -141,5 +141,6 @@ def file_view(file: File) -> FileView:
         bytes=file.bytes,
         created_at=int(file.created_at),
         filename=file.filename,
+        sha256=file.sha256,
         purpose="fine-tune",
     )

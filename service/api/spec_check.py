@@ -121,7 +121,8 @@ class SpecRules:
                 model["name"] = shadow["name"] = str(folder.resolve())
                 return
             shadow["name"] = _KNOWN_MODEL
-            yield Problem("model.name", "no folder that a model may lie in", name)
+            hint = "Name a folder below one of RATCHET_DATA_ROOTS of the service, or a Hub id"
+            yield Problem("model.name", "no folder that a model may lie in", name, hint)
         elif not is_model_name(name):
             shadow["name"] = _KNOWN_MODEL
             allowed = f"a short name ({', '.join(short_names())}) or a Hub id, organization/model"

@@ -41,7 +41,8 @@ def promote(session: Session, reference: str, url: str | None) -> Change:
 def rollback(session: Session, lineage: str, url: str | None) -> Change:
     """Have the champion before the present one answer again."""
     with client_of(session, url) as client:
-        made = client.rollback(lineage)
+        seen = client.lineage(lineage).champion  # two who do it at once do it once
+        made = client.rollback(lineage, expected_champion=seen)
     return lineage, made.version, made.previous
 
 

@@ -72,18 +72,25 @@ def wait(
 ) -> None:
     """Follow JOB until it has ended; the exit code says how.
 
-    0 done, 1 failed, 4 the gate refused, 5 cancelled, 6 not finished in time.
+    0 done, 1 failed, 4 the gate refused, 5 cancelled, 6 not finished in time, or no longer waited
+    for.
     """
     with client_of(session, url) as client:
         _await(session, client, job, timeout)
 
 
 def _await(session: Session, client: Client, job_id: str, timeout: float | None) -> None:
+    from service.client import UnfinishedError
     from service.job_lines import JobLines
     from service.job_view import show_job
 
-    with JobLines(session.err, lambda: client.get(job_id)) as lines:
-        job = client.wait(job_id, timeout=timeout, on_event=lines)
+    try:
+        with JobLines(session.err, lambda: client.get(job_id)) as lines:
+            job = client.wait(job_id, timeout=timeout, on_event=lines)
+    except KeyboardInterrupt:
+        raise UnfinishedError(
+            f"{job_id} is no longer waited for; it goes on. Next: ratchet wait {job_id}, or cancel"
+        ) from None
     if session.as_json:
         session.emit(job.model_dump(mode="json"))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pipelines.errors import Problem, SpecError
 from service.client.steps import Server
+from service.up.record import read_record
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_ROUTER_URL = "http://127.0.0.1:8000"
@@ -52,8 +52,8 @@ def find_address(
 ) -> Address:
     """The service that is meant: by argument, by `RATCHET_…` variables, or that of a home.
 
-    The key of a home is sent to nobody but the service that `ratchet up` of the home recorded: any
-    program may listen at the usual port of one that does not run.
+    The key of a home is sent to nobody but the service that `ratchet up` of the home recorded, and
+    only while that runs: any program may listen at the port of one that does not.
 
     Args:
         url: Of the API; by default `RATCHET_URL`, then what `ratchet up` of the home recorded.
@@ -78,12 +78,9 @@ def find_address(
 
 
 def recorded_urls(home: Path) -> dict[str, str]:
-    """The URLs of the service that `ratchet up` started last with a home, by part."""
-    try:
-        found = json.loads((home / RECORD_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return found["urls"]
+    """The URLs of the service that `ratchet up` runs on a home, by part; none without one."""
+    record = read_record(home / RECORD_FILE)
+    return {} if record is None or not record.is_alive else dict(record.urls)
 
 
 def home_key(home: Path) -> str | None:

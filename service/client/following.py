@@ -25,7 +25,8 @@ PATIENCE_SECONDS = 120.0
 
 LONGEST_PAUSE_SECONDS = 5.0
 PAGE_EVENTS = 100
-AWAY = (429, 500, 502, 503, 504)
+TOO_MANY = 429
+AWAY = (TOO_MANY, 500, 502, 503, 504)
 
 COLLECTIONS = {"ftjob": "updates", "study": "studies", "plan": "plans"}
 
@@ -98,6 +99,10 @@ def _streamed(job_id: str, hand_over: Callable[[EventView], Step], place: _Place
     if place.cursor is not None:
         headers["Last-Event-ID"] = place.cursor
     response: httpx.Response = yield Open(f"{job_path(job_id)}/events", headers, SILENCE_SECONDS)
+    if response.status_code == TOO_MANY:
+        place.streams = False  # it has no stream to spare, and lists all the same
+        yield Close()
+        return False
     if response.status_code in AWAY:
         raise httpx.RemoteProtocolError(f"answered {response.status_code}")
     if response.status_code >= 400:

@@ -51,8 +51,8 @@ def submit(
     Args:
         spec: A spec file, its fields, or a spec object.
         kind: What shall be done: an update, a study of its settings, or a plan.
-        upload: Whether data files of this machine are uploaded (each content once); otherwise the
-            service must see them under the same paths, below a folder that it allows.
+        upload: Whether data files of this machine are uploaded, each content once for all jobs;
+            otherwise the service must see them under the same paths, below a folder that it allows.
         priority: Jobs of a higher priority start first.
         metadata: Pairs to find the job again by.
         idempotency_key: The same key and spec are the same job; by default a new one.
@@ -233,9 +233,22 @@ def promote(
     return PromotionView.model_validate_json(response.content)
 
 
-def rollback(lineage: str) -> Steps[PromotionView]:
-    """Make the champion before this one the champion again."""
-    call = Call("POST", "/v1/rollbacks", body={"lineage": lineage}, repeatable=False)
+def rollback(
+    lineage: str, *, expected_champion: int | Literal["any"] | None = ANY
+) -> Steps[PromotionView]:
+    """Make the champion before this one the champion again.
+
+    Args:
+        lineage: The lineage.
+        expected_champion: The champion that is to go: if it went already, nothing is changed.
+
+    Raises:
+        StaleChampionError: The champion is another.
+    """
+    body: dict[str, Any] = {"lineage": lineage}
+    if expected_champion != ANY:
+        body["expected_champion"] = expected_champion
+    call = Call("POST", "/v1/rollbacks", body=body, repeatable=False)
     response = yield from asked(call)
     return PromotionView.model_validate_json(response.content)
 
@@ -293,14 +306,26 @@ def _listed(path: str, query: Mapping[str, Any], limit: int | None) -> Steps[lis
 
 
 def _uploaded(raw: dict[str, Any], folder: Path) -> Steps[None]:
-    """Put file ids in the place of local paths; files of the same content are sent once."""
-    ids: dict[str, str] = {}
+    """Put file ids in the place of local paths; a content that is there already is not sent."""
+    ids: dict[tuple[str, str], str] = {}
     for place, path in local_data(raw, folder):
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest() + path.suffix
-        if digest not in ids:
-            ids[digest] = yield from upload(path)
-        place.put(ids[digest])
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        content = digest, path.suffix.lower()  # the suffix says how it is read
+        if content not in ids:
+            known = yield from _known_upload(*content)
+            ids[content] = (yield from upload(path)) if known is None else known
+        place.put(ids[content])
+
+
+def _known_upload(sha256: str, suffix: str) -> Steps[str | None]:
+    """The id of an upload of a content under a name with a suffix, or None."""
+    response = yield from asked(Call("GET", "/v1/files", {"sha256": sha256}))
+    for known in response.json()["data"]:
+        is_same = known.get("sha256") == sha256  # an older service lists all that there is
+        if is_same and Path(known["filename"]).suffix.lower() == suffix:
+            return known["id"]
+    return None
 
 
 def _pass_over(_event: EventView) -> None:

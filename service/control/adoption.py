@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
-from pipelines.errors import RatchetError
+from pipelines.errors import RatchetError, StoreUnreachableError
 from pipelines.registry import Registry
 from service.control.version_facts import known_version
+from service.errors import LeaseLostError, StoreUnavailableError
 from service.store.database import Database
 from service.store.lineages import adopt
 
 _log = logging.getLogger(__name__)
 
 
-def adopt_home(db: Database, registry: Registry) -> None:
+def adopt_home(db: Database, registry: Registry, keep: Callable[[], object]) -> bool:
     """Take every lineage of the home into the database; one that is broken is passed over.
 
     Args:
         db: The database.
         registry: The versions of the home.
+        keep: Called before each lineage, of which there may be many: keeps the lease.
+
+    Returns:
+        Whether everything could be looked at; not while the store of the versions is away.
+
+    Raises:
+        LeaseLostError: Another controller has taken over.
+        StoreUnavailableError: The database is away.
     """
-    for name in registry.lineages():
-        try:
-            _adopt(db, registry, name)
-        except (RatchetError, OSError) as error:
-            _log.warning("lineage %s: cannot be taken in: %s", name, error)
+    try:
+        for name in registry.lineages():
+            keep()
+            try:
+                _adopt(db, registry, name)
+            except (StoreUnreachableError, LeaseLostError, StoreUnavailableError):
+                raise
+            except (RatchetError, OSError) as error:
+                _log.warning("lineage %s: cannot be taken in: %s", name, error)
+    except StoreUnreachableError as error:
+        _log.warning("nothing new is started before the home can be looked at: %s", error)
+        return False
+    return True
 
 
 def _adopt(db: Database, registry: Registry, name: str) -> None:

@@ -15,6 +15,7 @@ from service.control.adoption import adopt_home
 from service.control.complaints import Complaints
 from service.control.job_steps import JobSteps
 from service.control.launcher import Launcher
+from service.control.leftovers import clear_ended
 from service.control.mirror import Mirror
 from service.errors import InvalidTransitionError, LeaseLostError, StoreUnavailableError
 from service.settings import Settings
@@ -25,6 +26,9 @@ from service.store.work import Limits, claim_next, running_jobs
 
 LEASE_NAME = "controller"
 AWAY_SECONDS = 2.0
+CLEAR_SECONDS = 600.0
+ADOPT_SECONDS = 5.0
+"""Pause before the home is looked at again whose store was away."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +64,8 @@ class Controller:
         self._limits = Limits(settings.max_running_jobs)
         self._lease: Lease | None = None
         self._renew_due = 0.0
+        self._is_adopted, self._adopt_due = False, 0.0
+        self._clear_due = 0.0
         self._complaints = Complaints(_log)
 
     def run(self, stopping: threading.Event) -> None:
@@ -73,6 +79,9 @@ class Controller:
                 self._lease = None
             except StoreUnavailableError as error:
                 _log.warning("the database is away: %s", error)
+                pause = AWAY_SECONDS
+            except (RatchetError, OSError):
+                _log.exception("a turn was cut short; the next begins anew")
                 pause = AWAY_SECONDS
             stopping.wait(pause)
         self.leave()
@@ -103,14 +112,17 @@ class Controller:
         running = running_jobs(self.db)
         for job in running:
             self._step(job)
-        for _ in range(self.settings.max_running_jobs):
+        for _ in range(self.settings.max_running_jobs if self._is_home_known() else 0):
             job = claim_next(self.db, self._renewed(), self._limits)
             if job is None:
                 break
             running.append(job)
             self._step(job)
-        self.mirror.turn(self._renewed())
+        self.mirror.turn(self._renewed)
         self._complaints.keep_only({job.id for job in running})
+        if time.monotonic() >= self._clear_due:
+            clear_ended(self.db, self.settings.home, self.registry)
+            self._clear_due = time.monotonic() + CLEAR_SECONDS
         return True
 
     def _step(self, job: Job) -> None:
@@ -138,8 +150,15 @@ class Controller:
             return None
         _log.info("%s acts, in term %d", self.holder, lease.term)
         self._lease, self._renew_due = lease, time.monotonic() + seconds / 3
-        adopt_home(self.db, self.registry)
+        self._is_adopted, self._adopt_due = False, 0.0
         return lease
+
+    def _is_home_known(self) -> bool:
+        """Whether the database has what lies in the home; an update starts from its champion."""
+        if not self._is_adopted and time.monotonic() >= self._adopt_due:
+            self._is_adopted = adopt_home(self.db, self.registry, self._renewed)
+            self._adopt_due = time.monotonic() + ADOPT_SECONDS
+        return self._is_adopted
 
     def _renewed(self) -> Lease:
         """The lease that is held, renewed in time."""

@@ -6,7 +6,6 @@ The folder counts most: a result is a result, whatever the launcher says of the 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from service.control.follower import hear
 from service.control.launcher import Attempt, Launcher, LauncherError
 from service.control.leftovers import clear_leftovers
 from service.control.retries import pause_before_retry
-from service.control.sighting import Sighting, sight
+from service.control.sighting import Lookout, Sighting
 from service.control.version_facts import check_result, new_version
 from service.driver.failure import failure_of
 from service.driver.job_folder import Failure, JobFolder
@@ -68,6 +67,7 @@ class JobSteps:
         self.settings = settings
         self.launcher = launcher
         self.registry = registry
+        self._lookout = Lookout(launcher)
 
     def step(self, lease: Lease, job: Job) -> None:
         """Look at a running job, and do what follows from that.
@@ -88,7 +88,7 @@ class JobSteps:
         if is_stopping:
             self._end_as_asked(lease, job, folder)
             return
-        found = sight(self.launcher, attempt_of(self.settings, job))
+        found = self._lookout.sight(attempt_of(self.settings, job))
         if found is Sighting.WAITING or found is Sighting.WORKING:
             return
         if found is Sighting.UNKNOWN_THERE:
@@ -114,13 +114,13 @@ class JobSteps:
 
     def _has_given(self, lease: Lease, job: Job, folder: JobFolder, is_stopping: bool) -> bool:
         """Whether the attempt has a result or a failure; what that leads to is done."""
-        result = folder.read_result()
-        if result is None and is_stopping and job.kind == "update":
+        result, failure = folder.read_result(), folder.read_failure(job.attempt)
+        # An attempt that was stopped, or failed in telling MLflow, may have written its version.
+        if result is None and job.kind == "update" and (is_stopping or failure is not None):
             result = self._kept(job)
         if result is not None:
             self._succeed(lease, job, result)
             return True
-        failure = folder.read_failure(job.attempt)
         if failure is not None and not is_stopping:
             self._failed(lease, job, folder, failure)
             return True
@@ -213,13 +213,17 @@ class JobSteps:
         if pause is not None:
             self._requeue(lease, job, failure, pause)
             return
+        kept = self._kept(job) if job.kind == "update" else None
+        if kept is not None:  # nothing was left to do but to say so
+            self._succeed(lease, job, kept)
+            return
         limit = self.settings.max_lost_attempts
         message = f"{job.num_lost + 1} attempts were lost, and {limit} may be: see their logs"
         self._fail(lease, job, Failure("lost", message))
 
     def _requeue(self, lease: Lease, job: Job, failure: Failure, pause: float) -> None:
         error = _error(failure)
-        again = requeue(self.db, lease, job, error, time.time() + pause)
+        again = requeue(self.db, lease, job, error, pause)
         _log.warning("%s: attempt %d: %s; %s", job.id, job.attempt, failure.message, again.status)
 
     def _fail(self, lease: Lease, job: Job, failure: Failure) -> None:
@@ -252,7 +256,7 @@ class JobSteps:
         """Whether nothing of an attempt runs; one that would begin now is behind the fence."""
         if self._may_act(attempt):
             return False
-        found = sight(self.launcher, attempt)
+        found = self._lookout.sight(attempt)
         if found is Sighting.WAITING:
             return self.launcher.look(attempt) == "unknown"
         return found is Sighting.LOST or found is Sighting.UNKNOWN_THERE
@@ -268,9 +272,11 @@ class JobSteps:
         folder.write_fence(attempt)
 
     def _stop(self, lease: Lease, attempt: Attempt) -> None:
-        if attempt.folder.path.is_dir():
-            self._fence(lease, attempt.folder, NO_ATTEMPT)
-        self.launcher.stop(attempt)
+        try:
+            if attempt.folder.path.is_dir():
+                self._fence(lease, attempt.folder, NO_ATTEMPT)
+        finally:  # on a full disk there is no fence, and the process can be ended all the same
+            self.launcher.stop(attempt)
 
     def _clear(self, job: Job) -> None:
         """Remove what only going on with a job would need."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.errors import RatchetError
 from pipelines.registry import Registry
 from pipelines.remote.address import RunAddress
 from service.driver.kinds import run_name
+from service.errors import JobNotFoundError
+from service.store.database import Database
+from service.store.jobs import get_job
 from service.store.records import Job
 
 FOLDERS = ("checkpoints", "data", "draft")
@@ -41,6 +45,32 @@ def clear_leftovers(home: Path, registry: Registry, job: Job) -> threading.Threa
     thread = threading.Thread(target=_discard, args=(there,), name="ratchet-leftovers", daemon=True)
     thread.start()
     return thread
+
+
+def clear_ended(db: Database, home: Path, registry: Registry) -> int:
+    """Clear up after updates that ended while no controller looked: killed, or cancelled in pause.
+
+    Args:
+        db: The database.
+        home: The folder that keeps all state.
+        registry: Says which store there is.
+
+    Returns:
+        After how many.
+    """
+    left = {
+        run.name.partition("-from-")[0]
+        for name in FOLDERS
+        for run in (place.parent for place in home.glob(f"runs/*/*-from-*/{name}"))
+    }
+    num_cleared = 0
+    for job_id in sorted(left):
+        with suppress(JobNotFoundError):  # somebody's own run, or another service's
+            job = get_job(db, job_id)
+            if job.has_ended:
+                clear_leftovers(home, registry, job)
+                num_cleared += 1
+    return num_cleared
 
 
 def _discard(addresses: list[RunAddress]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipelines.aliases import Aliases
@@ -52,8 +52,11 @@ class Mirror:
         self._is_first = True
         self._complaints = Complaints(_log)
 
-    def turn(self, lease: Lease) -> None:
+    def turn(self, held: Callable[[], Lease]) -> None:
         """Mirror what was decided; now and then, look whether everything still agrees.
+
+        Args:
+            held: The lease, kept for longer by each call: there may be many lineages.
 
         Raises:
             LeaseLostError: Another controller acts.
@@ -71,7 +74,7 @@ class Mirror:
             self._is_first = False
         for name in names:
             try:
-                self._mirror(lease, name, pending.get(name, []))
+                self._mirror(held(), name, pending.get(name, []))
             except (LeaseLostError, StoreUnavailableError):
                 raise
             except (RatchetError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:

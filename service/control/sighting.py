@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from service.control.launcher import Attempt, Launcher, Standing
@@ -12,6 +13,11 @@ SILENT_SECONDS = 6.0
 """A driver that does not beat for this long, and that its launcher has given up, is gone."""
 HUNG_SECONDS = 60.0
 """One that does not beat for this long does nothing else either, whatever its launcher says."""
+WATCHED_SECONDS = 3.0
+"""How long a controller must itself have seen no new beat before it believes in a silence."""
+LONGEST_GLANCE_SECONDS = 1.0
+"""What counts of the time between two looks: a machine that slept in it heard nothing."""
+MAX_WATCHED = 1000
 
 
 class Sighting(Enum):
@@ -29,27 +35,53 @@ class Sighting(Enum):
     """It is gone."""
 
 
-def sight(launcher: Launcher, attempt: Attempt) -> Sighting:
-    """Look for an attempt.
+@dataclass
+class _Watched:
+    """A sign of life, for how long it has been the last, and when it was looked at."""
+
+    sign: float
+    seconds: float
+    looked: float
+
+
+class Lookout:
+    """Looks for attempts, and remembers how long each has given no new sign of life.
+
+    A clock that differs from that of a file server, or that jumped while the machine slept, makes
+    no driver silent: whoever beats is heard.
 
     Args:
-        launcher: What runs it.
-        attempt: The attempt.
+        launcher: What runs them.
     """
-    standing = launcher.look(attempt)
-    driver = attempt.folder.read_driver(attempt.number)
-    if driver is None:
-        return _before_its_beginning(standing)
-    return _after_its_beginning(standing, sight_of(driver), silence_of(attempt))
 
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+        self._watched: dict[str, _Watched] = {}
 
-def silence_of(attempt: Attempt) -> float:
-    """Seconds since the driver's last sign of life."""
-    beginning = attempt.folder.path / f"driver-{attempt.number}.json"
-    signs = [
-        path.stat().st_mtime for path in (attempt.folder.heartbeat, beginning) if path.exists()
-    ]
-    return time.time() - max(signs, default=0.0)
+    def sight(self, attempt: Attempt) -> Sighting:
+        """Look for an attempt."""
+        standing = self._launcher.look(attempt)
+        driver = attempt.folder.read_driver(attempt.number)
+        if driver is None:
+            return _before_its_beginning(standing)
+        return _after_its_beginning(standing, sight_of(driver), self._silence_of(attempt))
+
+    def _silence_of(self, attempt: Attempt) -> float:
+        """Seconds since the driver's last sign of life, once they were watched for a while."""
+        beginning = attempt.folder.path / f"driver-{attempt.number}.json"
+        signs = [
+            path.stat().st_mtime for path in (attempt.folder.heartbeat, beginning) if path.exists()
+        ]
+        sign, now = max(signs, default=0.0), time.monotonic()
+        known = self._watched.pop(attempt.submission, None)
+        if known is None or known.sign != sign:
+            known = _Watched(sign, 0.0, now)
+        known.seconds += min(now - known.looked, LONGEST_GLANCE_SECONDS)
+        known.looked = now
+        self._watched[attempt.submission] = known  # the last looked at stands last
+        if len(self._watched) > MAX_WATCHED:
+            del self._watched[next(iter(self._watched))]
+        return time.time() - sign if known.seconds >= WATCHED_SECONDS else 0.0
 
 
 def _before_its_beginning(standing: Standing) -> Sighting:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
 from pipelines.errors import (
+    PASSING_ERRNOS,
     BusyError,
     DataError,
     DivergedError,
@@ -39,17 +41,25 @@ _MEMORY_ERRORS = ("OutOfMemoryError",)  # torch's and Ray's, of which neither is
 _LOST_ERRORS = (
     "ActorDiedError",
     "ActorUnavailableError",
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
     "ConnectionError",
     "ControllerError",
+    "EndpointConnectionError",
     "NodeDiedError",
     "OwnerDiedError",
     "PreemptionError",
     "RayActorError",
     "RaySystemError",
+    "ReadTimeoutError",
+    "ServerDisconnectedError",
+    "ServerTimeoutError",
     "WorkerCrashedError",
     "WorkerGroupStartupFailedError",
     "WorkerGroupStartupTimeoutError",
 )
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How safetensors and other libraries in Rust spell the number."""
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -68,7 +78,9 @@ def failure_of(error: BaseException) -> Failure:
     message = str(error) or type(error).__name__
     if kind == "internal":
         message = f"{type(error).__name__}: {message}"
-    return Failure(kind, message, problems, kind in _RETRYABLE or _is_loss(error))
+    return Failure(
+        kind, message, problems, kind in _RETRYABLE or _is_loss(error) or _is_passing(error)
+    )
 
 
 def _kind(error: BaseException) -> str:
@@ -86,6 +98,20 @@ def _is_loss(error: BaseException) -> bool:
             return True
         if type(one).__name__ in _LOST_ERRORS and _kind_is_open(one):
             return True
+    return False
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether a disk or a network failed, rather than what was asked of it."""
+    for one in _chain(error):
+        if isinstance(one, OSError) and one.errno in PASSING_ERRNOS:
+            return True
+        causes: Any = getattr(one, "worker_failures", {})
+        for told in (str(one), *map(str, causes.values())):
+            if any(int(number) in PASSING_ERRNOS for number in _RUST_ERROR.findall(told)):
+                return True
+            if any(f"[Errno {number}]" in told for number in PASSING_ERRNOS):
+                return True
     return False
 
 

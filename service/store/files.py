@@ -71,6 +71,7 @@ def list_files(
     *,
     purpose: str | None = None,
     key_id: str | None = None,
+    sha256: str | None = None,
     after: str | None = None,
     limit: int = 100,
     oldest_first: bool = False,
@@ -81,6 +82,7 @@ def list_files(
         db: The database.
         purpose: Only those for this purpose.
         key_id: Only those of this key.
+        sha256: Only those with this content.
         after: The id of the last upload of the page before.
         limit: How many at most.
         oldest_first: Whether to go from the oldest on.
@@ -94,6 +96,8 @@ def list_files(
         query = query.where(files.c.purpose == purpose)
     if key_id is not None:
         query = query.where(files.c.key_id == key_id)
+    if sha256 is not None:
+        query = query.where(files.c.sha256 == sha256)
     with db.reading() as tx:
         if after is not None:
             last = _find(tx, after)

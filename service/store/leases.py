@@ -63,6 +63,13 @@ def get_lease(db: Database, name: str) -> Lease | None:
     return None if row is None else record(Lease, row)
 
 
+def live_holder(db: Database, name: str) -> str | None:
+    """Who holds a lease that has not run out, or None, by the clock that leases go by."""
+    with db.reading() as tx:
+        row = tx.one(_query(name))
+        return row["holder"] if row is not None and row["expires_at"] > tx.now() else None
+
+
 def confirm(db: Database, lease: Lease) -> None:
     """Make sure that a lease was its holder's a moment ago: for what no transaction can hold.
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Column, ColumnElement, func, select, update
 
 from service.errors import (
     InvalidTransitionError,
     StaleChampionError,
     VersionNotFoundError,
 )
+from service.store.audit import add as add_to_trail
 from service.store.database import Database, Transaction
 from service.store.deciding import champion_before, decide
 from service.store.filters import matches_any
 from service.store.records import KnownVersion, Lineage, Promotion, Version
-from service.store.rows import change_lineage, find_lineage, record
+from service.store.rows import R, change_lineage, find_lineage, record
 from service.store.tables import lineages, promotions, versions
 
 
@@ -65,12 +66,9 @@ def list_versions(
     db: Database, lineage: str, before: int | None = None, limit: int = 100
 ) -> list[Version]:
     """Versions of a lineage, newest first; `before` is the last number of the page before."""
-    query = select(versions).where(versions.c.lineage == lineage)
-    if before is not None:
-        query = query.where(versions.c.number < before)
-    with db.reading() as tx:
-        rows = tx.all(query.order_by(versions.c.number.desc()).limit(limit))
-        return [record(Version, row) for row in rows]
+    return _newest_first(
+        db, Version, versions.c.lineage == lineage, versions.c.number, before, limit
+    )
 
 
 def list_all_versions(
@@ -87,12 +85,8 @@ def list_promotions(
     db: Database, lineage: str, before: int | None = None, limit: int = 100
 ) -> list[Promotion]:
     """Decisions about a lineage, newest first; `before` is the last sequence of the page before."""
-    query = select(promotions).where(promotions.c.lineage == lineage)
-    if before is not None:
-        query = query.where(promotions.c.sequence < before)
-    with db.reading() as tx:
-        rows = tx.all(query.order_by(promotions.c.sequence.desc()).limit(limit))
-        return [record(Promotion, row) for row in rows]
+    of_lineage = promotions.c.lineage == lineage
+    return _newest_first(db, Promotion, of_lineage, promotions.c.sequence, before, limit)
 
 
 def promotions_of(db: Database, job_ids: Sequence[str]) -> dict[str, Promotion]:
@@ -117,6 +111,7 @@ def promote(
     number: int | None = None,
     key_id: str | None = None,
     expected_champion: int | None | Anything = ANY,
+    address: str | None = None,
 ) -> Promotion:
     """Make a version the champion by hand.
 
@@ -126,6 +121,7 @@ def promote(
         number: The version, or None for the challenger.
         key_id: Who does it.
         expected_champion: The champion that the caller saw; another one now is an error.
+        address: From where; given, the audit trail tells of it in the same transaction.
 
     Raises:
         LineageNotFoundError: There is no such lineage.
@@ -135,12 +131,7 @@ def promote(
     """
     with db.writing() as tx:
         current = find_lineage(tx, lineage, locked=True)
-        if not isinstance(expected_champion, Anything) and current.champion != expected_champion:
-            raise StaleChampionError(
-                f"expected_champion: {lineage} has champion {current.champion}, not "
-                f"{expected_champion}. Look at it again, then promote",
-                param="expected_champion",
-            )
+        _check_expected(current, expected_champion)
         wanted = current.challenger if number is None else number
         if wanted is None:
             raise InvalidTransitionError(
@@ -151,27 +142,43 @@ def promote(
             raise InvalidTransitionError(
                 f"version: {lineage}@{wanted} is the champion already", param="version"
             )
-        return decide(tx, current, wanted, "manual", key_id=key_id)
+        return _decided_by_hand(tx, current, wanted, "manual", key_id, address)
 
 
-def rollback(db: Database, lineage: str, key_id: str | None = None) -> Promotion:
+def rollback(
+    db: Database,
+    lineage: str,
+    key_id: str | None = None,
+    expected_champion: int | None | Anything = ANY,
+    address: str | None = None,
+) -> Promotion:
     """Make the champion before the present one the champion again.
 
-    Doing it twice leads back, as with the registry's aliases: the history only grows.
+    Doing it twice leads back, as with the registry's aliases: the history only grows. Whoever says
+    which champion is expected cannot do it twice by mistake.
+
+    Args:
+        db: The database.
+        lineage: The lineage.
+        key_id: Who does it.
+        expected_champion: The champion that the caller saw; another one now is an error.
+        address: From where; given, the audit trail tells of it in the same transaction.
 
     Raises:
         LineageNotFoundError: There is no such lineage.
+        StaleChampionError: The champion is not the expected one.
         InvalidTransitionError: There was no champion before this one.
     """
     with db.writing() as tx:
         current = find_lineage(tx, lineage, locked=True)
+        _check_expected(current, expected_champion)
         former = champion_before(tx, lineage)
         if former is None:
             raise InvalidTransitionError(
                 f"lineage: no version of {lineage} was champion before {current.champion}",
                 param="lineage",
             )
-        return decide(tx, current, former, "rollback", key_id=key_id)
+        return _decided_by_hand(tx, current, former, "rollback", key_id, address)
 
 
 def unmirrored(db: Database, limit: int = 100) -> list[Promotion]:
@@ -249,6 +256,48 @@ def adopt(
         if adopted.challenger == challenger:
             return adopted
         return change_lineage(tx, adopted, {"challenger": challenger})
+
+
+def _check_expected(lineage: Lineage, expected_champion: int | None | Anything) -> None:
+    if not isinstance(expected_champion, Anything) and lineage.champion != expected_champion:
+        raise StaleChampionError(
+            f"expected_champion: {lineage.name} has champion {lineage.champion}, not "
+            f"{expected_champion}. Look at it again, then decide",
+            param="expected_champion",
+        )
+
+
+def _decided_by_hand(
+    tx: Transaction,
+    lineage: Lineage,
+    number: int,
+    kind: Literal["manual", "rollback"],
+    key_id: str | None,
+    address: str | None,
+) -> Promotion:
+    """Decide, and tell the audit trail of it where it is known from where it came."""
+    made = decide(tx, lineage, number, kind, key_id=key_id)
+    if address is not None:
+        action = "lineage.promote" if kind == "manual" else "lineage.rollback"
+        detail = {"version": number}
+        add_to_trail(tx, action, lineage.name, key_id=key_id, detail=detail, address=address)
+    return made
+
+
+def _newest_first(
+    db: Database,
+    kind: type[R],
+    condition: ColumnElement[bool],
+    number: Column[int],
+    before: int | None,
+    limit: int,
+) -> list[R]:
+    """A page of records, by falling number."""
+    query = select(number.table).where(condition)
+    if before is not None:
+        query = query.where(number < before)
+    with db.reading() as tx:
+        return [record(kind, row) for row in tx.all(query.order_by(number.desc()).limit(limit))]
 
 
 def _add_versions(tx: Transaction, lineage: str, known: Sequence[KnownVersion]) -> None:

@@ -128,9 +128,7 @@ def record_submission(db: Database, lease: Lease, job: Job, message: str) -> Job
         return change_job(tx, _running(tx, job), ("running",), (told,), {})
 
 
-def requeue(
-    db: Database, lease: Lease, job: Job, failure: Mapping[str, Any], not_before: float
-) -> Job:
+def requeue(db: Database, lease: Lease, job: Job, failure: Mapping[str, Any], pause: float) -> Job:
     """Queue a job again whose attempt was lost; it keeps its lineage.
 
     What a user asked for meanwhile is done instead: the job is then cancelled or paused.
@@ -140,29 +138,16 @@ def requeue(
         lease: The controller's lease.
         job: The job as it was claimed.
         failure: What became of the attempt; `message` is shown.
-        not_before: Unix seconds before which it is not claimed again.
+        pause: Seconds for which it is not claimed again.
 
     Raises:
         LeaseLostError: Another controller has taken the lease.
         InvalidTransitionError: The job does not run this attempt any more.
     """
-    with db.writing() as tx:
-        check_held(tx, lease)
-        lock_lineage_of(tx, job)
-        current = _running(tx, job)
-        if current.wanted is not None:
-            return _grant(tx, current)
-        why = f"Attempt {job.attempt} was lost: {failure.get('message', 'no reason is known')}"
-        values = {
-            "status": "queued",
-            "phase": "recovering",
-            "num_lost": current.num_lost + 1,
-            "not_before": not_before,
-            "estimated_finish": None,
-            "error": failure,
-        }
-        told = NewEvent(why, "warn", "status", {"status": "queued", "attempt": job.attempt})
-        return change_job(tx, current, ("running",), (told,), values)
+    why = f"Attempt {job.attempt} was lost: {failure.get('message', 'no reason is known')}"
+    told = NewEvent(why, "warn", "status", {"status": "queued", "attempt": job.attempt})
+    values = {"num_lost": job.num_lost + 1, "error": failure}
+    return _queue_again(db, lease, job, told, pause, values)
 
 
 def queue_stopped(db: Database, lease: Lease, job: Job) -> Job:
@@ -174,16 +159,9 @@ def queue_stopped(db: Database, lease: Lease, job: Job) -> Job:
         LeaseLostError: Another controller has taken the lease.
         InvalidTransitionError: The job does not run this attempt any more.
     """
-    with db.writing() as tx:
-        check_held(tx, lease)
-        lock_lineage_of(tx, job)
-        current = _running(tx, job)
-        if current.wanted is not None:
-            return _grant(tx, current)
-        values = {"status": "queued", "phase": "recovering", "estimated_finish": None}
-        data = {"status": "queued", "attempt": job.attempt}
-        told = NewEvent("Stopped for the pause, goes on soon", type="status", data=data)
-        return change_job(tx, current, ("running",), (told,), values)
+    data = {"status": "queued", "attempt": job.attempt}
+    told = NewEvent("Stopped for the pause, goes on soon", type="status", data=data)
+    return _queue_again(db, lease, job, told, 0.0, {})
 
 
 def fail(db: Database, lease: Lease, job: Job, error: Mapping[str, Any]) -> Job:
@@ -242,6 +220,21 @@ def ending(tx: Transaction, status: Status) -> dict[str, Any]:
         "finished_at": tx.now(),
         "estimated_finish": None,
     }
+
+
+def _queue_again(
+    db: Database, lease: Lease, job: Job, told: NewEvent, pause: float, values: Mapping[str, Any]
+) -> Job:
+    """Queue a job again, or do what a user asked of it meanwhile."""
+    waiting = {"status": "queued", "phase": "recovering", "estimated_finish": None}
+    with db.writing() as tx:
+        check_held(tx, lease)
+        lock_lineage_of(tx, job)
+        current = _running(tx, job)
+        if current.wanted is not None:
+            return _grant(tx, current)
+        until = {"not_before": tx.now() + pause}
+        return change_job(tx, current, ("running",), (told,), waiting | until | {**values})
 
 
 def _end_as_asked(db: Database, lease: Lease, job: Job, wanted: str) -> Job:

@@ -23,6 +23,7 @@ from service.store.keys import create_key
 from service.store.leases import acquire
 from service.store.records import NewEvent, NewJob
 from service.store.work import Limits, claim_next, record_events
+from tests.waiting import wait_for_url
 
 NUM_JOBS, NUM_EVENTS = 200, 50
 SPEC = {
@@ -61,22 +62,11 @@ def own_api():
             )
         url = f"http://127.0.0.1:{settings.api_port}"
         try:
-            wait_for(url)
+            wait_for_url(f"{url}/healthz", process)
             yield url, secret
         finally:
             process.terminate()
             process.wait(30)
-
-
-def wait_for(url):
-    """Wait until an API answers."""
-    for _ in range(600):
-        try:
-            httpx.get(f"{url}/healthz", timeout=1)
-            return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise SystemExit(f"{url} does not answer")
 
 
 async def load(url, secret, rate, seconds):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.deploy.files import DEPLOY, DOCKERFILE, ENTRYPOINT, ROLES, ROOT
-from tests.s3_server import free_port
+from tests.waiting import free_port
 
 HEALTHCHECK = DEPLOY / "docker" / "healthcheck.py"
 

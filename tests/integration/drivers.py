@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -16,7 +15,6 @@ from pipelines.run import Home, run_update
 from pipelines.version import load_version, read_matrix, read_states
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 120
 
 
 def start_driver(spec, home):
@@ -53,19 +51,6 @@ def found_below(folder, pattern):
     ]
 
 
-def wait_for(condition, process=None):
-    """Look again and again until a condition gives something, and return it."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        found = condition()
-        if found:
-            return found
-        if process is not None and process.poll() is not None:
-            raise AssertionError(f"the driver ended early with {process.returncode}")
-        time.sleep(0.02)
-    raise AssertionError("nothing happened for too long")
-
-
 def far_inside_second_task(home):
     """Whether several checkpoints were written there: the group counts them a little later."""
     return found_below(home / "runs", "stage_001_step_00000[2-4][0-9]/*.json")
@@ -73,12 +58,12 @@ def far_inside_second_task(home):
 
 def train_workers():
     """The processes of the worker group, by what Ray calls them."""
-    own = psutil.Process()
-    return [
-        child.pid
-        for child in own.children(recursive=True)
-        if "RayTrainWorker" in " ".join(child.cmdline() or []) or "TrainWorker" in child.name()
-    ]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            if "TrainWorker" in " ".join([child.name(), *child.cmdline()]):
+                found.append(child.pid)
+    return found
 
 
 def kill_with_children(process):

@@ -11,10 +11,10 @@ import time
 import uuid
 from pathlib import Path
 
-import httpx
 import psutil
 
 from service.driver.job_folder import JobFolder
+from tests.waiting import wait_for_url
 
 MARK = "RATCHET_TEST_SERVICE"
 """The variable by which every process of a test is found, however it came about."""
@@ -90,10 +90,10 @@ class ServiceProcesses:
             )
         if name == "head":
             began = time.monotonic()
-            self._wait_for(f"http://127.0.0.1:{self.ports['jobs']}/api/jobs/")
+            wait_for_url(f"http://127.0.0.1:{self.ports['jobs']}/api/jobs/")
             self.head_seconds = time.monotonic() - began
         if name == "api":
-            self._wait_for(f"{self.url}/healthz")
+            wait_for_url(f"{self.url}/healthz")
 
     @property
     def url(self):
@@ -193,15 +193,6 @@ class ServiceProcesses:
             *["--object-store-memory=200000000", f"--temp-dir={self._temporary}"],
             *[f"{option}={self.ports[name]}" for option, name in ports.items()],
         ]
-
-    def _wait_for(self, url):
-        until = time.monotonic() + 90
-        while time.monotonic() < until:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(url, timeout=2.0, trust_env=False).is_success:
-                    return
-            time.sleep(0.1)
-        raise AssertionError(f"{url} does not answer")
 
 
 def title(process):

@@ -15,9 +15,9 @@ from tests.integration.drivers import (
     outcome_of,
     start_driver,
     train_workers,
-    wait_for,
 )
 from tests.tiny import tiny_spec
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 METHODS = [{"type": "replay", "capacity": 12, "fraction": 0.5}, {"type": "ewc"}]
@@ -71,7 +71,7 @@ def test_a_killed_worker_is_replaced_and_the_update_ends_the_same(
 
     def kill():
         wait_for(lambda: far_inside_second_task(tmp_path))
-        victims = train_workers()
+        victims = wait_for(train_workers)
         os.kill(victims[0], signal.SIGKILL)
         killed.append(victims[0])
 

@@ -15,9 +15,10 @@ from pipelines.run import Home, run_update
 from service.predict import predict
 from tests.conformance.streams import differences
 from tests.faulty_proxy import FaultyProxy
-from tests.integration.drivers import kill_with_children, outcome_of, start_driver, wait_for
+from tests.integration.drivers import kill_with_children, outcome_of, start_driver
 from tests.s3_server import CREDENTIALS
 from tests.tiny import teach, texts_of, tiny_spec
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 METHODS = [{"type": "replay", "capacity": 12, "fraction": 0.5}, {"type": "ewc"}]

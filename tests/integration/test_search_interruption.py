@@ -15,9 +15,9 @@ from tests.integration.drivers import (
     outcome_of,
     start_driver,
     train_workers,
-    wait_for,
 )
 from tests.tiny import tiny_spec
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 METHODS = [{"type": "replay", "capacity": 12}, {"type": "ewc", "strength": "auto"}]

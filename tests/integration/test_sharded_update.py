@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 
 from pipelines.run import Home, run_update
 from pipelines.version import WEIGHTS_FILE, load_version
-from tests.integration.drivers import far_inside_second_task, outcome_of, wait_for
+from tests.integration.drivers import far_inside_second_task, outcome_of
 from tests.integration.test_interruption import far_apart, train_workers
 from tests.tiny import tiny_spec
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 METHODS = [{"type": "replay", "capacity": 12, "fraction": 0.5}, {"type": "ewc"}]

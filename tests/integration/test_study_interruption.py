@@ -16,8 +16,9 @@ from pipelines.run import Home
 from pipelines.tuning.space import RawSpec
 from pipelines.tuning.study_run import Request
 from pipelines.tuning.tuning import run_study
-from tests.integration.drivers import found_below, wait_for
+from tests.integration.drivers import found_below
 from tests.integration.studies import GRID, ended_trials, raw_spec, run_command
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

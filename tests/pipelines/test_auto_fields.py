@@ -109,6 +109,8 @@ def test_what_cannot_be_found_is_refused_with_the_reason(tmp_path, changes, wher
 def test_a_section_that_nothing_uses_is_warned_of():
     assert "nothing is searched for" in search_warnings(spec(stability_decay={}))[0]
     assert search_warnings(spec(stability_decay={}, training=RATE)) == []
+    study = {"strategy": "stability_decay", "parameters": {"methods.ewc.strength": {"log": [1, 9]}}}
+    assert search_warnings(spec(stability_decay={}, tune=study)) == []
     assert search_warnings(spec(training=RATE)) == []
 
 

@@ -237,6 +237,12 @@ def test_presets_are_those_in_the_configs_of_the_project():
     assert len(preset_names()) >= 11
 
 
+@pytest.mark.parametrize("path", ["quickstart/protected", "quickstart/plain", "studies/tune"])
+def test_the_specs_of_the_project_are_sound(path):
+    spec = load_spec(Path(__file__).parents[2] / "configs" / f"{path}.yaml")
+    assert not stack_problems(spec.methods, spec.scenario, spec.model.kind)
+
+
 @pytest.mark.parametrize(
     ("change", "reads"),
     [

@@ -5,8 +5,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
@@ -14,6 +12,7 @@ from pipelines.errors import NotFoundError, TrackingError
 from pipelines.mlflow_client import default_tracking_uri, mlflow_client
 from pipelines.registry import Registry
 from pipelines.tracking import Tracker, flattened, git_commit, send_outbox
+from tests.waiting import free_port, wait_for_url
 
 SPEC = {
     "lineage": "intents",
@@ -285,30 +284,16 @@ def server(folder, port):
             command, stdout=log, stderr=log, env=environment, start_new_session=True
         )
     try:
-        wait_until_healthy(port, process)
+        wait_for_url(f"http://127.0.0.1:{port}/health", process)
         yield
     finally:
         os.killpg(process.pid, 9)
         process.wait()
 
 
-def wait_until_healthy(port, process):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the server ended"
-        try:
-            with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.3)
-    pytest.fail("the server did not start in two minutes")
-
-
 @pytest.mark.slow
 def test_a_server_that_dies_in_the_middle_loses_nothing(tmp_path, caplog):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     folder = tmp_path / "run"
     registry = Registry(tmp_path / "home", uri)

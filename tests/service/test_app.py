@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,20 +16,15 @@ from pipelines.registry import Registry
 from service.app import serving
 from service.errors import UnavailableError
 from tests.tiny import TASKS, texts_of
+from tests.waiting import free_port, wait_for
 
-LIVE_WITHIN_SECONDS = 5.0
+LIVE_SECONDS = 5.0
 SERVE = """
 import sys
 from pathlib import Path
 from service.app import serve_lineages
 serve_lineages(Path(sys.argv[1]), ["columns"], port=int(sys.argv[2]))
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +44,6 @@ def url(home):
 
 def health(url):
     return httpx.get(f"{url}/healthz").json()["lineages"][0]
-
-
-def wait_for(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"not so within {seconds} s")
 
 
 class Clients:
@@ -134,7 +119,7 @@ def test_a_promotion_goes_live_in_time_without_one_failed_request(home, url):
         for number in (2, 1, 2):
             time.sleep(0.5)
             registry.promote("columns", number)
-            wait_for(lambda number=number: health(url)["serving"] == number, LIVE_WITHIN_SECONDS)
+            wait_for(lambda number=number: health(url)["serving"] == number, None, LIVE_SECONDS)
         time.sleep(0.5)
     assert clients.failures == []
     assert clients.answers["auto", 1] > 0
@@ -161,13 +146,13 @@ def test_a_broken_champion_is_refused_and_health_says_why(home, url):
     (folder / "router.safetensors").write_bytes(content)
     with Clients(url, bodies()) as clients:
         registry.promote("columns", 3)
-        wait_for(lambda: "3" in health(url)["refused"], LIVE_WITHIN_SECONDS)
+        wait_for(lambda: "3" in health(url)["refused"], None, LIVE_SECONDS)
     assert clients.failures == []
     assert "router.safetensors" in health(url)["refused"]["3"]
     assert health(url)["serving"] == before
     assert httpx.get(f"{url}/healthz").json()["status"] == "degraded"
     registry.promote("columns", before)
-    wait_for(lambda: httpx.get(f"{url}/healthz").json()["status"] == "ok", LIVE_WITHIN_SECONDS)
+    wait_for(lambda: httpx.get(f"{url}/healthz").json()["status"] == "ok", None, LIVE_SECONDS)
 
 
 @pytest.mark.slow

@@ -74,6 +74,24 @@ def test_a_terminal_gets_a_bar_below_the_events():
         ),
         (
             {
+                "status": "succeeded",
+                "object": "study",
+                "result": {
+                    "page": "/x/study.html",
+                    "chosen": {
+                        "number": 7,
+                        "settings": {"training.learning_rate": 0.001, "methods.ewc.strength": 9.5},
+                    },
+                },
+            },
+            [
+                "page: /x/study.html",
+                "chosen: trial 7",
+                "--set training.learning_rate=0.001 --set methods.ewc.strength=9.5",
+            ],
+        ),
+        (
+            {
                 "status": "failed",
                 "error": {
                     "code": "data",

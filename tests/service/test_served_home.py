@@ -12,8 +12,7 @@ from pipelines.registry import Registry
 from service.endpoint import create_endpoint
 from service.replica import Replica
 from tests.service.test_endpoint import FOREIGN, InProcess, ask
-
-WITHIN_SECONDS = 20.0
+from tests.waiting import wait_for
 
 
 def bring(lineages, home, name, champion=None):
@@ -25,13 +24,6 @@ def bring(lineages, home, name, champion=None):
     draft.rename(folder)
     if champion is not None:
         Registry(home).promote(name, champion)
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {WITHIN_SECONDS} s"
-        time.sleep(0.02)
 
 
 @pytest.fixture

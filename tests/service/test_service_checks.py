@@ -1,10 +1,10 @@
 import json
-import time
 
 import pytest
 
 from service.service_checks import examine_service
-from service.store.leases import acquire
+from service.store.database import Database
+from service.store.leases import acquire, get_lease, renew
 from service.up.secrets import make_admin_key
 from tests.service.api.served import listening, serve
 from tests.service.test_cli_run import call
@@ -68,8 +68,9 @@ def test_a_lease_that_ran_out_a_wrong_key_and_an_open_key_file_are_found(home, m
     path = home / "service" / "admin.key"
     path.chmod(0o644)
     monkeypatch.setenv("RATCHET_API_KEY", "rk_00000000_" + "0" * 43)
-    later = time.time() + 3600
-    monkeypatch.setattr("service.service_checks.time.time", lambda: later)
+    db = Database(f"sqlite:///{home / 'ratchet.db'}")
+    renew(db, get_lease(db, "controller"), -1.0)
+    db.dispose()
     found = found_in(home)
     assert {name for name, finding in found.items() if finding.status != "ok"} >= {
         "controller",

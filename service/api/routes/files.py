@@ -69,8 +69,9 @@ def list_all(
     limit: Annotated[int, Query(ge=1, le=MAX_FILES)] = 1000,
     purpose: Annotated[str | None, Query(max_length=64)] = None,
     order: Literal["asc", "desc"] = "desc",
+    sha256: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$")] = None,
 ) -> Response:
-    """The caller's uploads; an admin's are all."""
+    """The caller's uploads, perhaps only those of a content; an admin's are all."""
     if after is not None:
         _visible(backend, caller, after)
     found: list[File] = []
@@ -80,6 +81,7 @@ def list_all(
             backend.db,
             purpose=PURPOSE,
             key_id=owner,
+            sha256=sha256,
             after=after,
             limit=limit + 1,
             oldest_first=order == "asc",

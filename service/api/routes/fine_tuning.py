@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.access import Submitter, Viewer, audit
+from service.api.access import Submitter, Viewer
 from service.api.backend import Backend, Injected
 from service.api.event_stream import EventStream, sequence_of
 from service.api.fine_tuning import FineTuning
@@ -23,21 +23,23 @@ from service.api.openai_views import (
     fine_tuning_job,
 )
 from service.api.request_log import note_of
-from service.api.routes.jobs import STREAM_TYPE, LastEventId
 from service.api.routes.queries import (
+    STREAMED,
     After,
     Id,
     IdempotencyKey,
+    LastEventId,
     Limit,
     answer,
     metadata_of,
     visible_job,
+    wants_stream,
 )
+from service.api.routes.wishes import add_wishes
 from service.api.submissions import submit
 from service.api.views import decided_jobs, page_of
 from service.store.events import list_latest_events
-from service.store.jobs import Request as Wish
-from service.store.jobs import ask, list_jobs
+from service.store.jobs import list_jobs
 from service.store.records import Job
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["openai"], route_class=GuardedRoute)
@@ -87,25 +89,10 @@ def get_one(job_id: Id, request: Request, backend: Injected, caller: Viewer) -> 
     return answer(_shown(backend, visible_job(backend, caller, job_id, "update", request)))
 
 
-def _add_wish(wish: Wish) -> None:
-    @router.post(f"/{{job_id}}/{wish}", response_model=FineTuningJob, name=wish)
-    def tell(job_id: Id, request: Request, backend: Injected, caller: Submitter) -> Response:
-        """Ask the job to cancel, pause or resume; one that runs does so a moment later."""
-        job = visible_job(backend, caller, job_id, "update", request)
-        job = ask(backend.db, job.id, wish, caller.key.id)
-        audit(backend, caller, f"update.{wish}", job.id, {"status": job.status})
-        return answer(_shown(backend, job))
+add_wishes(router, "update", FineTuningJob, _shown)
 
 
-for _wish in ("cancel", "pause", "resume"):
-    _add_wish(_wish)
-
-
-@router.get(
-    "/{job_id}/events",
-    response_model=Page[FineTuningEvent],
-    responses={200: {"content": {STREAM_TYPE: {"schema": {"type": "string"}}}}},
-)
+@router.get("/{job_id}/events", response_model=Page[FineTuningEvent], responses=STREAMED)
 def events(
     job_id: Id,
     request: Request,
@@ -117,7 +104,7 @@ def events(
 ) -> Response:
     """The events, newest first; as a stream, oldest first, under `Accept: text/event-stream`."""
     job = visible_job(backend, caller, job_id, "update", request)
-    if STREAM_TYPE in request.headers.get("accept", ""):
+    if wants_stream(request):
         start = sequence_of(last_event_id, job.id, "Last-Event-ID")
         return EventStream(backend, caller.key.id, job.id, start).response()
     before = sequence_of(after, job.id, "after") or None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -12,7 +10,7 @@ from service.api.native_schemas import Health, Readiness
 from service.api.routes.queries import answer
 from service.errors import UnavailableError
 from service.store.jobs import count_jobs
-from service.store.leases import get_lease
+from service.store.leases import live_holder
 
 CONTROLLER = "controller"
 """Name of the lease that a controller holds."""
@@ -34,8 +32,7 @@ def readyz(backend: Injected) -> Response:
     try:
         backend.db.check()
         has_database = True
-        lease = get_lease(backend.db, CONTROLLER)
-        is_controlled = lease is not None and lease.expires_at > time.time()
+        is_controlled = live_holder(backend.db, CONTROLLER) is not None
     except UnavailableError as error:
         problems.append(str(error))
     if has_database and not is_controlled:

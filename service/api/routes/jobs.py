@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from service.api.access import Submitter, Viewer, audit
+from service.api.access import Submitter, Viewer
 from service.api.backend import Backend, Injected
 from service.api.event_stream import EventStream, sequence_of
 from service.api.guarded_route import GuardedRoute
@@ -22,22 +22,24 @@ from service.api.native_schemas import (
 )
 from service.api.request_log import note_of
 from service.api.routes.queries import (
+    STREAMED,
     After,
     Id,
     IdempotencyKey,
+    LastEventId,
     Limit,
     answer,
     metadata_of,
     visible_job,
+    wants_stream,
 )
+from service.api.routes.wishes import add_wishes
 from service.api.submissions import Asked, raw_spec, refuse_reserved, submit
 from service.api.views import decided_jobs, event_view, job_view, page_of
 from service.store.events import list_events
-from service.store.jobs import Request as Wish
-from service.store.jobs import ask, list_jobs
+from service.store.jobs import list_jobs
 from service.store.records import Job
 
-STREAM_TYPE = "text/event-stream"
 MIN_LOG_BYTES, MAX_LOG_BYTES = 16, 1024 * 1024
 MAX_OFFSET = 2**53
 MAX_ATTEMPT = 10_000
@@ -46,7 +48,6 @@ LineageFilter = Annotated[str | None, Query(max_length=64)]
 Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="In bytes")]
 LogLimit = Annotated[int, Query(ge=MIN_LOG_BYTES, le=MAX_LOG_BYTES, description="In bytes")]
 Attempt = Annotated[int | None, Query(ge=1, le=MAX_ATTEMPT)]
-LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
 
 
 def job_routes(kind: Kind, path: str) -> APIRouter:
@@ -120,25 +121,11 @@ def _add_single(router: APIRouter, kind: Kind) -> None:
         """A job as it is now."""
         return answer(_shown(backend, visible_job(backend, caller, job_id, kind, request)))
 
-    def add_wish(wish: Wish) -> None:
-        @router.post(f"/{{job_id}}/{wish}", response_model=JobView, name=wish)
-        def tell(job_id: Id, request: Request, backend: Injected, caller: Submitter) -> Response:
-            """Ask the job to cancel, pause or resume; one that runs does so a moment later."""
-            job = visible_job(backend, caller, job_id, kind, request)
-            job = ask(backend.db, job.id, wish, caller.key.id)
-            audit(backend, caller, f"{kind}.{wish}", job.id, {"status": job.status})
-            return answer(_shown(backend, job))
-
-    for wish in ("cancel", "pause", "resume"):
-        add_wish(wish)
+    add_wishes(router, kind, JobView, _shown)
 
 
 def _add_told(router: APIRouter, kind: Kind) -> None:
-    stream: dict[int | str, dict[str, Any]] = {
-        200: {"content": {STREAM_TYPE: {"schema": {"type": "string"}}}}
-    }
-
-    @router.get("/{job_id}/events", response_model=Page[EventView], responses=stream)
+    @router.get("/{job_id}/events", response_model=Page[EventView], responses=STREAMED)
     def events(
         job_id: Id,
         request: Request,
@@ -153,7 +140,7 @@ def _add_told(router: APIRouter, kind: Kind) -> None:
         start = sequence_of(last_event_id, job.id, "Last-Event-ID") or sequence_of(
             after, job.id, "after"
         )
-        if STREAM_TYPE in request.headers.get("accept", ""):
+        if wants_stream(request):
             return EventStream(backend, caller.key.id, job.id, start).response()
         found = list_events(backend.db, job.id, start, limit + 1)
         return answer(page_of(found, limit, event_view, lambda event: event.id))

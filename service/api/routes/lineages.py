@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from pipelines.errors import Problem
-from service.api.access import Caller, Promoter, Viewer, audit
+from service.api.access import Caller, Promoter, Viewer
 from service.api.backend import Backend, Injected
 from service.api.guarded_route import GuardedRoute
 from service.api.native_schemas import (
@@ -33,6 +33,7 @@ from service.api.views import (
 from service.errors import LineageNotFoundError
 from service.store.lineages import (
     ANY,
+    Anything,
     get_lineage,
     get_version,
     list_lineages,
@@ -105,10 +106,8 @@ def promotions(
 def create_promotion(body: PromotionRequest, backend: Injected, caller: Promoter) -> Response:
     """Make a version champion; serving follows a moment later."""
     owner = _visible(backend, caller, body.lineage)
-    is_expecting = "expected_champion" in body.model_fields_set
-    expected = body.expected_champion if is_expecting else ANY
-    made = promote(backend.db, owner.name, body.version, caller.key.id, expected)
-    audit(backend, caller, "lineage.promote", owner.name, {"version": made.version})
+    expected = _expected(body)
+    made = promote(backend.db, owner.name, body.version, caller.key.id, expected, caller.address)
     return answer(promotion_view(made), 201)
 
 
@@ -116,8 +115,7 @@ def create_promotion(body: PromotionRequest, backend: Injected, caller: Promoter
 def create_rollback(body: RollbackRequest, backend: Injected, caller: Promoter) -> Response:
     """Make the champion before the present one champion again."""
     owner = _visible(backend, caller, body.lineage)
-    made = rollback(backend.db, owner.name, caller.key.id)
-    audit(backend, caller, "lineage.rollback", owner.name, {"version": made.version})
+    made = rollback(backend.db, owner.name, caller.key.id, _expected(body), caller.address)
     return answer(promotion_view(made), 201)
 
 
@@ -138,6 +136,11 @@ def me(backend: Injected, caller: Viewer) -> Response:
             created_at=int(key.created_at),
         )
     )
+
+
+def _expected(body: PromotionRequest | RollbackRequest) -> int | None | Anything:
+    """The champion that the caller expects; leaving it out and null are two things."""
+    return body.expected_champion if "expected_champion" in body.model_fields_set else ANY
 
 
 def _visible(backend: Backend, caller: Caller, name: str) -> Lineage:

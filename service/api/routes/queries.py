@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Header, Path, Query, Request, Response
 from pydantic import BaseModel
@@ -34,12 +34,25 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
+
+STREAM_TYPE = "text/event-stream"
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {STREAM_TYPE: {"schema": {"type": "string"}}}}
+}
+"""What the OpenAPI document says of a list that can be had as a stream too."""
+
 _METADATA = re.compile(r"^metadata\[(.{1,64})\]$")
 
 
 def answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A model as an answer: written by pydantic at once, not validated a second time."""
     return Response(model.model_dump_json(), status, headers, "application/json")
+
+
+def wants_stream(request: Request) -> bool:
+    """Whether the client asks for server-sent events."""
+    return STREAM_TYPE in request.headers.get("accept", "")
 
 
 def metadata_of(request: Request) -> dict[str, str]:

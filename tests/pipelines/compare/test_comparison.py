@@ -10,8 +10,8 @@ import yaml
 
 from pipelines.compare.comparison import Options, compare, failures
 from pipelines.compare.design import Design
-from tests.integration.drivers import wait_for
 from tests.service.test_cli_run import write_spec
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
 CONSTANT = {

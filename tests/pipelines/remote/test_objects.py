@@ -8,7 +8,8 @@ from pipelines.errors import StoreError, StoreUnreachableError
 from pipelines.remote.location import StoreLocation
 from pipelines.remote.objects import Found, ObjectStore
 from tests.faulty_proxy import FaultyProxy
-from tests.s3_server import CREDENTIALS, free_port
+from tests.s3_server import CREDENTIALS
+from tests.waiting import free_port
 
 pytestmark = pytest.mark.slow
 

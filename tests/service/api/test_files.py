@@ -143,9 +143,16 @@ def test_uploads_are_listed_paged_and_read_by_their_owner_and_admins(served):
         oldest = client.get("/v1/files?order=asc&purpose=fine-tune").json()
         none = client.get("/v1/files?purpose=labelled").json()
         content = client.get(f"/v1/files/{ids[1]}/content")
+        own = client.get("/v1/files", params={"sha256": first["data"][1]["sha256"]}).json()
+    with served.client("promoter") as client:
+        others = client.get("/v1/files", params={"sha256": first["data"][1]["sha256"]}).json()
     assert [one["id"] for one in first["data"] + rest["data"]] == ids[::-1]
     assert [one["id"] for one in oldest["data"]] == ids
     assert none["data"] == []
+    digest = hashlib.sha256(ROWS + b"\n").hexdigest()
+    assert [one["sha256"] for one in first["data"]][1] == digest
+    assert [one["id"] for one in own["data"]] == [ids[1]]
+    assert others["data"] == []
     assert content.content == ROWS + b"\n"
     assert content.headers["content-type"] == "application/octet-stream"
     assert content.headers["x-content-type-options"] == "nosniff"

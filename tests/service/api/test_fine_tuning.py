@@ -61,6 +61,20 @@ def test_hyperparameters_seed_and_names_reach_the_spec(served):
     assert (job["hyperparameters"], job["seed"], job["metadata"]) == (given, 3, metadata)
 
 
+def test_a_multiplier_is_of_one_job_and_the_next_begins_from_the_lineages_own_rates(served):
+    served.teach(training={"learning_rate": 4e-4, "head_learning_rate": 1e-2, "num_epochs": 2})
+    for multiplier, rate, head in ((0.5, 2e-4, 5e-3), (0.25, 1e-4, 2.5e-3), ("auto", 4e-4, 1e-2)):
+        given = {"learning_rate_multiplier": multiplier}
+        job = create(served, model="intents", hyperparameters=given).json()
+        training = spec_of(served, job["id"])["training"]
+        assert training["learning_rate"] == pytest.approx(rate)
+        assert training["head_learning_rate"] == pytest.approx(head)
+        assert training["num_epochs"] == 2
+        assert job["hyperparameters"]["learning_rate_multiplier"] == multiplier
+        with served.client() as client:  # the last job that ran counts, or else the last
+            assert client.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel").status_code == 200
+
+
 @pytest.mark.parametrize("model", ["intents", "intents@1"])
 def test_a_lineage_goes_on_as_it_was_taught_last(served, model):
     served.teach(training={"num_epochs": 7, "seed": 1})

@@ -39,7 +39,9 @@ def test_versions_are_listed_newest_first_and_paged(taught):
 def test_a_promotion_and_its_rollback_are_kept_and_audited(taught):
     with taught.client("promoter") as client:
         promoted = client.post("/v1/promotions", json={"lineage": "intents"})
-        undone = client.post("/v1/rollbacks", json={"lineage": "intents"})
+        body = {"lineage": "intents", "expected_champion": promoted.json()["version"]}
+        undone = client.post("/v1/rollbacks", json=body)
+        again = client.post("/v1/rollbacks", json=body)
         listed = client.get("/v1/promotions?lineage=intents").json()["data"]
         page = client.get(
             "/v1/promotions", params={"lineage": "intents", "after": "intents#3", "limit": 1}
@@ -48,6 +50,7 @@ def test_a_promotion_and_its_rollback_are_kept_and_audited(taught):
     assert (promoted.status_code, undone.status_code) == (201, 201)
     assert (promoted.json()["kind"], promoted.json()["version"]) == ("manual", 2)
     assert (undone.json()["version"], undone.json()["previous"]) == (1, 2)
+    assert (again.status_code, again.json()["error"]["param"]) == (409, "expected_champion")
     assert [one["kind"] for one in listed] == ["rollback", "manual", "refused", "promoted"]
     assert [one["sequence"] for one in page["data"]] == [2]
     actions = [entry.action for entry in list_audit(taught.db, object_id="intents")]

@@ -1,5 +1,5 @@
 import asyncio
-import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +12,8 @@ from service.client.address import find_address
 from service.client.drivers import AwaitingDriver, BlockingDriver
 from service.up.layout import Layout
 from service.up.part import parts_of
+from service.up.record import Record
+from service.up.remains import began
 
 PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 HEAVY = ("torch", "ray", "sqlalchemy", "fastapi", "transformers", "mlflow", "numpy")
@@ -34,9 +36,9 @@ def home(tmp_path, monkeypatch):
 
 
 def record(home, api):
-    """Say where the service of a home listens, as `ratchet up` does."""
+    """Say where the service of a home listens, as `ratchet up` does; it runs in this process."""
     urls = {"api": api, "router": "http://127.0.0.1:9002"}
-    (home / "service" / "up.json").write_text(json.dumps({"urls": urls}), encoding="utf-8")
+    Record(os.getpid(), began(os.getpid()), "mark", urls).write(home / "service" / "up.json")
 
 
 def test_the_service_of_a_home_is_found_with_its_key(home):
@@ -87,6 +89,21 @@ def test_a_home_whose_service_does_not_run_shows_its_key_to_nobody(home):
     (home / "service" / "up.json").unlink()
     found = find_address(home=home)
     assert (found.url, found.key) == ("http://127.0.0.1:8080", None)
+
+
+def test_a_home_whose_service_was_killed_shows_its_key_to_nobody(home):
+    path = home / "service" / "up.json"
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    urls = {"api": "http://127.0.0.1:9001"}
+    Record(ended.pid, began(ended.pid), "mark", urls).write(path)
+    assert find_address(home=home).key == "rk_home"
+    ended.kill()
+    ended.communicate()
+    assert find_address(home=home).key is None
+    assert find_address("http://127.0.0.1:9001", home=home).key is None
+    # Another process has its number by now.
+    Record(os.getpid(), began(os.getpid()) - 60, "mark", urls).write(path)
+    assert find_address("http://127.0.0.1:9001", home=home).key is None
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -11,6 +11,7 @@ from service.errors import (
     KeyRefusedError,
     StaleChampionError,
 )
+from service.store.files import list_files
 from tests.service.api.served import ROWS, listening, serve
 from tests.service.client.both import Both
 
@@ -53,6 +54,15 @@ def test_a_job_is_submitted_found_and_cancelled(client, tmp_path):
     assert client.list(status="failed") == []
     assert client.cancel(job.id).status == "cancelled"
     assert client.wait(job.id, timeout=30).status == "cancelled"
+
+
+def test_files_sent_before_are_found_again(client, served, tmp_path):
+    first = client.submit(spec_of(tmp_path), idempotency_key="yesterday")
+    again = client.submit(spec_of(tmp_path), idempotency_key="yesterday")
+    other = client.submit(spec_of(tmp_path))
+    assert first.id == again.id != other.id
+    assert other.spec["tasks"] == first.spec["tasks"]
+    assert len(list_files(served.db)) == 1
 
 
 def test_a_submission_with_the_same_key_is_the_same_job(client, tmp_path):

@@ -38,6 +38,20 @@ def test_events_are_followed_to_the_end_and_taken_up_after_a_cut(kind):
 
 
 @BOTH
+def test_events_are_asked_for_where_every_stream_is_taken(kind):
+    def answer(request):
+        if request.headers["accept"] == "text/event-stream":
+            return httpx.Response(429, json={"title": "20 streams are open"})
+        if request.url.path.endswith("/events"):
+            return listed([event(1)])
+        return ok({**JOB, "status": "succeeded"})
+
+    script = Script(answer)
+    assert numbers_of(call(kind, script, "events", JOB["id"])) == [1]
+    assert len(script.requests) == 3
+
+
+@BOTH
 def test_events_are_asked_for_where_there_is_no_stream(kind):
     pages = [listed([event(1)], has_more=True), listed([event(2)]), listed([event(3)])]
     jobs = [ok(JOB), ok({**JOB, "status": "succeeded"})]

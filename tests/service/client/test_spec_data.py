@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -6,7 +7,7 @@ import yaml
 from pipelines.config import UpdateSpec
 from pipelines.errors import SpecError
 from service.client import AsyncClient, Client
-from tests.service.client.scripted import JOB, Script, call, ok
+from tests.service.client.scripted import JOB, Script, call, listed, ok
 
 BOTH = pytest.mark.parametrize("kind", [Client, AsyncClient])
 
@@ -25,9 +26,10 @@ def spec_of(train="a.jsonl", **splits):
 
 
 class Uploads:
-    """Gives each upload an id, and takes submissions."""
+    """Gives each upload an id, and takes submissions; `known` are uploads of before."""
 
-    def __init__(self):
+    def __init__(self, *known):
+        self.known = known
         self.names = []
         self.spec = None
 
@@ -35,6 +37,9 @@ class Uploads:
         if request.url.path != "/v1/files":
             self.spec = json.loads(request.content)["spec"]
             return ok(JOB)
+        if request.method == "GET":
+            assert len(request.url.params["sha256"]) == 64
+            return listed(list(self.known))  # as a service does that does not know the filter
         content = request.read()
         assert b'name="purpose"\r\n\r\nfine-tune' in content
         self.names.append(content.partition(b'filename="')[2].partition(b'"')[0].decode())
@@ -57,6 +62,27 @@ def test_local_files_are_uploaded_once_a_content_and_named_by_their_ids(kind, fo
         "train": "file-2",
         "test": "s3://bucket/x.jsonl",
     }
+
+
+def test_a_content_that_was_uploaded_before_is_not_sent_again(folder):
+    digest = hashlib.sha256((folder / "a.jsonl").read_bytes()).hexdigest()
+    as_text = {"id": "file-8", "sha256": digest, "filename": "a.txt"}
+    known = {"id": "file-9", "sha256": digest, "filename": "of_yesterday.JSONL"}
+    other = {"id": "file-7", "sha256": "0" * 64, "filename": "other.jsonl"}
+    server = Uploads(other, as_text, known)
+    call(
+        Client,
+        server,
+        "submit",
+        spec_of()
+        | {
+            "tasks": [
+                {"name": "t", "train": str(folder / "a.jsonl"), "test": str(folder / "b.jsonl")}
+            ]
+        },
+    )
+    assert server.names == ["b.jsonl"]
+    assert server.spec["tasks"] == [{"name": "t", "train": "file-9", "test": "file-1"}]
 
 
 @BOTH

@@ -12,8 +12,8 @@ from service.store.events import list_events
 from service.store.jobs import create_job, get_job
 from service.store.leases import get_lease
 from service.store.records import NewJob
-from tests.service.driver.processes import wait_until
 from tests.tiny import tiny_spec
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -38,16 +38,16 @@ def test_asked_to_stop_it_leaves_running_jobs_to_the_next_one(tiny_model, tmp_pa
     roots = f"{tmp_path / 'rows'},{tiny_model}"
     first = start_controller(home, DATA_ROOTS=roots)
     db = Database(f"sqlite:///{home / 'ratchet.db'}")
-    wait_until(lambda: "acts, in term 1" in (home / "controller.log").read_text(), first)
+    wait_for(lambda: "acts, in term 1" in (home / "controller.log").read_text(), first)
     job_id = create_job(db, NewJob("update", raw, "tiny")).job.id
-    wait_until(lambda: get_job(db, job_id).phase == "training", first)
+    wait_for(lambda: get_job(db, job_id).phase == "training", first)
     first.send_signal(signal.SIGTERM)
     assert first.wait(20) == 0
     driver = JobFolder.of(home, job_id).read_driver(1)
     assert psutil.pid_exists(driver.pid)
     assert get_lease(db, "controller").expires_at == 0.0
     second = start_controller(home)
-    wait_until(lambda: get_job(db, job_id).has_ended, second)
+    wait_for(lambda: get_job(db, job_id).has_ended, second)
     job = get_job(db, job_id)
     assert (job.status, job.attempt) == ("succeeded", 1)
     assert f"{job_id}: succeeded" in (home / "controller.log").read_text()
@@ -63,6 +63,6 @@ def test_a_database_that_is_away_is_waited_for(tmp_path):
     home.mkdir()
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     controller = start_controller(home, DATABASE_URL=url)
-    wait_until(lambda: "the database is away" in (home / "controller.log").read_text(), controller)
+    wait_for(lambda: "the database is away" in (home / "controller.log").read_text(), controller)
     controller.send_signal(signal.SIGTERM)
     assert controller.wait(20) == 0

@@ -9,7 +9,8 @@ from service.control.local_process import GRACE_SECONDS
 from service.control.processes import Processes
 from service.driver.job_folder import DriverProcess
 from tests.service.control.stage import age
-from tests.service.driver.processes import tiny_task, wait_until
+from tests.service.driver.processes import tiny_task
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 LONG = {"num_epochs": 4000, "batch_size": 4, "checkpoint_every_steps": 5}
@@ -29,7 +30,7 @@ def test_a_process_is_started_once_seen_by_another_launcher_and_ends_when_asked(
     launcher.submit(attempt)
     launcher.submit(attempt)
     driver = folder.read_driver(1)
-    wait_until(lambda: has_begun(folder))
+    wait_for(lambda: has_begun(folder))
     assert folder.read_driver(1) == driver  # what the driver wrote is what the launcher knew
     assert os.getsid(driver.pid) == driver.pid
     assert "RATCHET_DATABASE_URL" not in psutil.Process(driver.pid).environ()
@@ -37,7 +38,7 @@ def test_a_process_is_started_once_seen_by_another_launcher_and_ends_when_asked(
     other = Processes()
     assert other.look(attempt) == "running"
     other.stop(attempt)
-    wait_until(lambda: launcher.look(attempt) == "ended")
+    wait_for(lambda: launcher.look(attempt) == "ended")
     assert not psutil.pid_exists(driver.pid)
 
 
@@ -45,7 +46,7 @@ def test_one_that_does_not_listen_is_killed_after_a_grace(tiny_model, tmp_path):
     _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
     attempt, launcher = Attempt("ftjob-1", 1, folder), Processes()
     launcher.submit(attempt)
-    wait_until(lambda: has_begun(folder))
+    wait_for(lambda: has_begun(folder))
     driver = psutil.Process(folder.read_driver(1).pid)
     driver.suspend()
     launcher.stop(attempt)
@@ -54,7 +55,7 @@ def test_one_that_does_not_listen_is_killed_after_a_grace(tiny_model, tmp_path):
     assert launcher.look(attempt) == "running"
     age(folder.path / "stop-1", GRACE_SECONDS + 1)
     launcher.stop(attempt)
-    wait_until(lambda: launcher.look(attempt) == "ended")
+    wait_for(lambda: launcher.look(attempt) == "ended")
 
 
 def test_another_process_with_the_number_of_a_driver_is_not_touched(tiny_model, tmp_path):

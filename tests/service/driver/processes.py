@@ -4,13 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 from service.driver.job_folder import JobFolder, Task
 from service.driver.journal import Line
 from tests.tiny import tiny_spec
-
-PATIENCE_SECONDS = 90
 
 
 def tiny_task(model, home, job="ftjob-1", kind="update", parent=None, address=None, **sections):
@@ -37,19 +34,6 @@ def lines_of(folder):
         return []
     found = [Line.parse(text) for text in folder.events.read_bytes().splitlines()]
     return [line for line in found if line is not None]
-
-
-def wait_until(condition, process=None):
-    """Look until a condition gives something, and return it."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        found = condition()
-        if found:
-            return found
-        if process is not None and process.poll() is not None:
-            raise AssertionError(f"it ended early with {process.returncode}")
-        time.sleep(0.02)
-    raise AssertionError("nothing happened for too long")
 
 
 def kept(folder, name):

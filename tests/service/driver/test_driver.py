@@ -9,7 +9,8 @@ import pytest
 
 from pipelines.registry import Registry
 from service.driver.job_folder import JobFolder
-from tests.service.driver.processes import kept, lines_of, start, tiny_task, wait_until
+from tests.service.driver.processes import kept, lines_of, start, tiny_task
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 LONG = {"num_epochs": 4000, "batch_size": 4, "checkpoint_every_steps": 5}
@@ -111,7 +112,7 @@ def test_a_study_tries_its_settings_and_registers_nothing(tiny_model, tmp_path):
 def test_killed_it_goes_on_from_its_checkpoint_after_a_line_that_was_cut_off(tiny_model, tmp_path):
     _, folder = tiny_task(tiny_model, tmp_path, training=LONG | {"num_epochs": 60})
     first = start(folder)
-    wait_until(lambda: len(checkpoints(tmp_path)) == 2, first)
+    wait_for(lambda: len(checkpoints(tmp_path)) == 2, first)
     first.send_signal(signal.SIGKILL)
     first.wait()
     with folder.events.open("ab") as file:
@@ -129,7 +130,7 @@ def test_killed_it_goes_on_from_its_checkpoint_after_a_line_that_was_cut_off(tin
 def test_asked_to_stop_it_ends_at_once_and_leaves_its_checkpoints(tiny_model, tmp_path):
     _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
     driver = start(folder)
-    wait_until(lambda: checkpoints(tmp_path), driver)
+    wait_for(lambda: checkpoints(tmp_path), driver)
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(5) == 0
     assert folder.read_result() is None
@@ -141,7 +142,7 @@ def test_asked_to_stop_it_ends_at_once_and_leaves_its_checkpoints(tiny_model, tm
 def test_it_ends_when_a_newer_attempt_may_act(tiny_model, tmp_path):
     _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
     driver = start(folder)
-    wait_until(lambda: is_training(folder), driver)
+    wait_for(lambda: is_training(folder), driver)
     folder.write_fence(2)
     assert driver.wait(10) == 0
     assert "2 may" in lines_of(folder)[-1].message
@@ -171,7 +172,7 @@ def test_it_ends_with_the_process_that_started_it_only_where_asked(
     command = [sys.executable, "-c", STARTER, str(folder.path), "1", *options]
     starter = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     driver = psutil.Process(int(starter.stdout.readline()))
-    wait_until(lambda: is_training(folder), starter)
+    wait_for(lambda: is_training(folder), starter)
     starter.kill()
     starter.communicate()
     if with_parent:

@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 
 from pipelines.errors import (
@@ -36,6 +38,11 @@ from service.driver.failure import failure_of
         (RatchetError("x"), "internal", False),
         (ZeroDivisionError("x"), "internal", False),
         (ConnectionError("the cluster is gone"), "internal", True),
+        (OSError(errno.ENOSPC, "No space left on device"), "internal", True),
+        (OSError(errno.EIO, "Input/output error"), "internal", True),
+        (PermissionError(errno.EACCES, "Permission denied"), "internal", False),
+        (ValueError("Error: I/O error: No space left on device (os error 28)"), "internal", True),
+        (ValueError("Error: No such file or directory (os error 2)"), "internal", False),
     ],
 )
 def test_an_error_is_told_by_what_is_to_be_done_about_it(error, kind, retryable):
@@ -58,6 +65,8 @@ def test_a_worker_group_is_tried_again_where_workers_died_and_not_where_they_rai
     died = caused(WorkerGroupError("x", {0: ActorDiedError()}))
     raised = caused(WorkerGroupError("x", {0: ValueError("a bug")}))
     starved = caused(OutOfMemoryError("x"))
+    crowded = caused(WorkerGroupError("x", {1: OSError(errno.ENOSPC, "No space left on device")}))
+    assert failure_of(crowded).retryable
     assert failure_of(died).retryable
     assert not failure_of(raised).retryable
     assert failure_of(starved).kind == "memory"

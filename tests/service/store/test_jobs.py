@@ -1,5 +1,6 @@
 """Jobs: what may become of them, who comes first, and what the same request leads to."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -121,6 +122,15 @@ def test_what_is_asked_of_a_lost_attempt_is_granted_and_frees_the_lineage(
     assert requeue(db, lease, job, {"message": "lost"}, 0.0).status == status
     assert get_lineage(db, "a").active_job is None
     check_job(db, get_job(db, job.id))
+
+
+def test_a_lost_attempt_is_followed_by_another_after_its_pause_and_no_sooner(db, lease):
+    job = in_status(db, lease, "running")
+    queued = requeue(db, lease, job, {"message": "lost"}, 0.3)
+    assert (queued.num_lost, queued.attempt, queued.phase) == (1, 1, "recovering")
+    assert claim_next(db, lease, Limits(1)) is None
+    time.sleep(0.4)
+    assert claim_next(db, lease, Limits(1)).attempt == 2
 
 
 @pytest.mark.parametrize(("request_", "status"), [("cancel", "cancelled"), ("pause", "paused")])

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from service.errors import InvalidTransitionError, LeaseLostError
 from service.store.events import list_events
 from service.store.jobs import ask, create_job, get_job
-from service.store.leases import acquire, check_held, get_lease, release, renew
+from service.store.leases import acquire, check_held, get_lease, live_holder, release, renew
 from service.store.records import NewEvent, NewJob, NewVersion
 from service.store.success import succeed
 from service.store.work import (
@@ -34,7 +34,9 @@ def test_a_lease_is_had_by_one_until_it_runs_out(db):
     first = acquire(db, "controller", "first", 60.0)
     assert (first.term, first.holder) == (1, "first")
     assert acquire(db, "controller", "second", 60.0) is None
+    assert live_holder(db, "controller") == "first"
     expire(db)
+    assert live_holder(db, "controller") is None
     second = acquire(db, "controller", "second", 60.0)
     assert (second.term, second.holder) == (2, "second")
     with pytest.raises(LeaseLostError, match="first held it in term 1"):
@@ -47,6 +49,7 @@ def test_another_lease_is_not_concerned(db):
     acquire(db, "controller", "first", 60.0)
     assert acquire(db, "webhooks", "second", 60.0).term == 1
     assert get_lease(db, "nothing") is None
+    assert live_holder(db, "nothing") is None
 
 
 def test_renewing_moves_the_end_and_releasing_lets_the_next_in_at_once(db):

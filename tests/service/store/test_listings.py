@@ -45,12 +45,14 @@ def test_versions_of_all_lineages_are_listed_newest_first(db):
 
 
 def test_uploads_are_found_by_name_and_listed_from_either_end(db, key):
-    made = [create_file(db, "0" * 64, f"{n}.jsonl", "fine-tune", 1, key.id) for n in range(3)]
+    made = [create_file(db, f"{n}" * 64, f"{n}.jsonl", "fine-tune", 1, key.id) for n in range(3)]
     ids = [file.id for file in made]
 
     assert [file.id for file in list_files(db, oldest_first=True)] == ids
     assert [file.id for file in list_files(db, after=ids[1], oldest_first=True)] == [ids[2]]
     assert [file.id for file in list_files(db, after=ids[1])] == [ids[0]]
+    assert [file.id for file in list_files(db, sha256="1" * 64)] == [ids[1]]
+    assert list_files(db, sha256="f" * 64) == []
     assert find_file(db, "1.jsonl", "fine-tune").id == ids[1]
     assert find_file(db, "1.jsonl", "labelled") is None
     delete_file(db, ids[1])

@@ -11,6 +11,7 @@ from service.up.child import MAX_EARLY_DEATHS
 from service.up.layout import Layout
 from service.up.record import read_record
 from service.up.remains import end_remains, find_remains
+from tests.waiting import wait_for
 
 WITHIN_SECONDS = 60.0
 
@@ -68,16 +69,10 @@ def start(home):
         one.process.communicate()
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {WITHIN_SECONDS} s"
-        time.sleep(0.1)
-
-
-def guard_of(small):
-    [guard] = [p for p in psutil.Process(small.process.pid).children() if "guard" in p.cmdline()[2]]
-    return guard
+def guards_of(small):
+    """The guard, or none while one that was killed is replaced."""
+    own = psutil.Process(small.process.pid).children()
+    return [process for process in own if "service.up.guard" in process.cmdline()]
 
 
 @pytest.mark.slow
@@ -87,7 +82,7 @@ def test_a_signal_stops_everything_and_leaves_nothing(start, number):
     small.until("ready")
     assert small.lines.index("first works") < small.lines.index("second works")
     assert len(small.processes()) == 4
-    guard = guard_of(small)
+    [guard] = guards_of(small)
     small.process.send_signal(number)
     assert small.ended() == 0
     assert small.lines[-1] == "stopped"
@@ -108,7 +103,7 @@ def test_a_killed_supervisor_leaves_nothing_either(start):
 def test_the_next_start_ends_what_was_left_when_the_guard_was_killed_too(start):
     first = start("first")
     first.until("ready")
-    guard = guard_of(first)
+    [guard] = guards_of(first)
     left = {process.pid for process in first.processes()}
     guard.kill()
     os.kill(first.process.pid, signal.SIGKILL)
@@ -124,9 +119,9 @@ def test_the_next_start_ends_what_was_left_when_the_guard_was_killed_too(start):
 def test_a_killed_guard_is_replaced(start):
     small = start("first")
     small.until("ready")
-    guard = guard_of(small)
+    [guard] = guards_of(small)
     guard.kill()
-    wait_for(lambda: not guard.is_running() and guard_of(small).pid != guard.pid)
+    wait_for(lambda: not guard.is_running() and guards_of(small) not in ([], [guard]))
 
 
 @pytest.mark.slow
