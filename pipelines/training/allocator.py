@@ -6,6 +6,7 @@ import ctypes
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
@@ -26,10 +27,28 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the process's C library knows the setting; others are left as they are.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _c_function("mallopt")
     if mallopt is None:
         return False
     found = [mallopt(setting, _KEPT_BYTES) for setting in (_MMAP_THRESHOLD, _TRIM_THRESHOLD)]
     return all(found)
+
+
+def give_freed_memory_back() -> bool:
+    """Hand everything that this process has freed back to the system, all at once.
+
+    For a process that trains again and again: what each training frees lies between what stays, the
+    next one's blocks fit less and less well, and the process grows.
+
+    Returns:
+        Whether there was something to hand back; never where the process's C library cannot.
+    """
+    trim = _c_function("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
+def _c_function(name: str) -> Any:
+    """A function of the process's C library, or None where it has none; glibc only."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
