@@ -21,7 +21,18 @@ def put_on_disk(folder: Path) -> None:
         _sync(parent)
 
 
-def _sync(path: str) -> None:
+def rename_for_good(source: Path, target: Path) -> None:
+    """Give a folder its name, and bring the name to the disk: what is on the disk stays there.
+
+    Args:
+        source: A folder that `put_on_disk` was called for.
+        target: Its name, in a folder that exists; nothing has it yet.
+    """
+    source.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: str | Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -122,6 +122,7 @@ class TrackingError(RatchetError, ConnectionError):
 PASSING_ERRNOS = frozenset(
     {
         errno.EAGAIN,
+        errno.EBUSY,  # s3fs's word for a store that asks to slow down
         errno.ECONNABORTED,
         errno.ECONNREFUSED,
         errno.ECONNRESET,
@@ -134,6 +135,16 @@ PASSING_ERRNOS = frozenset(
         errno.EPIPE,
         errno.ESTALE,
         errno.ETIMEDOUT,
+        getattr(errno, "EREMOTEIO", errno.EIO),  # ... and for one that failed inside
     }
 )
 """What a disk or a network says that is full, broken or away; it passes, or somebody mends it."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a disk or a network failed just now, rather than what was asked of it."""
+    if isinstance(error, RatchetError) or not isinstance(error, OSError):
+        return isinstance(error, StoreUnreachableError)
+    if error.errno is None:
+        return isinstance(error, TimeoutError | ConnectionError)
+    return error.errno in PASSING_ERRNOS

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.atomic_file import write_atomically
+from pipelines.atomic_file import rename_for_good, write_atomically
 from pipelines.config import UpdateSpec, spec_as_dict
 from pipelines.costs import split_costs, task_costs
 from pipelines.data.batching import num_steps
@@ -316,7 +316,7 @@ def _finish(
         end.before_writing()
     keep_result(job, result)  # before the version has its name: whoever finds one has both
     if not is_written:
-        (job.folder / DRAFT_FOLDER).rename(target)
+        rename_for_good(job.folder / DRAFT_FOLDER, target)
     registry.publish(job.spec.lineage, number)
     end.make_known(result, registry, tracker)
     return result

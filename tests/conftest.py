@@ -2,12 +2,17 @@ import os
 import uuid
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ("tests.postgres",)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# How long an example takes says nothing on a machine that does other things, too.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

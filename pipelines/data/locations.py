@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from pipelines.data.readers import PLAIN_SUFFIXES, READERS, format_suffix
-from pipelines.errors import PASSING_ERRNOS, Problem
+from pipelines.errors import Problem, is_passing
 
 ALLOWED_SCHEMES = ("file", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)(://|::)")
@@ -69,7 +70,7 @@ def locate(uri: str) -> Location | Problem:
     except ImportError as error:
         return Problem(uri, f"the scheme needs a package that is not installed: {error}")
     except OSError as error:
-        if error.errno in PASSING_ERRNOS:
+        if is_passing(error):
             raise
         return Problem(uri, f"the data cannot be listed: {error}")
 
@@ -82,7 +83,14 @@ def _files_at(uri: str, filesystem: AbstractFileSystem, path: str) -> Location |
     if any(sign in path for sign in "*?["):
         found = [name for name in filesystem.glob(path) if filesystem.isfile(name)]
         return _of_one_format(uri, filesystem, sorted(map(str, found)))
+    _look_again(filesystem, path)
     return Problem(uri, "no such file or folder", hint="Paths are relative to the spec's file")
+
+
+def _look_again(filesystem: AbstractFileSystem, path: str) -> None:
+    """Raise what keeps a path from being looked at: `isfile` and `isdir` say no to that, too."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        filesystem.info(path)
 
 
 def _files_in_folder(uri: str, filesystem: AbstractFileSystem, path: str) -> Location | Problem:

@@ -15,7 +15,7 @@ from pipelines.data.readers import READERS, Broken, Record, format_suffix
 from pipelines.data.recipes import Instructions, LabelledText, LanguageData, Recipe, as_name
 from pipelines.data.rows import Origins, Rows
 from pipelines.data.saved_dataset import read_saved_dataset
-from pipelines.errors import PASSING_ERRNOS, Problem
+from pipelines.errors import Problem, is_passing
 
 __all__ = ["Rows", "read_rows", "read_rows_into"]
 
@@ -129,7 +129,7 @@ def _records(location: Location, path: str, wanted: list[str]) -> Iterator[Recor
             for line, record in reader(cast(BinaryIO, file), wanted):
                 yield line, record
     except (OSError, EOFError) as error:
-        if isinstance(error, OSError) and error.errno in PASSING_ERRNOS:
+        if is_passing(error):
             raise  # of the disk or the network, not of the row
         yield line + 1, Broken(f"the file cannot be read on from here: {error}")
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipelines.atomic_file import put_on_disk
+from pipelines.atomic_file import put_on_disk, rename_for_good
 from pipelines.methods.base import MemoryRow, MethodState
 from pipelines.models.shards import own_part
 from pipelines.models.taught_model import TaughtModel
@@ -160,7 +160,7 @@ class FolderCheckpoints:
         put_on_disk(partial)
         target = self.folder / name
         shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        rename_for_good(partial, target)
         for old in self._complete()[:-KEPT]:
             shutil.rmtree(old)
 

@@ -26,6 +26,8 @@ PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 5.0
 PAGE_EVENTS = 100
 TOO_MANY = 429
+CROWDED_SECONDS = 60.0
+"""How long events are asked for, seldom, where every stream that may be open is."""
 AWAY = (TOO_MANY, 500, 502, 503, 504)
 
 COLLECTIONS = {"ftjob": "updates", "study": "studies", "plan": "plans"}
@@ -40,6 +42,7 @@ class _Place:
     away_since: float | None = None
     num_failures: int = 0
     streams: bool = True
+    no_streams_until: float = 0.0
 
     def answered(self) -> None:
         self.away_since, self.num_failures = None, 0
@@ -78,12 +81,14 @@ def follow(
     while place.left > 0:
         try:
             # A stream is silent for seconds, so what ends sooner is asked for instead.
-            if place.streams and place.left > SILENCE_SECONDS:
+            is_crowded = time.monotonic() < place.no_streams_until
+            if place.streams and not is_crowded and place.left > SILENCE_SECONDS:
                 ended = yield from _streamed(job_id, hand_over, place)
             else:
                 ended = yield from _polled(job_id, hand_over, place)
                 if not ended:
-                    yield Pause(max(0.0, min(POLL_SECONDS, place.left)))
+                    pause = LONGEST_PAUSE_SECONDS if is_crowded else POLL_SECONDS
+                    yield Pause(max(0.0, min(pause, place.left)))
         except httpx.TransportError as error:
             yield Close()
             yield from _wait_out(place, error, job_id)
@@ -100,7 +105,7 @@ def _streamed(job_id: str, hand_over: Callable[[EventView], Step], place: _Place
         headers["Last-Event-ID"] = place.cursor
     response: httpx.Response = yield Open(f"{job_path(job_id)}/events", headers, SILENCE_SECONDS)
     if response.status_code == TOO_MANY:
-        place.streams = False  # it has no stream to spare, and lists all the same
+        place.no_streams_until = time.monotonic() + CROWDED_SECONDS
         yield Close()
         return False
     if response.status_code in AWAY:

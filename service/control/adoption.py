@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from pipelines.errors import RatchetError, StoreUnreachableError
+from pipelines.errors import RatchetError, is_passing
 from pipelines.registry import Registry
 from service.control.version_facts import known_version
 from service.errors import LeaseLostError, StoreUnavailableError
@@ -35,11 +35,15 @@ def adopt_home(db: Database, registry: Registry, keep: Callable[[], object]) -> 
             keep()
             try:
                 _adopt(db, registry, name)
-            except (StoreUnreachableError, LeaseLostError, StoreUnavailableError):
+            except (LeaseLostError, StoreUnavailableError):
                 raise
             except (RatchetError, OSError) as error:
+                if is_passing(error):
+                    raise
                 _log.warning("lineage %s: cannot be taken in: %s", name, error)
-    except StoreUnreachableError as error:
+    except OSError as error:
+        if not is_passing(error):
+            raise
         _log.warning("nothing new is started before the home can be looked at: %s", error)
         return False
     return True

@@ -275,8 +275,10 @@ class JobSteps:
         try:
             if attempt.folder.path.is_dir():
                 self._fence(lease, attempt.folder, NO_ATTEMPT)
-        finally:  # on a full disk there is no fence, and the process can be ended all the same
+        except OSError:  # a full disk takes no fence, and the process can be ended all the same
             self.launcher.stop(attempt)
+            raise
+        self.launcher.stop(attempt)
 
     def _clear(self, job: Job) -> None:
         """Remove what only going on with a job would need."""

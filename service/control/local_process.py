@@ -38,8 +38,8 @@ def end_local_driver(attempt: Attempt) -> None:
         return
     note = attempt.folder.path / f"stop-{attempt.number}"
     if not note.exists():
-        note.touch()
         _signal([process], signal.SIGTERM)
+        note.touch()
     elif time.time() - note.stat().st_mtime > GRACE_SECONDS:
         try:
             family = [*process.children(recursive=True), process]

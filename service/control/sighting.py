@@ -13,9 +13,7 @@ SILENT_SECONDS = 6.0
 """A driver that does not beat for this long, and that its launcher has given up, is gone."""
 HUNG_SECONDS = 60.0
 """One that does not beat for this long does nothing else either, whatever its launcher says."""
-WATCHED_SECONDS = 3.0
-"""How long a controller must itself have seen no new beat before it believes in a silence."""
-LONGEST_GLANCE_SECONDS = 1.0
+LONGEST_GLANCE_SECONDS = 3.0
 """What counts of the time between two looks: a machine that slept in it heard nothing."""
 MAX_WATCHED = 1000
 
@@ -67,7 +65,7 @@ class Lookout:
         return _after_its_beginning(standing, sight_of(driver), self._silence_of(attempt))
 
     def _silence_of(self, attempt: Attempt) -> float:
-        """Seconds since the driver's last sign of life, once they were watched for a while."""
+        """Seconds for which this controller has seen no new sign of the driver's life."""
         beginning = attempt.folder.path / f"driver-{attempt.number}.json"
         signs = [
             path.stat().st_mtime for path in (attempt.folder.heartbeat, beginning) if path.exists()
@@ -81,7 +79,7 @@ class Lookout:
         self._watched[attempt.submission] = known  # the last looked at stands last
         if len(self._watched) > MAX_WATCHED:
             del self._watched[next(iter(self._watched))]
-        return time.time() - sign if known.seconds >= WATCHED_SECONDS else 0.0
+        return known.seconds
 
 
 def _before_its_beginning(standing: Standing) -> Sighting:

@@ -19,6 +19,7 @@ from pipelines.errors import (
     StoreUnreachableError,
     TrackingError,
     VersionError,
+    is_passing,
 )
 from service.driver.job_folder import Failure
 
@@ -104,7 +105,7 @@ def _is_loss(error: BaseException) -> bool:
 def _is_passing(error: BaseException) -> bool:
     """Whether a disk or a network failed, rather than what was asked of it."""
     for one in _chain(error):
-        if isinstance(one, OSError) and one.errno in PASSING_ERRNOS:
+        if is_passing(one):
             return True
         causes: Any = getattr(one, "worker_failures", {})
         for told in (str(one), *map(str, causes.values())):

@@ -326,21 +326,21 @@ def caught(raw):
     return None
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(changes=st.dictionaries(st.sampled_from(names_of(UpdateSpec)), VALUES, max_size=5))
 def test_whatever_is_in_a_spec_only_a_spec_error_comes_out(changes):
     found = caught(sound() | changes)
     assert found is None or (str(found) and all(problem.message for problem in found.problems))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(raw=VALUES)
 def test_whatever_a_spec_is_only_a_spec_error_comes_out(raw):
     with pytest.raises(SpecError):
         parse_spec(raw, Path(__file__).parent)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(text=st.text(alphabet=st.sampled_from("a:-[]{}&*!?|>'\"# \n\t,1.<\\%@"), max_size=40))
 def test_whatever_is_in_a_file_only_a_spec_error_comes_out(text, tmp_path_factory):
     with pytest.raises(SpecError):

@@ -71,12 +71,14 @@ def list_all(
     order: Literal["asc", "desc"] = "desc",
     sha256: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$")] = None,
 ) -> Response:
-    """The caller's uploads, perhaps only those of a content; an admin's are all."""
+    """The caller's uploads, or an admin's: all. Of a content, the caller's own alone."""
     if after is not None:
         _visible(backend, caller, after)
     found: list[File] = []
     if purpose in (None, PURPOSE):
-        owner = None if caller.key.may("admin") else caller.key.id
+        # Who looks for a content is about to name it: others' uploads may go at any moment.
+        sees_all = caller.key.may("admin") and sha256 is None
+        owner = None if sees_all else caller.key.id
         found = list_files(
             backend.db,
             purpose=PURPOSE,

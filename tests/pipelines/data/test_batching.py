@@ -34,7 +34,7 @@ def order_of(rows, **options) -> list[list[int]]:
 
 
 @given(**SIZES, seed=st.integers(0, 9), epoch=st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_workers_see_every_row_once_an_epoch_and_share_each_step(
     num_rows, batch_size, world_size, seed, epoch
 ):
@@ -53,7 +53,7 @@ def test_workers_see_every_row_once_an_epoch_and_share_each_step(
 
 
 @given(**SIZES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_ordered_pass_gives_every_row_once_and_no_empty_batch(num_rows, batch_size, world_size):
     rows = rows_of(num_rows)
     seen = []
@@ -70,7 +70,7 @@ def test_an_ordered_pass_gives_every_row_once_and_no_empty_batch(num_rows, batch
     world_size=st.integers(1, 3),
     share=st.floats(0, 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_starting_at_a_step_gives_the_rest_of_the_epoch(num_rows, batch_size, world_size, share):
     rows = rows_of(num_rows)
     start = round(share * num_steps(num_rows, batch_size))

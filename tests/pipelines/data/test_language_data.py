@@ -76,7 +76,7 @@ def test_an_extended_batch_learns_no_padding(tokenizer):
 WORDS = st.text(st.sampled_from("ab cd\n.é日"), min_size=1, max_size=400)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(text=WORDS, max_length=st.integers(4, 20))
 def test_blocks_hold_the_whole_text_and_fit(tokenizer, text, max_length):
     recipe = LanguageData(tokenizer, max_length, "text").recipe(ColumnsSpec(), ["text"])

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import json
 import subprocess
@@ -7,6 +8,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.config import ColumnsSpec
 from pipelines.data.sources import MAX_PROBLEMS_PER_FILE, read_rows
@@ -243,3 +245,24 @@ def test_reading_in_memory_imports_no_ray():
         "sys.exit('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "is_told"), [(errno.EIO, False), (errno.ESTALE, False), (errno.EACCES, True)]
+)
+@pytest.mark.parametrize("where", ["open", "info"])
+def test_a_disk_that_fails_is_no_fault_of_the_rows(tmp_path, monkeypatch, number, is_told, where):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "label": "b"}\n', encoding="utf-8")
+    if where == "info":
+        path.unlink()  # `isfile` says no, whatever kept it from looking
+
+    def fail(*_, **__):
+        raise OSError(number, "it fails")
+
+    monkeypatch.setattr(LocalFileSystem, where, fail)
+    if is_told:
+        assert read(path)[1]
+        return
+    with pytest.raises(OSError, match="it fails"):
+        read(path)

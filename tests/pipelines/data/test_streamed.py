@@ -68,7 +68,7 @@ def steps_of(rows, **options) -> list[list[int]]:
     epoch=st.integers(0, 3),
     share=st.floats(0, 1),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_streamed_rows_come_once_an_epoch_over_all_workers_from_any_step(
     streamed, batch_size, world_size, epoch, share
 ):

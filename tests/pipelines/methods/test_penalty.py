@@ -244,7 +244,7 @@ importances = st.floats(0, 1e3, width=32)
 weights = st.floats(-1e2, 1e2, width=32)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tasks=st.lists(st.tuples(importances, weights), min_size=1, max_size=6), theta=weights)
 def test_the_sum_over_tasks_is_kept_for_any_anchors(tasks, theta):
     penalty = QuadraticPenalty()

@@ -56,7 +56,7 @@ def test_the_last_row_may_take_any_slot_and_is_kept_with_capacity_over_n():
         assert (slots == slot).float().mean().item() == pytest.approx(0.1, abs=0.015)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(0, 30), max_size=5),
     capacity=st.integers(0, 20),

@@ -61,7 +61,7 @@ def test_rows_of_weight_zero_leave_no_trace():
     torch.testing.assert_close(some, fewer, rtol=1e-12, atol=1e-14)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, 50), max_size=5), order=st.randoms(use_true_random=False))
 def test_shards_in_any_order_give_the_same_weights(cuts, order):
     hidden, targets = sample(50)

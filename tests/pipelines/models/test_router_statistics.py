@@ -78,7 +78,7 @@ def test_scores_equal_the_definitions(num_rows):
     np.testing.assert_allclose(scores.margin.numpy(), top[:, -1] - top[:, -2], atol=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, 60), max_size=5), order=st.randoms(use_true_random=False))
 def test_shards_in_any_order_sum_to_the_whole(cuts, order):
     features, class_ids = sample(60)

@@ -146,19 +146,22 @@ def test_uploads_are_listed_paged_and_read_by_their_owner_and_admins(served):
         own = client.get("/v1/files", params={"sha256": first["data"][1]["sha256"]}).json()
     with served.client("promoter") as client:
         others = client.get("/v1/files", params={"sha256": first["data"][1]["sha256"]}).json()
+    with served.client("admin") as client:
+        admins = client.get("/v1/files", params={"sha256": first["data"][1]["sha256"]}).json()
     assert [one["id"] for one in first["data"] + rest["data"]] == ids[::-1]
     assert [one["id"] for one in oldest["data"]] == ids
     assert none["data"] == []
     digest = hashlib.sha256(ROWS + b"\n").hexdigest()
     assert [one["sha256"] for one in first["data"]][1] == digest
     assert [one["id"] for one in own["data"]] == [ids[1]]
-    assert others["data"] == []
+    assert others["data"] == admins["data"] == []
     assert content.content == ROWS + b"\n"
     assert content.headers["content-type"] == "application/octet-stream"
     assert content.headers["x-content-type-options"] == "nosniff"
     assert 'filename="banking.train.jsonl"' in content.headers["content-disposition"]
     with served.client("admin") as client:
         assert client.get(f"/v1/files/{ids[0]}").status_code == 200
+        assert len(client.get("/v1/files").json()["data"]) == 3
 
 
 @pytest.mark.parametrize("path", ["/v1/files/{}", "/v1/files/{}/content", "/v1/files?after={}"])

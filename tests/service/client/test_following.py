@@ -48,7 +48,7 @@ def test_events_are_asked_for_where_every_stream_is_taken(kind):
 
     script = Script(answer)
     assert numbers_of(call(kind, script, "events", JOB["id"])) == [1]
-    assert len(script.requests) == 3
+    assert len(script.requests) == 3  # the stream, the job, its events
 
 
 @BOTH

@@ -1,5 +1,6 @@
 """What a controller finds when it takes over: a home, a store that is away, jobs cut off."""
 
+import errno
 import json
 import threading
 import time
@@ -21,9 +22,10 @@ def stage(db, settings):
     found.close()
 
 
-def test_while_the_store_of_versions_is_away_jobs_are_followed_and_none_is_started(
-    stage, monkeypatch
-):
+@pytest.mark.parametrize(
+    "fault", [StoreUnreachableError("s3://bucket: cannot be reached"), OSError(errno.ESTALE, "NFS")]
+)
+def test_while_the_home_is_away_jobs_are_followed_and_none_is_started(stage, monkeypatch, fault):
     stage.turn()
     running = stage.ask("tiny")
     stage.turn()
@@ -34,7 +36,7 @@ def test_while_the_store_of_versions_is_away_jobs_are_followed_and_none_is_start
     with monkeypatch.context() as away:
 
         def unreachable():
-            raise StoreUnreachableError("s3://bucket: cannot be reached")
+            raise fault
 
         away.setattr(registry, "lineages", unreachable)
         waiting = stage.ask("other")
