@@ -11,6 +11,8 @@ from service.api.app import create_app
 from service.settings import Settings
 
 GRACE_SECONDS = 5
+IDLE_SECONDS = 75
+"""Longer than clients keep an idle connection (httpx: 5 s): else one is closed while it is used."""
 
 
 def main() -> None:
@@ -26,6 +28,7 @@ def main() -> None:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
     )
 
 
