@@ -17,6 +17,10 @@ SECRETS = frozenset({"RATCHET_DATABASE_URL", "RATCHET_API_KEY"})
 """For the API, the controller and people; what Ray has, every job has."""
 
 
+TRAINING_NICENESS = 10
+"""Of Ray, whose jobs train for hours, beside parts whose users wait for milliseconds."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One process of the service, with whatever it starts itself.
@@ -29,6 +33,7 @@ class Part:
         needs: The parts that must work before it is started.
         url: Where it answers.
         hidden: Variables of this process that it has no business with.
+        niceness: How far it lets the other parts go first, where all want the processor; 0 to 19.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Part:
     needs: tuple[str, ...] = ()
     url: str | None = None
     hidden: frozenset[str] = frozenset()
+    niceness: int = 0
 
     @property
     def variables(self) -> dict[str, str]:
@@ -115,8 +121,9 @@ def _ray(layout: Layout, own: Mapping[str, str]) -> Part:
     flags = ["--disable-usage-stats", "--no-monitor"]
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
     url = layout.urls["ray"]
+    is_ready = _ray_takes_jobs(url, layout)
     return Part(
-        "ray", [*command, *words, *flags], own, _ray_takes_jobs(url, layout), (), url, SECRETS
+        "ray", [*command, *words, *flags], own, is_ready, (), url, SECRETS, TRAINING_NICENESS
     )
 
 

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from service.up.child import MAX_EARLY_DEATHS
+from service.up.child import MAX_EARLY_DEATHS, let_others_go_first
 from service.up.layout import Layout
 from service.up.record import read_record
 from service.up.remains import end_remains, find_remains
@@ -161,3 +161,14 @@ def test_what_never_works_stops_it_all_and_its_log_is_shown(start):
     assert f"broken: died {MAX_EARLY_DEATHS + 1} times" in told
     assert "no such database" in told
     assert small.processes() == []
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/autogroup"), reason="sessions share alike here")
+def test_a_part_that_trains_lets_the_others_go_first():
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+        let_others_go_first(process.pid, 10)
+        with open(f"/proc/{process.pid}/autogroup", encoding="utf-8") as file:
+            assert file.read().strip().endswith("nice 10")
+        process.communicate(b"\n")
+    let_others_go_first(process.pid, 10)  # it has ended, which is as well
