@@ -171,8 +171,8 @@ class _Settling(_Forgotten, Callback):
 
 def _last_line(trial: Any) -> str:
     """What ended a worker, from the end of what Ray Tune says of it."""
-    error = trial.get_error()
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = str(trial.get_error() or "")  # None, where the worker died before it could be asked
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return lines[-1] if lines else "the worker ended without a word"
 
 
