@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.addresses import without_credentials
 from pipelines.errors import TrackingError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def mlflow_client(tracking_uri: str) -> Iterator[MlflowClient]:
     Raises:
         TrackingError: When the store cannot be reached, or fails inside the block.
     """
+    shown = without_credentials(tracking_uri)
     with _settings():
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -60,15 +62,8 @@ def mlflow_client(tracking_uri: str) -> Iterator[MlflowClient]:
                 )
             yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
         except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-            told = f"{tracking_uri} failed: {error}".replace(tracking_uri, _shown(tracking_uri))
-            raise TrackingError(f"tracking_uri: MLflow at {told}") from error
-
-
-def _shown(uri: str) -> str:
-    """An address without the password that somebody may have put into it."""
-    scheme, separator, rest = uri.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
+            told = str(error).replace(tracking_uri, shown)
+            raise TrackingError(f"tracking_uri: MLflow at {shown} failed: {told}") from error
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipelines.config import UpdateSpec, spec_as_dict
 from pipelines.costs import split_costs, task_costs
 from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
-from pipelines.hand_over import CLAIM_FILE, DONE_FILE, HandOver
+from pipelines.hand_over import CLAIM_FILE, HandOver
 from pipelines.instruments import instrument_details, instrument_metrics
 from pipelines.joint_bound import intransigence_of, joint_history
 from pipelines.language_result import language_result
@@ -33,7 +34,7 @@ from pipelines.registry import Registry
 from pipelines.remote.attachment import attach_store
 from pipelines.report.page import render
 from pipelines.report_input import report_data
-from pipelines.run_end import Registering, end_run
+from pipelines.run_end import Registering, end_run, finish_cut_off
 from pipelines.run_mirror import discard_run, keep_result, mirrored
 from pipelines.stale_run import discard_if_stale
 from pipelines.tracking import Tracker
@@ -118,13 +119,14 @@ def run_update(
     """
     started = time.perf_counter()
     registry = home.registry
-    raw, spec_yaml = _spec_texts(spec)
     end = Registering() if hand_over is None else hand_over
+    tracked = partial(_tracked, spec, home, spec_folder)
     # One Ray for all: data over the memory budget is prepared on it too.
     with registry.update_lock(spec.lineage), ray_session(spec.scaling, address):
-        result = _finished_before(spec, home, end, on_event, spec_folder)
-        if result is not None:
-            return result
+        cut_off = end.cut_off(spec, home.runs(spec.lineage), registry)
+        if cut_off is not None:
+            on_event({"kind": "warning", "message": CUT_OFF_WORDS})
+            return finish_cut_off(*cut_off, end, registry, tracked)
         parent = end.start(spec, registry)
         lineage = open_lineage(None if parent is None else registry.fetched(spec.lineage, parent))
         joint = _joint(spec, registry)
@@ -140,43 +142,28 @@ def run_update(
             on_event({"kind": "warning", "message": message})
         plan = mirrored(plan, registry, name)
         prepared = time.perf_counter() - started
-        with Tracker(folder, home.tracking_uri) as tracker:
-            tracker.start(spec.lineage, folder.name, raw, spec_yaml, spec_folder, send=False)
+        with tracked(folder, send=False) as tracker:
             with _following(folder, on_event, tracker, plan):
                 _teach(plan)
-            result = _finish(plan, registry, tracker, joint, spec_yaml, prepared, started, end)
+            result = _finish(plan, registry, tracker, joint, prepared, started, end)
         discard_run(registry, spec.lineage, name)
         end_run(folder)
     return result
 
 
-def _finished_before(
-    spec: UpdateSpec,
-    home: Home,
-    end: Registering | HandOver,
-    on_event: EventHandler,
-    spec_folder: Path | None,
-) -> dict[str, Any] | None:
-    """End a run that was cut off after its version was written; None where there is none."""
-    registry = home.registry
-    cut_off = end.cut_off(spec, home.runs(spec.lineage), registry)
-    if cut_off is None:
-        return None
-    on_event({"kind": "warning", "message": CUT_OFF_WORDS})
-    folder, result = cut_off
-    if not (folder / DONE_FILE).exists():
-        with Tracker(folder, home.tracking_uri) as tracker:
-            tracker.start(spec.lineage, folder.name, *_spec_texts(spec), spec_folder)
-            end.make_known(result, registry, tracker)
-        discard_run(registry, spec.lineage, end.name(folder.name.partition("-")[0]))
-    end_run(folder)
-    return result
+@contextmanager
+def _tracked(
+    spec: UpdateSpec, home: Home, spec_folder: Path | None, folder: Path, *, send: bool = True
+) -> Iterator[Tracker]:
+    """The tracker of the run in a folder, started with its spec."""
+    with Tracker(folder, home.tracking_uri) as tracker:
+        raw = spec_as_dict(spec)
+        tracker.start(spec.lineage, folder.name, raw, _as_yaml(raw), spec_folder, send=send)
+        yield tracker
 
 
-def _spec_texts(spec: UpdateSpec) -> tuple[Mapping[str, Any], str]:
-    """A spec as plain values and as YAML."""
-    raw = spec_as_dict(spec)
-    return raw, yaml.safe_dump(dict(raw), sort_keys=False)
+def _as_yaml(raw: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(raw), sort_keys=False)
 
 
 def _joint(spec: UpdateSpec, registry: Registry) -> History | None:
@@ -291,7 +278,6 @@ def _finish(
     registry: Registry,
     tracker: Tracker,
     joint: History | None,
-    spec_yaml: str,
     prepared: float,
     started: float,
     end: Registering | HandOver,
@@ -312,7 +298,7 @@ def _finish(
     result |= end.facts(tracker)
     is_written = registry.is_written(job.spec.lineage, number)
     if not is_written:
-        _write_version(plan, outcome, history, result, number, spec_yaml)
+        _write_version(plan, outcome, history, result, number)
         end.before_writing()
     keep_result(job, result)  # before the version has its name: whoever finds one has both
     if not is_written:
@@ -378,10 +364,10 @@ def _write_version(
     history: History,
     result: Mapping[str, Any],
     number: int,
-    spec_yaml: str,
 ) -> None:
     """Add to the draft what the driver knows; the manifest last."""
     job, folder = plan.job, plan.job.folder / DRAFT_FOLDER
+    spec_yaml = _as_yaml(spec_as_dict(job.spec))
     for task_id, texts in plan.texts.items():
         write_held_out(folder, task_id, texts)
     write_matrix(folder, history.as_dict() | {"right": outcome["right"][-1]})

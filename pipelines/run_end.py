@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import UpdateSpec
-from pipelines.hand_over import CLAIM_FILE, DONE_FILE, RESULT_FILE, restore_result, track_result
+from pipelines.hand_over import (
+    CLAIM_FILE,
+    DONE_FILE,
+    RESULT_FILE,
+    HandOver,
+    restore_result,
+    track_result,
+)
 from pipelines.plan import digest_from
 from pipelines.registry import Registry
+from pipelines.run_mirror import discard_run
 from pipelines.tracking import Tracker
 
 
@@ -76,6 +85,33 @@ def end_run(folder: Path) -> None:
         (folder / RESULT_FILE).replace(folder / DONE_FILE)
     for leftover in ("checkpoints", "data"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
+
+
+def finish_cut_off(
+    folder: Path,
+    result: dict[str, Any],
+    end: Registering | HandOver,
+    registry: Registry,
+    tracked: Callable[[Path], AbstractContextManager[Tracker]],
+) -> dict[str, Any]:
+    """End a run that was cut off after its version was written.
+
+    Args:
+        folder: The run's folder.
+        result: What it kept.
+        end: How it ends.
+        registry: The versions.
+        tracked: Gives the tracker of the run in a folder.
+
+    Returns:
+        The result.
+    """
+    if not (folder / DONE_FILE).exists():
+        with tracked(folder) as tracker:
+            end.make_known(result, registry, tracker)
+        discard_run(registry, result["lineage"], end.name(folder.name.partition("-")[0]))
+    end_run(folder)
+    return result
 
 
 def cut_off_after_promotion(

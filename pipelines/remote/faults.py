@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -17,6 +16,7 @@ from botocore.exceptions import (
 )
 from s3transfer.exceptions import RetriesExceededError
 
+from pipelines.addresses import without_credentials
 from pipelines.errors import StoreError, StoreUnreachableError
 from pipelines.remote.location import StoreLocation
 
@@ -44,13 +44,14 @@ def explained(location: StoreLocation, endpoint: str) -> Iterator[None]:
         StoreUnreachableError: Nobody answers there, or not in time; it may work later.
         StoreError: Whatever asking again would not mend.
     """
+    shown = without_credentials(endpoint)
     try:
         yield
     except ClientError as error:
-        raise _answered(error, location, endpoint) from error
+        raise _answered(error, location, shown) from error
     except AWAY as error:
         raise StoreUnreachableError(
-            f"{location}: {_shown(endpoint)} cannot be reached ({type(error).__name__}). Nothing "
+            f"{location}: {shown} cannot be reached ({type(error).__name__}). Nothing "
             "is lost: check AWS_ENDPOINT_URL and the network, then run the same command again"
         ) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
@@ -67,28 +68,22 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _answered(error: ClientError, location: StoreLocation, endpoint: str) -> StoreError:
+def _answered(error: ClientError, location: StoreLocation, shown: str) -> StoreError:
     code = code_of(error)
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code == "NoSuchBucket":
         return StoreError(
-            f"{location}: there is no bucket {location.bucket!r} at {_shown(endpoint)}. "
+            f"{location}: there is no bucket {location.bucket!r} at {shown}. "
             "Create it, or correct the store"
         )
     if code in REFUSED or status == 403:
         return StoreError(
-            f"{location}: {_shown(endpoint)} refused {error.operation_name} ({code}). Check the "
+            f"{location}: {shown} refused {error.operation_name} ({code}). Check the "
             "credentials, and that they may list, get, put and delete objects below the prefix"
         )
     if code in OVERLOADED or status >= 500:
         return StoreUnreachableError(
-            f"{location}: {_shown(endpoint)} answered {error.operation_name} with {code} again "
+            f"{location}: {shown} answered {error.operation_name} with {code} again "
             "and again. Nothing is lost: run the same command again later"
         )
-    return StoreError(f"{location}: {error.operation_name} failed at {_shown(endpoint)}: {code}")
-
-
-def _shown(endpoint: str) -> str:
-    """An address without the credentials that somebody may have put into it."""
-    parts = urlsplit(endpoint)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return StoreError(f"{location}: {error.operation_name} failed at {shown}: {code}")

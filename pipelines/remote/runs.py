@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.atomic_file import put_on_disk, rename_for_good
 from pipelines.errors import StoreError, StoreUnreachableError
 from pipelines.manifest import file_hash, inside
 from pipelines.remote.address import RunAddress
@@ -136,7 +137,8 @@ class RemoteRun:
                 path = inside(draft.resolve(), relative)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 fetch_file(self.store, f"{self._checkpoints}/{name}/{relative}", expected, path)
-            draft.rename(target)
+            put_on_disk(draft)
+            rename_for_good(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return target

@@ -226,11 +226,7 @@ def promote(
     Raises:
         StaleChampionError: The champion is another.
     """
-    body: dict[str, Any] = {"lineage": lineage, "version": version}
-    if expected_champion != ANY:
-        body["expected_champion"] = expected_champion
-    response = yield from asked(Call("POST", "/v1/promotions", body=body, repeatable=False))
-    return PromotionView.model_validate_json(response.content)
+    return _moved("/v1/promotions", expected_champion, lineage=lineage, version=version)
 
 
 def rollback(
@@ -245,11 +241,16 @@ def rollback(
     Raises:
         StaleChampionError: The champion is another.
     """
-    body: dict[str, Any] = {"lineage": lineage}
+    return _moved("/v1/rollbacks", expected_champion, lineage=lineage)
+
+
+def _moved(
+    path: str, expected_champion: int | Literal["any"] | None, **body: Any
+) -> Steps[PromotionView]:
+    """Ask for another champion."""
     if expected_champion != ANY:
         body["expected_champion"] = expected_champion
-    call = Call("POST", "/v1/rollbacks", body=body, repeatable=False)
-    response = yield from asked(call)
+    response = yield from asked(Call("POST", path, body=body, repeatable=False))
     return PromotionView.model_validate_json(response.content)
 
 

@@ -35,10 +35,8 @@ def adopt_home(db: Database, registry: Registry, keep: Callable[[], object]) -> 
             keep()
             try:
                 _adopt(db, registry, name)
-            except (LeaseLostError, StoreUnavailableError):
-                raise
             except (RatchetError, OSError) as error:
-                if is_passing(error):
+                if not _is_its_own(error):
                     raise
                 _log.warning("lineage %s: cannot be taken in: %s", name, error)
     except OSError as error:
@@ -47,6 +45,11 @@ def adopt_home(db: Database, registry: Registry, keep: Callable[[], object]) -> 
         _log.warning("nothing new is started before the home can be looked at: %s", error)
         return False
     return True
+
+
+def _is_its_own(error: RatchetError | OSError) -> bool:
+    """Whether an error is one lineage's own: the next one may do better at the same moment."""
+    return not isinstance(error, LeaseLostError | StoreUnavailableError) and not is_passing(error)
 
 
 def _adopt(db: Database, registry: Registry, name: str) -> None:

@@ -116,7 +116,7 @@ class JobSteps:
         """Whether the attempt has a result or a failure; what that leads to is done."""
         result, failure = folder.read_result(), folder.read_failure(job.attempt)
         # An attempt that was stopped, or failed in telling MLflow, may have written its version.
-        if result is None and job.kind == "update" and (is_stopping or failure is not None):
+        if result is None and (is_stopping or failure is not None):
             result = self._kept(job)
         if result is not None:
             self._succeed(lease, job, result)
@@ -128,6 +128,8 @@ class JobSteps:
 
     def _kept(self, job: Job) -> dict[str, Any] | None:
         """What the run of an update kept, where its driver was stopped before it could say so."""
+        if job.kind != "update":
+            return None
         lineage = str(job.lineage)
         run = self.settings.home / "runs" / lineage / run_name(job.id, job.parent)
         return kept_result(run, self.registry, lineage)
@@ -213,7 +215,7 @@ class JobSteps:
         if pause is not None:
             self._requeue(lease, job, failure, pause)
             return
-        kept = self._kept(job) if job.kind == "update" else None
+        kept = self._kept(job)
         if kept is not None:  # nothing was left to do but to say so
             self._succeed(lease, job, kept)
             return

@@ -43,7 +43,7 @@ def main() -> None:
     journal = Journal(folder.events, attempt, sys.stderr)
 
     def say_why(reason: str) -> None:
-        journal.write(f"attempt {attempt} ends: {reason}", type="status")
+        journal.end(f"attempt {attempt} ends: {reason}")
 
     watch = Watch(folder, attempt, options.with_parent, say_why)
     sys.excepthook = _keeping_failure(folder, attempt)

@@ -82,6 +82,7 @@ class Journal:
         self.attempt = attempt
         self.echo = echo
         self._lock = threading.Lock()
+        self._is_ended = False
         with path.open("ab+") as file:
             if file.tell() > 0:
                 file.seek(-1, 2)
@@ -97,7 +98,7 @@ class Journal:
         phase: str | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> None:
-        """Append one line.
+        """Append one line; after `end`, none.
 
         Args:
             message: One sentence; nobody needs one of `progress`.
@@ -106,6 +107,21 @@ class Journal:
             phase: Where the job is from now on; None leaves that.
             data: Numbers and names.
         """
+        self._append(message, level, type, phase, data)
+
+    def end(self, message: str) -> None:
+        """Append the last line, of type `status`, whatever other threads still want to say."""
+        self._append(message, "info", "status", None, None, is_last=True)
+
+    def _append(
+        self,
+        message: str,
+        level: Level,
+        type: LineType,
+        phase: str | None,
+        data: Mapping[str, Any] | None,
+        is_last: bool = False,
+    ) -> None:
         line = {
             "attempt": self.attempt,
             "time": time.time(),
@@ -116,8 +132,12 @@ class Journal:
             "data": finite(data),
         }
         text = json.dumps(line, allow_nan=False) + "\n"
-        with self._lock, self.path.open("ab", buffering=0) as file:
-            file.write(text.encode())
+        with self._lock:
+            if self._is_ended:
+                return
+            self._is_ended = is_last
+            with self.path.open("ab", buffering=0) as file:
+                file.write(text.encode())
         if self.echo is not None and type != "progress":
             when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             job = self.path.parent.name

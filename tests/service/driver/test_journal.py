@@ -100,3 +100,17 @@ def test_a_line_with_a_field_of_another_kind_is_none(tmp_path, field):
         if wrong is None and field in ("phase", "data"):
             continue
         assert Line.parse(json.dumps(raw | {field: wrong}).encode()) is None
+
+
+def test_after_its_end_nothing_more_is_taken(tmp_path):
+    echo = io.StringIO()
+    journal = Journal(tmp_path / "events.jsonl", 1, echo)
+    journal.write("at work")
+    journal.end("asked to stop")
+    journal.write("still at work")
+    lines = [Line.parse(text) for text in journal.path.read_bytes().splitlines()]
+    assert [(line.type, line.message) for line in lines] == [
+        ("message", "at work"),
+        ("status", "asked to stop"),
+    ]
+    assert "still at work" not in echo.getvalue()
