@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import Problem, SpecError
-from service.api.access import Caller, audit
+from service.api.access import Caller
 from service.api.backend import Backend
 from service.api.native_schemas import Kind, Submission
 from service.api.plain_values import parse_spec_yaml
@@ -87,11 +87,7 @@ def submit(backend: Backend, caller: Caller, asked: Asked) -> Job:
         metadata=asked.metadata,
         told=asked.told,
     )
-    created = create_job(backend.db, new, asked.idempotency_key)
-    if not created.is_replay:
-        detail = {"lineage": checked.spec.lineage}
-        audit(backend, caller, f"{asked.kind}.create", created.job.id, detail)
-    return created.job
+    return create_job(backend.db, new, asked.idempotency_key, address=caller.address).job
 
 
 def refuse_reserved(metadata: Mapping[str, str]) -> None:

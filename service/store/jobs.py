@@ -16,6 +16,7 @@ from service.errors import (
     KeyNotFoundError,
     QuotaExceededError,
 )
+from service.store.audit import add as add_to_trail
 from service.store.columns import canonical_json
 from service.store.database import Database, Transaction
 from service.store.filters import has_entry, matches_any
@@ -47,7 +48,11 @@ class Created:
 
 
 def create_job(
-    db: Database, new: NewJob, idempotency_key: str | None = None, dedupe_seconds: float = 600.0
+    db: Database,
+    new: NewJob,
+    idempotency_key: str | None = None,
+    dedupe_seconds: float = 600.0,
+    address: str | None = None,
 ) -> Created:
     """Queue a job, or find the one that the same request made before.
 
@@ -57,6 +62,7 @@ def create_job(
         idempotency_key: The client's name for this request.
         dedupe_seconds: Without such a name, how long the same body from the same key leads to the
             same job, as long as that has not ended.
+        address: From where; given, the audit trail tells of a new job in the same transaction.
 
     Raises:
         IdempotencyMismatchError: The idempotency key came before with another body.
@@ -73,7 +79,13 @@ def create_job(
         if earlier is not None:
             return Created(earlier, is_replay=True)
         _check_queue_quota(tx, limits)
-        return Created(_insert(tx, new, job_id, body_hash), is_replay=False)
+        job = _insert(tx, new, job_id, body_hash)
+        if address is not None:
+            told = {"lineage": job.lineage}
+            add_to_trail(
+                tx, f"{job.kind}.create", job.id, key_id=job.key_id, detail=told, address=address
+            )
+        return Created(job, is_replay=False)
 
 
 def get_job(db: Database, job_id: str) -> Job:
@@ -132,10 +144,23 @@ def count_jobs(db: Database) -> dict[tuple[Kind, Status], int]:
         return {(row["kind"], row["status"]): row["count"] for row in rows}
 
 
-def ask(db: Database, job_id: str, request: Request, key_id: str | None = None) -> Job:
+def ask(
+    db: Database,
+    job_id: str,
+    request: Request,
+    key_id: str | None = None,
+    address: str | None = None,
+) -> Job:
     """Ask something of a job: done at once where it does not run, else noted for the controller.
 
     Asking again for what is so already changes nothing.
+
+    Args:
+        db: The database.
+        job_id: The job.
+        request: What is asked.
+        key_id: By whom.
+        address: From where; given, the audit trail tells of it in the same transaction.
 
     Raises:
         JobNotFoundError: There is no such job.
@@ -148,8 +173,13 @@ def ask(db: Database, job_id: str, request: Request, key_id: str | None = None) 
         lock_lineage_of(tx, seen)
         job = find_job(tx, job_id, locked=True)
         if request == "resume":
-            return _resume(tx, job, limits, key_id)
-        return _cancel(tx, job, key_id) if request == "cancel" else _pause(tx, job, key_id)
+            job = _resume(tx, job, limits, key_id)
+        else:
+            job = (_cancel if request == "cancel" else _pause)(tx, job, key_id)
+        if address is not None:
+            action, told = f"{job.kind}.{request}", {"status": job.status}
+            add_to_trail(tx, action, job.id, key_id=key_id, detail=told, address=address)
+        return job
 
 
 def _check(new: NewJob) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from service.api.access import Submitter, audit
+from service.api.access import Submitter
 from service.api.backend import Backend, Injected
 from service.api.native_schemas import Kind
 from service.api.routes.queries import Id, answer, visible_job
@@ -38,8 +38,7 @@ def add_wishes(
         def tell(job_id: Id, request: Request, backend: Injected, caller: Submitter) -> Response:
             """Ask the job to cancel, pause or resume; one that runs does so a moment later."""
             job = visible_job(backend, caller, job_id, kind, request)
-            job = ask(backend.db, job.id, wish, caller.key.id)
-            audit(backend, caller, f"{kind}.{wish}", job.id, {"status": job.status})
+            job = ask(backend.db, job.id, wish, caller.key.id, caller.address)
             return answer(shown(backend, job))
 
     for wish in WISHES:

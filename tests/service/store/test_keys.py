@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from service.errors import InvalidRequestError, KeyNotFoundError, StoreUnavailableError
 from service.store.audit import list_audit
 from service.store.database import Database
-from service.store.jobs import create_job, list_jobs
+from service.store.jobs import ask, create_job, list_jobs
 from service.store.keys import authenticate, create_key, get_key, list_keys, revoke_key
 from service.store.records import ROLES, NewJob
 from service.store.tables import keys
@@ -39,6 +39,28 @@ def test_the_audit_trail_tells_of_keys_made_and_revoked_once(db):
     assert told[1].detail["role"] == "promoter"
     assert secret not in str(told)
     assert secret.rpartition("_")[2] not in str(told)
+
+
+def test_what_is_asked_of_a_job_and_the_trail_are_one_transaction(db, monkeypatch):
+    key = create_key(db, "alice", "submitter")[0]
+    new = NewJob("update", {"lineage": "intents"}, "intents", key_id=key.id)
+    job = create_job(db, new, "once", address="10.0.0.7").job
+    create_job(db, new, "once", address="10.0.0.7")  # the same request again
+    ask(db, job.id, "pause", key.id, "10.0.0.7")
+    ask(db, job.id, "resume", key.id)  # by the service itself
+    told = list_audit(db, object_id=job.id)
+    assert [entry.action for entry in told] == ["update.pause", "update.create"]
+    assert [(entry.key_id, entry.address) for entry in told] == [(key.id, "10.0.0.7")] * 2
+    monkeypatch.setattr("service.store.jobs.add_to_trail", fail)
+    with pytest.raises(OSError, match="full"):
+        create_job(db, new, "twice", address="10.0.0.7")
+    with pytest.raises(OSError, match="full"):
+        ask(db, job.id, "cancel", key.id, "10.0.0.7")
+    assert [(one.id, one.status) for one in list_jobs(db)] == [(job.id, "queued")]
+
+
+def fail(*_args, **_kwargs):
+    raise OSError("full")
 
 
 @pytest.mark.parametrize(
