@@ -135,8 +135,11 @@ class Tracker:
         for number, one in enumerate(record["strengths"], start=1):
             held = {**one["strengths"], "score": one["score"]}
             self._log_metrics(self._child(task), number, _under("search/held", held))
-        decided = flattened({"decided": record["decided"]})
-        self._add(self._child(task), "params", params=decided)
+        self.log_params(task, {"decided": record["decided"]})
+
+    def log_params(self, task: str, values: Mapping[str, Any]) -> None:
+        """Log more parameters of a task's child run, nested ones with dots."""
+        self._add(self._child(task), "params", params=flattened(values))
 
     def log_accuracies(self, stage: int, accuracies: Mapping[str, float | None]) -> None:
         """Log the accuracy on each task after a stage, counted from 1, at the step `stage`."""

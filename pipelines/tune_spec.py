@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
     PositiveInt,
     StrictInt,
     Tag,
+    field_validator,
     model_validator,
 )
 
@@ -22,7 +24,7 @@ from pipelines.spec_section import Fraction, SpecSection
 class _Range(SpecSection):
     """How a searched field may vary."""
 
-    points: Annotated[int, Field(ge=2)] | None = None
+    points: Annotated[int, Field(ge=2, le=10_000)] | None = None
 
 
 class LogRange(_Range):
@@ -66,10 +68,21 @@ class ChoiceRange(SpecSection):
 
     choice: Annotated[tuple[Any, ...], Field(min_length=2)]
 
+    @model_validator(mode="after")
+    def _once(self) -> ChoiceRange:
+        _check_once(self.choice)
+        return self
+
 
 def _check_ascending(low: float, high: float) -> None:
     if low >= high:
         raise ValueError(f"a range goes up: {low:g} is not below {high:g}")
+
+
+def _check_once(values: Sequence[Any]) -> None:
+    twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is there twice: give each value once")
 
 
 def _range_kind(value: Any) -> str | None:
@@ -114,18 +127,19 @@ class TuneSpec(SpecSection):
     end of each strength downwards (see the section `stability_decay`).
     `parameters` maps fields of the spec to ranges. After a few blind trials `gp` models each
     objective with a Gaussian process and looks where the front may grow. The budget is `num_trials`
-    or `max_seconds`, whichever ends first. `num_seeds` repeats each trial and averages.
-    `num_parallel` trials run at a time, by default as many as the CPUs allow. `num_tasks` lets the
-    study look at no more than the first so many tasks of the stream. With `share_prefixes` trials
-    that agree in all that matters to the first task teach it once. `warm_start` tries the front of
-    the lineage's latest study of the same fields first. Objectives are measured on validation rows.
+    or `max_seconds`, whichever ends first; by default 24 trials, and all points of a `grid`.
+    `num_seeds` repeats each trial and averages. `num_parallel` trials run at a time, by default as
+    many as there is room. `num_tasks` lets the study look at no more than the first so many tasks
+    of the stream. With `share_prefixes` trials that agree in all that matters to the first task
+    teach it once. `warm_start` first tries the front of the lineage's latest study of the same
+    fields that has one in this space. Objectives are measured on validation rows.
     """
 
     parameters: Annotated[dict[str, AnyRange], Field(min_length=1)]
     strategy: Literal["search", "stability_decay"] = "search"
     algorithm: Literal["random", "grid", "gp", "tpe", "nsga2"] = "gp"
     early_stopping: Literal["asha"] | None = None
-    num_trials: PositiveInt = 24
+    num_trials: PositiveInt | None = None
     max_seconds: PositiveFloat | None = None
     num_seeds: PositiveInt = 1
     num_parallel: PositiveInt | None = None
@@ -135,3 +149,9 @@ class TuneSpec(SpecSection):
     share_prefixes: bool = True
     warm_start: bool = False
     seed: NonNegativeInt = 0
+
+    @field_validator("objectives")
+    @classmethod
+    def _each_once(cls, objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        _check_once(objectives)
+        return objectives

@@ -70,6 +70,6 @@ def html(data: ReportData) -> str:
         perplexities=perplexity_rows(data),
         language=language_rows(data),
         measures=measures_of(data),
-        searched=search_rows(data),
+        searched=search_rows(data.get("search", {})),
         total_seconds=sum(data["seconds"].values()),
     )

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.report.data import ReportData
 from pipelines.report.words import NONE, percent
 
 
@@ -44,9 +43,13 @@ class SearchRow:
     seconds: float
 
 
-def search_rows(data: ReportData) -> list[SearchRow]:
-    """A row for each task that something was searched for."""
-    return [_row(task, record) for task, record in data.get("search", {}).items()]
+def search_rows(records: Mapping[str, Mapping[str, Any]]) -> list[SearchRow]:
+    """A row for each task that something was searched for.
+
+    Args:
+        records: What was tried and decided, by task.
+    """
+    return [_row(task, record) for task, record in records.items()]
 
 
 def setting_words(learning_rate: float | None, strengths: Mapping[str, float] | None) -> str:

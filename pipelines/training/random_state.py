@@ -17,7 +17,7 @@ def derive_seed(seed: int, *parts: object) -> int:
 def random_state(generator: torch.Generator) -> dict[str, Tensor]:
     """State of torch's global generators and of the rank's own, as tensors."""
     state = {"torch": torch.get_rng_state(), "rank": generator.get_state()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # what computes elsewhere is not to take memory of a GPU
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 
@@ -26,5 +26,5 @@ def set_random_state(state: dict[str, Tensor], generator: torch.Generator) -> No
     """Put back what `random_state` gave."""
     torch.set_rng_state(state["torch"])
     generator.set_state(state["rank"])
-    if torch.cuda.is_available() and "cuda" in state:
+    if torch.cuda.is_initialized() and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"])

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from pipelines.report.scores import MEANINGS, Cell, HeatRow
+from pipelines.report.search import SearchRow, search_rows
 from pipelines.report.words import NONE, loss, percent, perplexity, points
 from pipelines.tuning.noise import standing
 from pipelines.tuning.study import Study
@@ -44,6 +45,8 @@ class Detail:
         average: Its average accuracy, in words.
         metrics: What it measured.
         num_seeds: Seeds behind the metrics.
+        decided: What each task was taught with in its first seed, where that was searched task by
+            task.
         heat: The accuracy matrix, a mean over seeds; empty where there is none.
         tasks: Names of the matrix's columns.
         command: What runs an update with these settings.
@@ -58,6 +61,7 @@ class Detail:
     average: str
     metrics: tuple[MetricLine, ...]
     num_seeds: int
+    decided: tuple[SearchRow, ...]
     heat: tuple[HeatRow, ...]
     tasks: tuple[str, ...]
     command: str
@@ -95,9 +99,10 @@ def _detail(study: Study, trial: Trial, order: dict[int, int]) -> Detail:
         average=percent(trial.mean("average_accuracy")),
         metrics=_metrics(trial.seeds),
         num_seeds=len(trial.seeds),
+        decided=tuple(search_rows(trial.seeds[0].search)) if trial.seeds else (),
         heat=_heat(trial),
         tasks=trial.seeds[0].tasks if trial.seeds else (),
-        command=command(study.spec, trial.settings, study.changes),
+        command=command(study.spec, trial.settings, study.changes, study.verb),
     )
 
 
@@ -157,26 +162,29 @@ def _heat(trial: Trial) -> tuple[HeatRow, ...]:
     """The mean over seeds. A stage taught one task, unless a finished trial has fewer stages."""
     if not trial.seeds or not trial.seeds[0].accuracy_matrix:
         return ()
-    tasks = trial.seeds[0].tasks
-    num_stages = min(len(own.accuracy_matrix) for own in trial.seeds)
-    in_turn = trial.status != "done" or num_stages == len(tasks)
+    tasks, num_past = trial.seeds[0].tasks, trial.seeds[0].num_past
+    first = 1 if num_past else 0  # the champion's row
+    num_rows = min(len(own.accuracy_matrix) for own in trial.seeds)
+    in_turn = trial.status != "done" or num_rows - first == len(tasks) - num_past
     rows = []
-    for stage in range(num_stages):
+    for row in range(num_rows):
         values = [
             _mean(column)
-            for column in zip(*(own.accuracy_matrix[stage] for own in trial.seeds), strict=True)
+            for column in zip(*(own.accuracy_matrix[row] for own in trial.seeds), strict=True)
         ]
+        stage = row - first
         cells = tuple(
-            Cell(value, _kind(stage, task) if in_turn else "after")
+            Cell(value, _kind(stage, task - num_past) if in_turn else "after")
             for task, value in enumerate(values)
         )
-        after = tasks[stage] if in_turn else f"stage {stage + 1}"
-        rows.append(HeatRow(stage + 1, after, cells))
+        after = tasks[num_past + stage] if in_turn else f"stage {stage + 1}"
+        rows.append(HeatRow(stage + 1, "the champion" if stage < 0 else after, cells))
     return tuple(rows)
 
 
 def _kind(stage: int, task: int) -> Literal["before", "learned", "after"]:
-    if stage == task:
+    """What a cell is of, both counted from the first new task on."""
+    if stage == task and task >= 0:
         return "learned"
     return "before" if stage < task else "after"
 

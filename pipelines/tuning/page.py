@@ -92,12 +92,22 @@ def _endings(study: Study, status: str) -> list[tuple[int, str]]:
 
 def looked_at(study: Study) -> str:
     """What data decided, in a few sentences."""
-    tasks = next((own.seeds[0].tasks for own in study.trials if own.seeds), ())
-    if not tasks:
+    seeds = [seed for own in study.trials for seed in own.seeds]
+    if not seeds:
         return "No trial got as far as to look at data."
+    seed = seeds[0]
+    tasks = seed.tasks[seed.num_past :]
     whole = "the first" if study.tune.num_tasks else "all"
     which = f"{whole} {len(tasks)} tasks of the stream"
     which += f" ({listed(tasks)})" if len(tasks) <= 3 else ""
+    if seed.num_past:
+        new = f"{which} in its order" if len(tasks) > 1 else f"one task ({listed(tasks)})"
+        old = f"{seed.num_past} task" + ("s" if seed.num_past > 1 else "")
+        return (
+            f"Each trial learned {new} on top of the champion, which knows {old}. Objectives were "
+            "measured on validation rows: learning accuracy on the new, forgetting on all, from "
+            "what the champion knows on. Test rows are shown below and decided nothing."
+        )
     if len(tasks) == 1:
         return (
             "Each trial learned one task, and its objectives were measured on that task's "
@@ -122,10 +132,10 @@ def cost(study: Study) -> str:
     saved = study.seconds_saved
     share = saved / (sum(own) + saved) if saved else 0.0
     sharing = (
-        f"Beginnings that trials have in common were taught once, which saved {duration(saved)}: "
-        f"{share:.0%} of what the trials would have taken one by one."
+        "Trials went on from a first task that another had taught, which saved "
+        f"{duration(saved)}: {share:.0%} of what the trials would have taken one by one."
         if saved
-        else "No two trials shared a beginning."
+        else "No trial went on from a first task that another had taught."
     )
     return f"{whole} {spread}, {duration(sum(own))} in all. {sharing}"
 

@@ -11,6 +11,11 @@ from pathlib import Path
 
 from pipelines.config import UpdateSpec
 from pipelines.method_config import MethodConfig
+from pipelines.training.job import UpdateJob
+from pipelines.tune_spec import TuneSpec
+from pipelines.tuning.space import points_of
+
+KEEP_FREE = 0.1
 
 
 def first_task_digest(spec: UpdateSpec) -> str:
@@ -35,6 +40,23 @@ def idle_fields(spec: UpdateSpec) -> frozenset[str]:
     )
 
 
+def shares_first_tasks(tune: TuneSpec, job: UpdateJob) -> bool:
+    """Whether two trials of a study can agree on a first task without being the same trial.
+
+    All that the first task depends on must have few values, and something else must be searched.
+    On top of a champion penalties hold from the first task on; worker groups teach for themselves.
+    """
+    fast = tune.parameters.keys() - idle_fields(job.spec)
+    return (
+        tune.share_prefixes
+        and job.parent is None
+        and len(job.stages) > 1
+        and job.spec.scaling.num_workers <= 1
+        and len(fast) < len(tune.parameters)
+        and all(points_of(tune.parameters[name]) is not None for name in fast)
+    )
+
+
 def _without_idle(method: MethodConfig) -> dict[str, object]:
     """A method's settings; of idle numbers only whether they are 0, which may switch it off."""
     return {
@@ -53,29 +75,54 @@ class PrefixShelf:
 
     Args:
         folder: Where they lie; all trials must reach it.
+        keep_free: Share of the disk that stays free: a first task that would not leave it is not
+            kept, and taught again by whoever needs it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keep_free: float = KEEP_FREE) -> None:
         self.folder = folder
+        self.keep_free = keep_free
 
-    def find(self, digest: str) -> Path | None:
-        """The checkpoint after the first task, or None where nobody has taught it yet."""
+    def take(self, digest: str, checkpoint: Path) -> bool:
+        """Give a trial a checkpoint of its own after the first task, if somebody has taught that.
+
+        Args:
+            digest: The first task's name.
+            checkpoint: Where it goes; nothing is there yet.
+
+        Returns:
+            Whether there was one. What happens to the shelf later does not matter to the trial.
+        """
         entry = self.folder / digest
-        return entry if entry.is_dir() else None
+        if not entry.is_dir():
+            return False
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        return _put(entry, checkpoint)
 
     def put(self, digest: str, checkpoint: Path) -> None:
         """Keep a checkpoint that was written after the first task."""
-        if self.find(digest) is not None:
-            return
+        entry = self.folder / digest
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial_", dir=self.folder))
-        shutil.copytree(checkpoint, partial, copy_function=_link, dirs_exist_ok=True)
-        try:
-            partial.rename(self.folder / digest)
-        except OSError:  # another trial was first, with the same content
-            shutil.rmtree(partial)
-            if self.find(digest) is None:
-                raise
+        disk = shutil.disk_usage(self.folder)
+        if entry.is_dir() or disk.free < self.keep_free * disk.total:
+            return
+        _put(checkpoint, entry)
+
+
+def _put(source: Path, target: Path) -> bool:
+    """Give a folder another name, whole or not at all; False where it has gone."""
+    partial = Path(tempfile.mkdtemp(prefix=".partial_", dir=target.parent))
+    try:
+        shutil.copytree(source, partial, copy_function=_link, dirs_exist_ok=True)
+        partial.rename(target)
+    except (OSError, shutil.Error):
+        shutil.rmtree(partial, ignore_errors=True)
+        if target.is_dir():  # another trial was first, with the same content
+            return True
+        if source.is_dir():
+            raise
+        return False
+    return True
 
 
 def _link(source: str, target: str) -> None:

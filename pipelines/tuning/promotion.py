@@ -1,8 +1,9 @@
 """What a study chose goes through the gate, once, however often that is asked for.
 
-The promotion makes another version the champion. A study that began before it would then ask
-another question (from that version on), of tasks that are taught already; a note in its folder
-says that it is the same study still.
+What the gate refused stays refused as long as the champion and the gate are the same. A promotion
+makes another version the champion. A study that began before it would then ask another question
+(from that version on), of tasks that are taught already; a note in its folder says that it is the
+same study still.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pipelines.config import UpdateSpec
 from pipelines.hand_over import CLAIM_FILE, DONE_FILE
 from pipelines.plan import digest_from
 from pipelines.run import EventHandler, Home, run_update
+from pipelines.run_end import open_attempt
 from pipelines.tuning.question import question_of
 from pipelines.tuning.space import RawSpec
 
@@ -62,7 +64,7 @@ def promote(
     on_event: EventHandler,
     address: str | None = None,
 ) -> dict[str, Any]:
-    """Run the settings that a study chose through the gate; promoted before, say the same result.
+    """Run the settings that a study chose through the gate; judged before, say the same result.
 
     Args:
         source: The spec of the study.
@@ -82,8 +84,18 @@ def promote(
     done = _promoted(note, best.lineage, home) if note.is_file() else None
     if done is None:
         start = home.registry.champion(best.lineage)
-        own = {"question": question_of(source.spec, start), "start": start}
-        write_atomically(note, json.dumps(own | {"run": digest_from(best, start)}))
+        runs, digest = home.runs(best.lineage), digest_from(best, start)
+        asked = {
+            "question": question_of(source.spec, start),
+            "start": start,
+            "run": digest,
+            "gate": best.gate.model_dump(mode="json"),
+        }
+        refused = _refused(note, asked, runs) if note.is_file() else None
+        if refused is not None:
+            return refused
+        own = asked | {"attempt": open_attempt(runs, digest).name}
+        write_atomically(note, json.dumps(own))
     elif _read(note)["run"] == digest_from(best, done.start) and (done.run / DONE_FILE).is_file():
         return _read(done.run / DONE_FILE)
     return run_update(best, home, on_event, source.folder, address)
@@ -96,6 +108,16 @@ def _promoted(note: Path, lineage: str, home: Home) -> Promoted | None:
         if int(claim.read_text(encoding="utf-8")) == champion:
             return Promoted(note.parent, raw["start"], claim.parent)
     return None
+
+
+def _refused(note: Path, asked: Mapping[str, Any], runs: Path) -> dict[str, Any] | None:
+    """The result of the attempt in a note, where the gate refused it and the same is asked."""
+    raw = _read(note)
+    done = runs / str(raw.get("attempt")) / DONE_FILE
+    if any(raw.get(name) != value for name, value in asked.items()) or not done.is_file():
+        return None
+    result = _read(done)
+    return None if result["promoted"] else result
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.pool import AsyncResult, ThreadPool
+from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
@@ -14,9 +15,18 @@ from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from pipelines.config import ScalingSpec
+from pipelines.tuning.early_stopping import first_comparison, reports_of
 from pipelines.tuning.ray_watch import LOOK_SECONDS, RayWatch
-from pipelines.tuning.trial_run import ACCURACY, STAGES_DONE, TrialBase, num_stages, run_trial
+from pipelines.tuning.room import Places
+from pipelines.tuning.trial import Trial
+from pipelines.tuning.trial_run import (
+    ACCURACY,
+    STAGES_DONE,
+    TrialBase,
+    columns_seen,
+    num_stages,
+    run_trial,
+)
 
 RAY_TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -25,9 +35,6 @@ RAY_TUNE_SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-DRIVER_CPUS = 0.01
-"""What a trial needs for itself when it only waits for a worker group of its own."""
-
 Next = Callable[[], tuple[int, Mapping[str, Any]] | None]
 """Number and settings of the next trial, or None when there is none."""
 
@@ -39,10 +46,10 @@ def search(
     base: TrialBase,
     following: Next,
     ended: Ended,
-    num_parallel: int,
+    places: Places,
     num_left: int,
     max_seconds: float | None,
-    early_stopping: str | None,
+    scheduler: TrialScheduler,
     watch: RayWatch,
 ) -> None:
     """Run trials until there are no more, or the time is over.
@@ -54,10 +61,10 @@ def search(
         base: What all trials share; it goes to the object store once.
         following: Asked for the next trial.
         ended: Told of each trial that has ended.
-        num_parallel: Trials at a time.
+        places: Trials at a time, and what each is given.
         num_left: Trials at most.
         max_seconds: Time at most, or None; trials that run then are ended and stay unfinished.
-        early_stopping: `asha`, or None.
+        scheduler: Says which trials are stopped early.
         watch: Tells when Ray is lost.
 
     Raises:
@@ -67,15 +74,15 @@ def search(
     # They miss files that are not asked for, and find a busy machine slow.
     for name in ("analysis.experiment_analysis", "utils.util"):
         logging.getLogger(f"ray.tune.{name}").setLevel(logging.ERROR)
-    resources = _resources(base.job.spec.scaling)
+    resources = {name.lower(): amount for name, amount in places.resources.items()}
     function = tune.with_resources(tune.with_parameters(run_trial, base=base), resources)
     tuner = tune.Tuner(
         function,
         tune_config=TuneConfig(
             search_alg=_Numbered(following),
-            scheduler=_scheduler(early_stopping, base),
+            scheduler=scheduler,
             num_samples=num_left,
-            max_concurrent_trials=num_parallel,
+            max_concurrent_trials=places.num_parallel,
             time_budget_s=max_seconds,
             reuse_actors=True,
             trial_name_creator=_name,
@@ -96,14 +103,6 @@ def search(
             _wait(searching, watch)
         finally:
             watch.end()
-
-
-def _resources(scaling: ScalingSpec) -> dict[str, float]:
-    """What Ray sets aside for a trial: a worker's share, or almost nothing beside its own."""
-    if scaling.num_workers > 1:
-        return {"cpu": DRIVER_CPUS}
-    gpus = {"gpu": scaling.gpus_per_worker} if scaling.gpus_per_worker else {}
-    return {"cpu": scaling.cpus_per_worker, **gpus}
 
 
 def _wait(searching: AsyncResult[Any], watch: RayWatch) -> None:
@@ -176,18 +175,42 @@ def _last_line(trial: Any) -> str:
     return lines[-1] if lines else "the worker ended without a word"
 
 
-def _scheduler(early_stopping: str | None, base: TrialBase) -> TrialScheduler:
+def scheduler_of(
+    early_stopping: str | None, base: TrialBase, trials: Sequence[Trial]
+) -> TrialScheduler:
+    """What stops trials early.
+
+    Args:
+        early_stopping: `asha`, or None.
+        base: What all trials share.
+        trials: Those that ended before this process began; later ones are held against them too.
+    """
     if early_stopping is None:
         return FIFOScheduler()
     stages = num_stages(base)
-    return ASHAScheduler(
+    scheduler = ASHAScheduler(
         time_attr=STAGES_DONE,
         metric=ACCURACY,
         mode="max",
         max_t=stages + 2,  # beyond the last report: a trial that gets there ends by itself
-        grace_period=max(2, (stages + 1) // 4),
+        grace_period=first_comparison(stages),
         reduction_factor=2,
     )
+    for trial in trials:
+        _tell_again(scheduler, f"ended_{trial.number}", reports_of(trial, columns_seen(base)))
+    return scheduler
+
+
+def _tell_again(
+    scheduler: ASHAScheduler, trial_id: str, reports: Sequence[tuple[int, float]]
+) -> None:
+    """Let a scheduler hear of a trial that it has not seen; it only asks for the trial's id."""
+    trial: Any = SimpleNamespace(trial_id=trial_id)
+    nobody: Any = None
+    scheduler.on_trial_add(nobody, trial)
+    for num_done, accuracy in reports:
+        scheduler.on_trial_result(nobody, trial, {STAGES_DONE: num_done, ACCURACY: accuracy})
+    scheduler.on_trial_remove(nobody, trial)
 
 
 def _name(trial: Any) -> str:

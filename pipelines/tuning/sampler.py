@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -17,10 +17,14 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from pipelines.tune_spec import AnyRange, ChoiceRange, TuneSpec
+from pipelines.tune_spec import AnyRange, ChoiceRange, IntRange, LogRange, TuneSpec
 from pipelines.tuning.decay import decay_settings
-from pipelines.tuning.space import extremes, grid, points_of
+from pipelines.tuning.grid import Grid
+from pipelines.tuning.space import extremes, holds, num_points, place_of, points_of
 from pipelines.tuning.trial import Trial
+
+NUM_TRIALS = 24
+"""The budget where none is given and the algorithm knows no end of its own."""
 
 NUM_RANDOM_TRIALS = 8
 """Trials drawn blindly before the estimator of `tpe` begins to choose."""
@@ -33,6 +37,10 @@ NUM_CHOSEN_DRAWS = 3
 
 NUM_REDRAWS = 50
 """Draws in all that may do so before the space counts as exhausted."""
+
+MAX_WHOLE_NUMBERS = 10_000
+"""A range of more whole numbers is drawn from as a continuous one, and rounded: `gp` would list
+them all."""
 
 
 class Sampler:
@@ -48,6 +56,7 @@ class Sampler:
 
     Attributes:
         num_asked: Trials that it was asked for, which is the number of the next one.
+        size: Trials that it can give at most: the budget, or the points of the grid.
     """
 
     def __init__(
@@ -58,20 +67,14 @@ class Sampler:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of what could be faster
         self.tune = tune
-        self._first = [dict(own) for own in seed_settings if self._has(own)]
-        self._grid = _listed(tune, fast)
+        self._first = [dict(own) for own in seed_settings if holds(tune.parameters, own)]
+        self.size, self._listed = _listed(tune, fast)
         self._distributions = {name: _distribution(own) for name, own in tune.parameters.items()}
         self.num_asked = 0
         self._seen: set[str] = set()
         self._open: dict[int, optuna.Trial] = {}
         self._study = self._fresh_study(tune.algorithm, tune.seed)
         self._blind = self._fresh_study("random", tune.seed)
-
-    @property
-    def size(self) -> int:
-        """Trials that the algorithm can give at most: the budget, or the points of the grid."""
-        limit = self.tune.num_trials
-        return limit if self._grid is None else min(limit, len(self._grid))
 
     def know(self, trials: Sequence[Trial], begun: Mapping[int, Mapping[str, Any]]) -> None:
         """Learn what ended before this process began; call it once, before anything is asked.
@@ -100,8 +103,9 @@ class Sampler:
         if number >= self.size:
             return None
         self.num_asked += 1
-        if self._grid is not None:
-            return self._grid[number]
+        if self._listed is not None:
+            left = (own for own in self._listed if _key(own) not in self._seen)
+            return next(left, None)
         if number < len(self._first):
             return self._seen_now(self._first[number])
         for draw in range(NUM_REDRAWS):
@@ -115,13 +119,6 @@ class Sampler:
                 return self._seen_now(settings)
             study.tell(trial, state=TrialState.FAIL)
         return None
-
-    def _has(self, settings: Mapping[str, Any]) -> bool:
-        """Whether the space has a point."""
-        ranges = self.tune.parameters
-        return settings.keys() == ranges.keys() and all(
-            _place(own, settings[name]) is not None for name, own in ranges.items()
-        )
 
     def _seen_now(self, settings: dict[str, Any]) -> dict[str, Any]:
         self._seen.add(_key(settings))
@@ -148,7 +145,7 @@ class Sampler:
     def _add(self, trial: Trial) -> None:
         values = self._values(trial)
         parameters = {
-            name: _place(own, trial.settings[name]) for name, own in self.tune.parameters.items()
+            name: place_of(own, trial.settings[name]) for name, own in self.tune.parameters.items()
         }
         if values is None or any(value is None for value in parameters.values()):
             return
@@ -166,11 +163,15 @@ class Sampler:
 _STATES = {"done": TrialState.FAIL, "failed": TrialState.FAIL, "stopped": TrialState.PRUNED}
 
 
-def _listed(tune: TuneSpec, fast: Sequence[str]) -> list[dict[str, Any]] | None:
-    """All settings, where they do not depend on results."""
+def _listed(tune: TuneSpec, fast: Sequence[str]) -> tuple[int, Iterator[dict[str, Any]] | None]:
+    """How many trials there are at most, and all settings where they do not depend on results."""
     if tune.strategy == "stability_decay":
-        return [decay_settings(tune)]
-    return grid(tune.parameters, fast) if tune.algorithm == "grid" else None
+        return 1, iter([decay_settings(tune)])
+    if tune.algorithm != "grid":
+        return tune.num_trials or NUM_TRIALS, None
+    grid = Grid(tune.parameters, fast)
+    number = grid.size if tune.num_trials is None else min(tune.num_trials, grid.size)
+    return number, grid.tried(number, tune.seed)
 
 
 def _key(settings: Mapping[str, Any]) -> str:
@@ -188,25 +189,20 @@ def _sampler(algorithm: str, seed: int) -> BaseSampler:
 
 
 def _distribution(own: AnyRange) -> BaseDistribution:
-    """The range as Optuna draws from it; a range of points by their places."""
-    points = points_of(own)
-    if points is None:
-        low, high = extremes(own)
-        return FloatDistribution(low, high, log=hasattr(own, "log"))
+    """The range as Optuna draws from it: see `place_of` for what is drawn."""
+    number = num_points(own)
+    low, high = extremes(own)[0], extremes(own)[-1]
+    if number is None or number > MAX_WHOLE_NUMBERS:
+        return FloatDistribution(low, high, log=isinstance(own, LogRange))
     if isinstance(own, ChoiceRange):
-        return CategoricalDistribution(list(range(len(points))))
-    return IntDistribution(0, len(points) - 1)
+        return CategoricalDistribution(list(range(number)))
+    return (
+        IntDistribution(low, high) if isinstance(own, IntRange) else IntDistribution(0, number - 1)
+    )
 
 
 def _value(own: AnyRange, drawn: Any) -> Any:
+    if isinstance(own, IntRange):
+        return min(max(round(drawn), own.int[0]), own.int[1])
     points = points_of(own)
     return float(f"{drawn:.6g}") if points is None else points[int(drawn)]
-
-
-def _place(own: AnyRange, value: Any) -> Any:
-    """What would have been drawn for a value, or None where the range does not have it."""
-    points = points_of(own)
-    if points is None:
-        low, high = extremes(own)
-        return value if isinstance(value, int | float) and low <= value <= high else None
-    return points.index(value) if value in points else None

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import torch
-
+from pipelines.atomic_file import write_atomically
 from pipelines.costs import split_costs
 from pipelines.data.prepared import PreparedData
 from pipelines.data.streamed import StreamedRows
 from pipelines.lineage_history import lineage_history
-from pipelines.outcome import main_measure
+from pipelines.outcome import History, main_measure
 from pipelines.plan import train_path
 from pipelines.training.allocator import keep_freed_memory
 from pipelines.training.checkpoint import FolderCheckpoints
@@ -25,6 +24,7 @@ from pipelines.training.stream import OUTCOME_FILE, StreamTeacher
 from pipelines.training.trainer import CHECKPOINTS_FOLDER, check_outcome, teach_on_ray
 from pipelines.training.workers import SingleWorker
 from pipelines.tuning.prefix import PrefixShelf, first_task_digest
+from pipelines.tuning.room import given_device
 from pipelines.tuning.trial import SeedResult
 
 OnStage = Callable[[int, float], None]
@@ -56,10 +56,15 @@ class TrialCheckpoints(FolderCheckpoints):
         self.digest = digest
         self.after_stage = after_stage
 
-    def latest(self) -> Path | None:
-        """The trial's own latest checkpoint, or the shared one after the first task."""
-        own = super().latest()
-        return own if own is not None or self.shelf is None else self.shelf.find(self.digest)
+    def take_first_task(self) -> bool:
+        """Go on from the first task as another trial taught it, where this one has not begun.
+
+        Returns:
+            Whether there was one.
+        """
+        if self.shelf is None or self.latest() is not None:
+            return False
+        return self.shelf.take(self.digest, self.folder / FIRST_STAGE)
 
     def save(self, name: str, write: Callable[[Path], None]) -> None:
         """Keep a checkpoint, share it if it ends the first task, and say which stage ended."""
@@ -79,7 +84,8 @@ def teach_seed(
     of only when all have ended.
 
     Args:
-        job: What to teach; its folder is this seed's own and is left empty of checkpoints.
+        job: What to teach; its folder is this seed's own. Its checkpoints are of no use once the
+            result is kept.
         data: Tokenized rows.
         shelf: Where the first task may lie already, or None.
         on_stage: Told of each stage.
@@ -92,9 +98,7 @@ def teach_seed(
         shared = 0.0
     else:
         found, shared = _taught_here(job, data, shelf, on_stage)
-    result = _result(job, found, shared)
-    shutil.rmtree(job.folder / CHECKPOINTS_FOLDER, ignore_errors=True)
-    return result
+    return _result(job, found, shared)
 
 
 def _taught_here(
@@ -103,34 +107,51 @@ def _taught_here(
     """What a teacher in this process found, and the seconds of what it did not have to teach."""
     set_threads(job.spec.scaling.cpus_per_worker)
     keep_freed_memory()
-    can_share = shelf is not None and job.parent is None and len(job.stages) > 1
     teacher: StreamTeacher | None = None
 
     def after_stage(num_done: int) -> None:
         assert teacher is not None, "it is teaching"
+        _keep_so_far(job, num_done, teacher)
         on_stage(num_done, _average(job, teacher.scores))
 
     store = TrialCheckpoints(
         job.folder / CHECKPOINTS_FOLDER,
-        shelf if can_share else None,
+        shelf,
         first_task_digest(job.spec),
         after_stage,
     )
-    taken = store.latest()
-    is_shared = taken is not None and taken.parent != store.folder
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    teacher = StreamTeacher(job, data, SingleWorker(), device, store)
-    if is_shared:
+    teacher = StreamTeacher(job, data, SingleWorker(), given_device(), store)
+    if store.take_first_task():
         (job.folder / SHARED_MARK).touch()
     teacher.run()
+    return _found(job, teacher)
+
+
+def _found(job: UpdateJob, teacher: StreamTeacher) -> tuple[dict[str, Any], float]:
+    """What a teacher knows, and the seconds of what it did not have to teach."""
     first = job.stages[0] if job.stages else ()
     was_shared = (job.folder / SHARED_MARK).exists()  # also before an interruption
     shared = sum(_seconds(teacher.costs[task.name]) for task in first) if was_shared else 0.0
-    values = {"scores": teacher.scores, "baseline": teacher.baseline, "costs": teacher.costs}
+    values = {
+        "scores": teacher.scores,
+        "baseline": teacher.baseline,
+        "costs": teacher.costs,
+        "search": teacher.search.records,
+    }
     return values, shared
 
 
 SHARED_MARK = "shared_first_task"
+SO_FAR_FILE = "so_far.json"
+"""What a seed has measured while it is taught: a `SeedResult` over the tasks taught so far."""
+
+
+def _keep_so_far(job: UpdateJob, num_done: int, teacher: StreamTeacher) -> None:
+    """Write what is known after a stage, for a trial that may be ended from outside."""
+    taught = cut_to(job, sum(len(stage) for stage in job.stages[:num_done]))
+    found, shared = _found(job, teacher)
+    result = _result(taught, found, shared)
+    write_atomically(job.folder / SO_FAR_FILE, json.dumps(result.as_dict()))
 
 
 def _taught_by_group(job: UpdateJob, data: PreparedData) -> dict[str, Any]:
@@ -147,18 +168,43 @@ def _taught_by_group(job: UpdateJob, data: PreparedData) -> dict[str, Any]:
 
 
 def _result(job: UpdateJob, found: Mapping[str, Any], shared: float) -> SeedResult:
-    history = lineage_history(job, found)
+    history = since_champion(job, lineage_history(job, found))
     reported = main_measure(job.spec.scenario)
     chosen_by = reported.replace("test", "validation")
     return SeedResult(
         seed=job.spec.training.seed,
-        metrics=history.metrics(chosen_by),
-        test_metrics=history.metrics(reported),
+        metrics=trial_metrics(history, chosen_by, job.num_past),
+        test_metrics=trial_metrics(history, reported, job.num_past),
         accuracy_matrix=tuple(map(tuple, history.matrix(chosen_by) or ())),
         tasks=history.tasks,
         seconds=round(_taught_seconds(found["costs"]) - shared, 3),
         shared_seconds=round(shared, 3),
+        num_past=job.num_past,
+        search=found.get("search", {}),
     )
+
+
+def since_champion(job: UpdateJob, history: History) -> History:
+    """The part of a lineage's history that an update has a say in: from its champion's row on.
+
+    What the lineage forgot before is nobody's doing here. Without a champion it is the whole.
+    """
+    before = job.new[0].stage - 1
+    if before < 0:
+        return history
+    stages = tuple(max(0, stage - before) for stage in history.stages)
+    return replace(history, rows=history.rows[before:], stages=stages)
+
+
+def trial_metrics(history: History, measure: str, num_past: int) -> dict[str, float | None]:
+    """Every metric of one measure, learning accuracy over the tasks that the update teaches."""
+    metrics = history.metrics(measure)
+    matrix = history.matrix(measure)
+    if matrix is not None and num_past:
+        places = enumerate(history.stages[num_past:], start=num_past)
+        learned = [value for task, stage in places if (value := matrix[stage][task]) is not None]
+        metrics["learning_accuracy"] = fmean(learned) if learned else None
+    return metrics
 
 
 def _taught_seconds(costs: Mapping[str, Mapping[str, float]]) -> float:

@@ -27,8 +27,13 @@ FIXED_FIELDS = (
     "joint",
     "scaling",
     "evaluation",
+    "model.kind",
+    "columns",
+    "data.format",
+    "data.strict",
     "data.validation_fraction",
     "data.max_held_out_rows",
+    "training.seed",
 )
 """What all trials of a study share: they could not be held against each other otherwise."""
 
@@ -82,12 +87,12 @@ def extremes(own: AnyRange) -> tuple[Any, ...]:
     return own.uniform if isinstance(own, UniformRange) else own.int
 
 
-def points_of(own: AnyRange) -> tuple[Any, ...] | None:
+def points_of(own: AnyRange) -> Sequence[Any] | None:
     """The values of a range that has finitely many, in order; None for a continuous one."""
     if isinstance(own, ChoiceRange):
         return own.choice
     if isinstance(own, IntRange):
-        return tuple(range(own.int[0], own.int[1] + 1))
+        return range(own.int[0], own.int[1] + 1)  # there may be more than fit in memory
     if own.points is None:
         return None
     low, high = extremes(own)
@@ -99,32 +104,32 @@ def points_of(own: AnyRange) -> tuple[Any, ...] | None:
     return (low, *(float(f"{value:.6g}") for value in inner[1:-1]), high)
 
 
-def grid(parameters: Mapping[str, AnyRange], fast: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Every combination of the ranges' points.
+def place_of(own: AnyRange, value: Any) -> int | float | None:
+    """What stands for a value where a range is drawn from; None where the range does not have it.
 
-    Args:
-        parameters: The space; every range needs `points`.
-        fast: Fields that vary fastest. Where those change what the first task learns and the others
-            do not, the first trials each teach a first task and the later ones find it taught.
-
-    Raises:
-        SpecError: A range without points.
+    A number stands for itself, unless the range has `points` or is a choice: then its place among
+    the values does.
     """
-    found: dict[str, tuple[Any, ...]] = {}
-    problems = []
-    for name, own in parameters.items():
-        points = points_of(own)
-        if points is None:
-            hint = "Add it: {log: [1, 100], points: 3}"
-            message = "a grid needs `points` on a continuous range"
-            problems.append(Problem(f"tune.parameters.{name}", message, hint=hint))
-        else:
-            found[name] = points
-    if problems:
-        raise SpecError(problems)
-    order = [name for name in found if name not in fast] + [n for n in found if n in fast]
-    combined = itertools.product(*(found[name] for name in order))
-    return [{name: values[order.index(name)] for name in found} for values in map(tuple, combined)]
+    low, high = extremes(own)[0], extremes(own)[-1]
+    points = points_of(own)
+    if points is not None and not isinstance(own, IntRange):
+        return points.index(value) if value in points else None
+    kinds = int if isinstance(own, IntRange) else int | float
+    return value if isinstance(value, kinds) and low <= value <= high else None
+
+
+def holds(parameters: Mapping[str, AnyRange], settings: Mapping[str, Any]) -> bool:
+    """Whether a space has a point."""
+    return settings.keys() == parameters.keys() and all(
+        place_of(own, settings[name]) is not None for name, own in parameters.items()
+    )
+
+
+def num_points(own: AnyRange) -> int | None:
+    """How many values a range has; None for a continuous one."""
+    if isinstance(own, IntRange):
+        return own.int[1] - own.int[0] + 1
+    return len(own.choice) if isinstance(own, ChoiceRange) else own.points
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def witnesses(source: RawSpec, parameters: Mapping[str, AnyRange]) -> list[Witne
     Raises:
         SpecError: With everything that is wrong with any of them.
     """
-    problems = list(_fixed(parameters))
+    problems = [*_fixed(parameters), *_twice(source.spec, parameters)]
     found = []
     for name, own in {} if problems else parameters.items():
         told = _Told(name)
@@ -186,12 +191,47 @@ def check_witnesses(found: Sequence[Witness], check: Callable[[UpdateSpec], None
 
 def _fixed(parameters: Mapping[str, AnyRange]) -> Iterator[Problem]:
     for name in parameters:
-        if name in FIXED_FIELDS or name.partition(".")[0] in FIXED_FIELDS:
-            hint = "Search fields of training, methods, routing or data"
-            yield Problem(f"tune.parameters.{name}", "all trials share this field", hint=hint)
+        where = f"tune.parameters.{name}"
         if name == "training.seed":
             hint = "Set tune.num_seeds to repeat each trial with several"
-            yield Problem(f"tune.parameters.{name}", "a seed is not tuned", hint=hint)
+            yield Problem(where, "a seed is not tuned", hint=hint)
+            continue
+        path = tuple(name.split("."))
+        shared = next((own for own in FIXED_FIELDS if _overlap(path, tuple(own.split(".")))), None)
+        if shared is not None and shared.startswith(f"{name}."):
+            hint = f"Search the other fields of {name} one by one"
+            yield Problem(where, f"all trials share {shared}, which is a part of it", hint=hint)
+        elif shared is not None:
+            hint = "Search fields of training, methods, model, routing or data"
+            yield Problem(where, "all trials share this field", hint=hint)
+
+
+def _twice(spec: UpdateSpec, parameters: Mapping[str, AnyRange]) -> Iterator[Problem]:
+    """Fields that are there under two names, or as a part of another."""
+    paths = {name: _path(spec, name) for name in parameters}
+    for (one, path), (other, later) in itertools.combinations(paths.items(), 2):
+        where = f"tune.parameters.{other}"
+        if path == later:
+            message = f"is the same field as tune.parameters.{one}"
+            yield Problem(where, message, hint="Remove one of the two")
+        elif _overlap(path, later):
+            message = f"one of it and tune.parameters.{one} is a part of the other"
+            yield Problem(where, message, hint="Search the whole or its parts, not both")
+
+
+def _path(spec: UpdateSpec, name: str) -> tuple[str, ...]:
+    """A field's path, in which a method is named by its place in the list."""
+    top, *rest = name.split(".")
+    types = [method.type for method in spec.methods]
+    if top == "methods" and rest:
+        own = rest[0]
+        rest[0] = str(types.index(own)) if own in types else own.lstrip("0") or "0"
+    return top, *rest
+
+
+def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether a path is the other one, or leads to or from it."""
+    return all(mine == theirs for mine, theirs in zip(one, other, strict=False))
 
 
 class _Told:
@@ -218,10 +258,10 @@ class _Told:
                 self._found.setdefault((problem.where, problem.message), told)
 
 
-def _values_tried(own: AnyRange) -> tuple[Any, ...]:
+def _values_tried(own: AnyRange) -> Sequence[Any]:
     """Values that stand for all of a range; of a continuous one also one within."""
-    points = points_of(own)
-    if points is not None:
-        return points if len(points) <= MAX_WITNESSES else extremes(own)
+    points, number = points_of(own), num_points(own)
+    if points is not None and number is not None:
+        return points if number <= MAX_WITNESSES else extremes(own)
     low, high = extremes(own)
     return low, low + 0.618 * (high - low), high

@@ -33,6 +33,7 @@ class Study:
         seconds: Wall time of the study.
         warnings: What a reader should know, a sentence each.
         changes: What was changed in the spec's file, as `field=value`.
+        verb: The command that runs an update of the spec: `run`, or `submit` to a service.
         reference: The corner of the hypervolume by objective; None for `reference_point`.
     """
 
@@ -45,6 +46,7 @@ class Study:
     warnings: tuple[str, ...] = ()
     reference: Mapping[str, float] | None = None
     changes: tuple[str, ...] = ()
+    verb: str = "run"
 
     @cached_property
     def front(self) -> list[Placed]:

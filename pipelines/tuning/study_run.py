@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.atomic_file import write_atomically
-from pipelines.config import ScalingSpec
 from pipelines.plan import Plan
 from pipelines.ray_session import ray_session
 from pipelines.run import Home
 from pipelines.tracking import Tracker
 from pipelines.tune_spec import TuneSpec
 from pipelines.tuning.earlier import DONE_FILE, tried_first
-from pipelines.tuning.prefix import idle_fields
+from pipelines.tuning.prefix import idle_fields, shares_first_tasks
+from pipelines.tuning.room import num_own_workers, room_of_ray
 from pipelines.tuning.sampler import Sampler
-from pipelines.tuning.space import RawSpec, points_of
+from pipelines.tuning.space import RawSpec
 from pipelines.tuning.study import PAGE_FILE, PICTURE_FILE, STUDY_FILE, Study
-from pipelines.tuning.trial import Trial
+from pipelines.tuning.trial import SeedResult, Trial
 from pipelines.tuning.trial_run import (
     ACCURACY,
     OWN_DATA_FOLDER,
@@ -35,6 +35,7 @@ from pipelines.tuning.trial_run import (
     data_key,
     read_trial,
     read_trials,
+    seeds_so_far,
     trial_folder,
     write_trial,
 )
@@ -58,6 +59,7 @@ class Request:
         address: A Ray cluster, or None for one of this process.
         must_exist: Whether only a study that was begun before may go on.
         changes: The changes to the spec that `source` holds, as `field=value`.
+        verb: What runs an update of the spec: `run`, or `submit` to a service.
     """
 
     source: RawSpec
@@ -66,6 +68,7 @@ class Request:
     address: str | None = None
     must_exist: bool = False
     changes: tuple[str, ...] = ()
+    verb: str = "run"
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class StudyRun:
         ended, begun = read_trials(self.folder)
         self.trials = {trial.number: trial for trial in ended}
         self._begun = deque(sorted(begun.items()))
-        first = tried_first(self.folder, self.tune)
+        first = tried_first(self.folder, self.tune, say)
         self._sampler = Sampler(self.tune, self._fast_fields(), first)
         self._sampler.know(ended, begun)
         self._before = _read_clock(self.folder)
@@ -146,6 +149,7 @@ class StudyRun:
             lineage=self.plan.job.spec.lineage,
             spec=self.planned.request.spec_name,
             changes=self.planned.request.changes,
+            verb=self.planned.request.verb,
             tune=self.tune,
             trials=tuple(self.trials[number] for number in sorted(self.trials)),
             seconds=round(self._before + time.monotonic() - self._started, 3),
@@ -153,28 +157,31 @@ class StudyRun:
         )
 
     def _search(self, num_left: int) -> None:
-        from pipelines.tuning.ray_search import search
+        from pipelines.tuning.ray_search import scheduler_of, search
         from pipelines.tuning.ray_watch import watch_ray
 
-        scaling = self.plan.job.spec.scaling
-        num_parallel = parallel_trials(self.tune, scaling, num_left)
-        shape = f"{num_left} trials left, {num_parallel} at a time"
-        self.say(f"study {self.planned.name}: {shape}")
+        scaling, address = self.plan.job.spec.scaling, self.planned.request.address
         os.environ[ZERO_COPY] = "1"
-        workers = num_parallel * max(1, scaling.num_workers)
-        with ray_session(
-            ScalingSpec(num_workers=workers, cpus_per_worker=scaling.cpus_per_worker),
-            self.planned.request.address,
-        ):
+        own = scaling.model_copy(
+            update={"num_workers": num_own_workers(self.tune, scaling, num_left)}
+        )
+        with ray_session(own, address):
+            cpus = own.num_workers * own.cpus_per_worker
+            room = room_of_ray(cpus if address is None else None)
+            places = room.places(self.tune, scaling, num_left)
+            shape = f"{num_left} trials left, {places.num_parallel} at a time"
+            on_gpus = ", on GPUs" if "GPU" in room.share(scaling) else ""
+            self.say(f"study {self.planned.name}: {shape}{on_gpus}")
+            base = self._base()
             search(
-                self._base(),
+                base,
                 self._following,
                 self._ended,
-                num_parallel,
+                places,
                 num_left,
                 self._seconds_left(),
-                self.tune.early_stopping,
-                watch_ray(own=self.planned.request.address is None),
+                scheduler_of(self.tune.early_stopping, base, tuple(self.trials.values())),
+                watch_ray(own=address is None),
             )
 
     def _base(self) -> TrialBase:
@@ -187,7 +194,7 @@ class StudyRun:
             folder=self.folder,
             num_seeds=self.tune.num_seeds,
             num_tasks=self.tune.num_tasks,
-            share_prefixes=self._shares_prefixes(),
+            share_prefixes=shares_first_tasks(self.tune, self.plan.job),
         )
 
     def _following(self) -> tuple[int, Mapping[str, Any]] | None:
@@ -213,7 +220,7 @@ class StudyRun:
             if error is None and (self.tune.early_stopping is None or self._time_is_over()):
                 return  # ended with the study's time: it goes on when there is more
             settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-            trial = _cut_short(number, settings, last, error)
+            trial = _cut_short(number, settings, last, error, seeds_so_far(folder))
             write_trial(folder, trial)
         self.trials[number] = trial
         self._settle(trial)
@@ -240,6 +247,9 @@ class StudyRun:
             return
         self.tracker.task_started(name, {"status": trial.status, **trial.settings})
         status = "FINISHED" if trial.status == "done" else "FAILED"
+        if trial.seeds and trial.seeds[0].search:
+            decided = {task: own["decided"] for task, own in trial.seeds[0].search.items()}
+            self.tracker.log_params(name, {"decided": decided})
         self.tracker.task_finished(name, trial.means(), status)
 
     def _seconds_left(self) -> float | None:
@@ -251,22 +261,10 @@ class StudyRun:
     def _time_is_over(self) -> bool:
         return self._seconds_left() == 0.0
 
-    def _shares_prefixes(self) -> bool:
-        """Whether trials can agree on a first task: where all it depends on has few values."""
-        fast = [self.tune.parameters[name] for name in self._fast_fields()]
-        return self.tune.share_prefixes and all(points_of(own) is not None for own in fast)
-
     def _fast_fields(self) -> Sequence[str]:
         """What a grid varies fastest: all that the first task depends on."""
         idle = idle_fields(self.plan.job.spec)
         return [name for name in self.tune.parameters if name not in idle]
-
-
-def parallel_trials(tune: TuneSpec, scaling: ScalingSpec, num_left: int) -> int:
-    """Trials at a time: as many as there are CPUs for, unless the number is given."""
-    wanted = max(1, scaling.num_workers) * scaling.cpus_per_worker
-    fitting = tune.num_parallel or max(1, int(len(os.sched_getaffinity(0)) // wanted))
-    return max(1, min(fitting, num_left))
 
 
 def words_of(trial: Trial) -> str:
@@ -282,16 +280,20 @@ def words_of(trial: Trial) -> str:
 
 
 def _cut_short(
-    number: int, settings: Mapping[str, Any], last: Mapping[str, Any], error: str | None
+    number: int,
+    settings: Mapping[str, Any],
+    last: Mapping[str, Any],
+    error: str | None,
+    seeds: tuple[SeedResult, ...],
 ) -> Trial:
-    """A trial that did not write its own end."""
+    """A trial that did not write its own end, and what its seeds had measured by then."""
     if error is not None:
-        return Trial(number, settings, "failed", error={"type": "Crash", "message": error})
+        return Trial(number, settings, "failed", seeds, {"type": "Crash", "message": error})
     message = (
         f"ended early after {last.get(STAGES_DONE, 0)} stages, "
         f"at an average accuracy of {last.get(ACCURACY, float('nan')):.1%}"
     )
-    return Trial(number, settings, "stopped", error={"type": "EarlyStopping", "message": message})
+    return Trial(number, settings, "stopped", seeds, {"type": "EarlyStopping", "message": message})
 
 
 def _read_clock(folder: Path) -> float:

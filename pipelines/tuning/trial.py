@@ -24,10 +24,14 @@ class SeedResult:
         seed: Its `training.seed`.
         metrics: The stream's metrics on validation rows, which objectives are made of.
         test_metrics: The same on test rows: reported, never chosen by.
-        accuracy_matrix: On validation rows, `[stages taught, tasks]`; None where not measured.
+        accuracy_matrix: On validation rows, `[rows, tasks]`: the champion's row, where the trial
+            started from one, then a row a stage; None where not measured.
         tasks: Names of the tasks.
         seconds: Wall time of teaching and measuring, without the worker's start.
         shared_seconds: What the shared part would have taken, had it been taught again.
+        num_past: How many of the tasks the champion knew before: the first ones.
+        search: What was tried and decided for each new task by its name, where rates or strengths
+            were left to `auto`; see `pipelines.training.stability_decay`.
     """
 
     seed: int
@@ -37,6 +41,8 @@ class SeedResult:
     tasks: tuple[str, ...]
     seconds: float
     shared_seconds: float = 0.0
+    num_past: int = 0
+    search: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

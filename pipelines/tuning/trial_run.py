@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,15 @@ from pipelines.plan import check_joint, check_memory, make_plan, open_lineage
 from pipelines.quiet import quiet_libraries
 from pipelines.training.allocator import give_freed_memory_back
 from pipelines.training.job import UpdateJob
+from pipelines.training.trainer import CHECKPOINTS_FOLDER
 from pipelines.tuning.prefix import PrefixShelf
-from pipelines.tuning.seed_run import cut_to, teach_seed
+from pipelines.tuning.seed_run import SO_FAR_FILE, cut_to, teach_seed
 from pipelines.tuning.space import RawSpec
 from pipelines.tuning.trial import SeedResult, Status, Trial
 
 TRIALS_FOLDER, PREFIXES_FOLDER = "trials", "prefixes"
 OWN_DATA_FOLDER = "own_data"
-SETTINGS_FILE, TRIAL_FILE = "settings.json", "trial.json"
+SETTINGS_FILE, TRIAL_FILE, RESULT_FILE = "settings.json", "trial.json", "result.json"
 STAGES_DONE, ACCURACY = "stages_done", "average_accuracy"
 """What a worker reports after each stage of a trial's first seed, and once more at its end."""
 
@@ -84,6 +87,12 @@ def run_trial(config: Mapping[str, Any], base: TrialBase) -> None:
 def num_stages(base: TrialBase) -> int:
     """Stages of one seed of a trial."""
     return len(cut_to(base.job, base.num_tasks).stages)
+
+
+def columns_seen(base: TrialBase) -> list[int]:
+    """Columns of a trial's accuracy matrix that are of tasks seen, after each stage."""
+    job = cut_to(base.job, base.num_tasks)
+    return [job.num_past + taught for taught in accumulate(len(stage) for stage in job.stages)]
 
 
 def taught_trial(number: int, settings: Mapping[str, Any], base: TrialBase, report: Any) -> Trial:
@@ -158,13 +167,26 @@ def _with_seed(job: UpdateJob, place: int, folder: Path) -> UpdateJob:
 def _known_or_taught(
     job: UpdateJob, data: PreparedData, shelf: PrefixShelf | None, on_stage: Any
 ) -> SeedResult:
-    path = job.folder / "result.json"
+    path = job.folder / RESULT_FILE
     if path.is_file():
-        return SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    job.folder.mkdir(parents=True, exist_ok=True)
-    result = teach_seed(job, data, shelf, on_stage)
-    write_atomically(path, json.dumps(result.as_dict()))
+        result = SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    else:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        result = teach_seed(job, data, shelf, on_stage)
+        write_atomically(path, json.dumps(result.as_dict()))
+    # Only now: a worker that dies meanwhile leaves half of them, which nobody could go on from.
+    shutil.rmtree(job.folder / CHECKPOINTS_FOLDER, ignore_errors=True)
     return result
+
+
+def seeds_so_far(folder: Path) -> tuple[SeedResult, ...]:
+    """What the seeds of a trial that did not write its own end measured, from the trial's folder.
+
+    Those that ended; where none did, the one that had begun, over the tasks it was taught so far.
+    """
+    paths = [*folder.glob(f"seed_*/{RESULT_FILE}")] or [*folder.glob(f"seed_*/{SO_FAR_FILE}")]
+    found = [SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    return tuple(sorted(found, key=lambda own: own.seed))
 
 
 def trial_folder(folder: Path, number: int) -> Path:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from pipelines.config import UpdateSpec, spec_as_dict
+from pipelines.data.segments import is_raw
 from pipelines.errors import NotFoundError, Problem, SpecError
 from pipelines.lock import exclusive
 from pipelines.models.load import load_tokenizer
@@ -28,6 +30,8 @@ from pipelines.stale_run import data_digest
 from pipelines.tracking import Tracker
 from pipelines.tune_spec import TuneSpec
 from pipelines.tuning.decay import decay_settings
+from pipelines.tuning.early_stopping import warnings_of
+from pipelines.tuning.grid import cut_warnings
 from pipelines.tuning.promotion import promoted_study
 from pipelines.tuning.question import question_of
 from pipelines.tuning.seed_run import cut_to
@@ -96,6 +100,9 @@ def _studied(
                 f"--resume: no study of this spec was begun ({folder}); start one without it"
             )
         folder.mkdir(parents=True, exist_ok=True)
+        num_stages = len(cut_to(plan.job, spec.tune.num_tasks).stages)
+        about = (*cut_warnings(spec.tune), *warnings_of(spec.tune, num_stages))
+        plan = replace(plan, warnings=(*plan.warnings, *about))
         for warning in plan.warnings:
             say(f"warning: {warning}")
         planned = Planned(name, request, spec.tune, plan, folder)
@@ -125,17 +132,22 @@ def _tried(source: RawSpec) -> list[Witness]:
     tried = witnesses(source, tune.parameters)
     if tune.strategy == "stability_decay":
         source.with_settings(decay_settings(tune))
-    if spec.joint:
-        message = "tasks learned at once have neither plasticity nor stability to trade"
-        raise SpecError([Problem("joint", message, True, "Remove it to tune")])
+    _check_in_turn(spec)
+    check_witnesses(tried, _check_in_turn)
     if tune.warm_start and tune.algorithm == "grid":
-        message = "a grid has its own order, and tries every point anyway"
+        message = "a grid has points and an order of its own"
         raise SpecError([Problem("tune.warm_start", message, True, "Remove it, or use gp")])
     if tune.early_stopping and spec.scaling.num_workers > 1:
         message = "a trial with a worker group reports only at its end"
         hint = "Remove it, or set scaling.num_workers to 1"
         raise SpecError([Problem("tune.early_stopping", message, tune.early_stopping, hint)])
     return tried
+
+
+def _check_in_turn(spec: UpdateSpec) -> None:
+    if spec.joint:
+        message = "tasks learned at once have neither plasticity nor stability to trade"
+        raise SpecError([Problem("joint", message, True, "Remove it to tune")])
 
 
 def _check_on_rows(tried: Sequence[Witness], tune: TuneSpec, plan: Plan, lineage: Lineage) -> None:
@@ -149,6 +161,7 @@ def _check_on_rows(tried: Sequence[Witness], tune: TuneSpec, plan: Plan, lineage
         message = "the lineage has one task, and nothing that could be forgotten"
         hint = "Add a task, or set tune.objectives: [plasticity]"
         raise SpecError([Problem("tune.objectives", message, list(tune.objectives), hint)])
+    _check_same_blocks(tune, plan)
 
     def check(spec: UpdateSpec) -> None:
         check_joint(spec)
@@ -157,6 +170,22 @@ def _check_on_rows(tried: Sequence[Witness], tune: TuneSpec, plan: Plan, lineage
         check_memory(spec, tasks)
 
     check_witnesses(tried, check)
+
+
+def _check_same_blocks(tune: TuneSpec, plan: Plan) -> None:
+    """Check that raw text is cut into the same rows for all trials.
+
+    Raises:
+        SpecError: Raw text, and a search over what cuts it.
+    """
+    texts = [held.rows.texts for held in plan.data.held_out.values()]
+    if not plan.job.is_language or not any(is_raw(str(own[0])) for own in texts if len(own)):
+        return
+    message = "raw text is cut into other rows with another value, which cannot be compared"
+    hint = "Remove it, and run a study for each value"
+    cutting = [name for name in ("training.max_length", "model.name") if name in tune.parameters]
+    if cutting:
+        raise SpecError([Problem(f"tune.parameters.{own}", message, hint=hint) for own in cutting])
 
 
 def _start_tracking(tracker: Tracker, request: Request, spec: UpdateSpec, name: str) -> None:

@@ -83,17 +83,20 @@ def yaml_text(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def command(spec: str, settings: Mapping[str, Any], changes: Sequence[str] = ()) -> str:
+def command(
+    spec: str, settings: Mapping[str, Any], changes: Sequence[str] = (), verb: str = "run"
+) -> str:
     """The command that runs an update with a trial's settings, for a POSIX shell.
 
     Args:
         spec: The spec's file.
         settings: Values by field.
         changes: What the study had changed in the spec, as `field=value`.
+        verb: `run`, or `submit` where a service runs updates.
     """
     changes = [own for own in changes if own.partition(".")[0].strip() != "tune"]
     changes += [f"{field}={yaml_text(value)}" for field, value in settings.items()]
-    parts = ["ratchet", "run", spec, *(part for own in changes for part in ("--set", own))]
+    parts = ["ratchet", verb, spec, *(part for own in changes for part in ("--set", own))]
     return shlex.join(parts)
 
 

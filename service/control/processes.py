@@ -47,12 +47,14 @@ class Processes:
         self._children[attempt.submission] = child
 
     def look(self, attempt: Attempt) -> Standing:
-        """What the process table says of an attempt."""
+        """What the process table says of an attempt, and the kernel of a child of this process."""
         driver = attempt.folder.read_driver(attempt.number)
         sight = None if driver is None else sight_of(driver)
         self._reap()  # after the look: what was seen to have ended is let go of at once
         if sight is None:
             return "gone"
+        if attempt.submission in self._children:  # killed, its threads may outlive its main one
+            return "running"
         if sight == "elsewhere":
             return "unknown"
         return "running" if sight == "alive" else "ended"

@@ -12,6 +12,9 @@ from service.driver.job_folder import JobFolder, Task
 from service.driver.journal import Journal
 from service.driver.progress import Progress
 
+SUBMITTED = "spec.yaml"
+"""What a study calls the spec in the commands of its page: the file that the client submitted."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -83,7 +86,7 @@ def _study(work: Work) -> dict[str, Any]:
     quiet_libraries()
     home = Home(Path(task.home).resolve(), task.tracking_uri)
     source = RawSpec(task.spec, work.folder.path)
-    request = Request(source, f"{task.job}.yaml", home, task.address)
+    request = Request(source, SUBMITTED, home, task.address, verb="submit")
 
     def say(line: str) -> None:
         work.journal.write(line, phase="training")

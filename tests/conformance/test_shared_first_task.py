@@ -1,9 +1,18 @@
 """Trials that differ in fields which are idle in the first task may share what it learned."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from pipelines.method_config import METHOD_CONFIGS
-from pipelines.tuning.prefix import PrefixShelf, first_task_digest, idle_fields
+from pipelines.tune_spec import TuneSpec
+from pipelines.tuning.prefix import (
+    PrefixShelf,
+    first_task_digest,
+    idle_fields,
+    shares_first_tasks,
+)
 from pipelines.tuning.seed_run import TrialCheckpoints
 from tests.conformance.streams import SETTINGS, differences, knowledge, plan_of, taught, teacher_of
 
@@ -49,9 +58,11 @@ def test_a_trial_that_goes_on_from_a_shared_first_task_ends_as_one_that_taught_i
     taught(first, store=TrialCheckpoints(tmp_path / "one", shelf, digest, stages.append))
     assert stages == [1, 2, 3]
     undisturbed = taught(second)
-    shared = teacher_of(
-        second, store=TrialCheckpoints(tmp_path / "two", shelf, digest, stages.append)
-    )
+    store = TrialCheckpoints(tmp_path / "two", shelf, digest, stages.append)
+    assert store.take_first_task()
+    shutil.rmtree(shelf.folder)  # what was taken is the trial's own
+    assert not store.take_first_task()  # it has begun
+    shared = teacher_of(second, store=store)
     shared.run()
     assert stages[3:] == [2, 3]  # the first task was not taught again
     assert differences(knowledge(undisturbed), knowledge(shared)) == []
@@ -90,8 +101,58 @@ def test_the_first_to_put_a_first_task_on_the_shelf_stays(tmp_path):
         (tmp_path / word).mkdir()
         (tmp_path / word / "file").write_text(word)
         shelf.put("digest", tmp_path / word)
-    found = shelf.find("digest")
-    assert found is not None
-    assert (found / "file").read_text() == "first"
+    assert shelf.take("digest", tmp_path / "trial" / "checkpoint")
+    assert (tmp_path / "trial" / "checkpoint" / "file").read_text() == "first"
     assert [path.name for path in (tmp_path / "shelf").iterdir()] == ["digest"]
-    assert shelf.find("other") is None
+    assert [path.name for path in (tmp_path / "trial").iterdir()] == ["checkpoint"]
+    assert not shelf.take("other", tmp_path / "trial" / "another")
+
+
+def test_nothing_is_put_on_the_shelf_of_a_disk_that_is_nearly_full(tmp_path):
+    shelf = PrefixShelf(tmp_path / "shelf", keep_free=1.0)
+    (tmp_path / "checkpoint").mkdir()
+    shelf.put("digest", tmp_path / "checkpoint")
+    assert list((tmp_path / "shelf").iterdir()) == []
+    assert not shelf.take("digest", tmp_path / "own")
+
+
+def test_what_goes_while_it_is_taken_was_not_there(tmp_path, monkeypatch):
+    shelf = PrefixShelf(tmp_path / "shelf")
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "file").write_text("weights")
+    shelf.put("digest", tmp_path / "checkpoint")
+
+    def gone(source, _target):
+        shutil.rmtree(shelf.folder)
+        raise FileNotFoundError(source)
+
+    monkeypatch.setattr("pipelines.tuning.prefix._link", gone)
+    assert not shelf.take("digest", tmp_path / "own" / "checkpoint")
+    assert list((tmp_path / "own").iterdir()) == []
+
+
+RATE, STRENGTH = "training.learning_rate", "methods.ewc.strength"
+POINTS, RANGE = {"log": [1e-4, 1e-2], "points": 3}, {"log": [1, 100]}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "training", "expected"),
+    [
+        ({RATE: POINTS, STRENGTH: RANGE}, {}, True),
+        ({STRENGTH: RANGE}, {}, True),
+        ({RATE: RANGE | {"log": [1e-4, 1e-2]}, STRENGTH: RANGE}, {}, False),
+        ({RATE: POINTS}, {}, False),
+        ({RATE: POINTS, STRENGTH: RANGE}, {"share_prefixes": False}, False),
+    ],
+)
+def test_first_tasks_are_shared_where_two_trials_can_agree_on_one(
+    tiny_model, tmp_path, parameters, training, expected
+):
+    job = plan_of(tiny_model, tmp_path, [{"type": "ewc"}], ["banking", "home"]).job
+    tune = TuneSpec.model_validate({"parameters": parameters} | training)
+    assert shares_first_tasks(tune, job) is expected
+    assert not shares_first_tasks(tune, replace(job, parent=tmp_path))
+    group = job.spec.scaling.model_copy(update={"num_workers": 2})
+    grouped = job.spec.model_copy(update={"scaling": group})
+    assert not shares_first_tasks(tune, replace(job, spec=grouped))
+    assert not shares_first_tasks(tune, replace(job, tasks=job.tasks[:1]))

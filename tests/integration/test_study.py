@@ -127,6 +127,7 @@ def test_trials_that_fall_behind_are_ended_early_and_never_chosen(tiny_model, tm
     stopped = [trial for trial in study.trials if trial.status == "stopped"]
     assert any(trial.settings["training.learning_rate"] < 1e-8 for trial in stopped)
     assert all("ended early after" in (trial.error or {})["message"] for trial in stopped)
+    assert all(len(trial.seeds[0].accuracy_matrix) == 2 for trial in stopped)
     assert not {trial.number for trial in stopped} & {own.trial.number for own in study.front}
 
 

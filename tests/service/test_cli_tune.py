@@ -48,6 +48,11 @@ def said(done):
         ({"parameters": {}}, {}, "tune.parameters"),
         ({"parameters": SPACE}, {"joint": True, "methods": []}, "neither plasticity nor stability"),
         (
+            {"parameters": {"preset": {"choice": ["ewc", "joint"]}}},
+            {"methods": None},
+            "neither plasticity nor stability",
+        ),
+        (
             {"parameters": SPACE, "early_stopping": "asha"},
             {"scaling": {"num_workers": 2}},
             "reports only at its end",
@@ -107,6 +112,17 @@ def test_the_gate_may_refuse_what_a_study_chose(studied):
     assert (registry.champion("tiny"), registry.challenger("tiny")) == (None, 1)
 
 
+def test_what_the_gate_refused_is_said_again_and_not_taught_again_until_something_differs(studied):
+    ask, registry, _ = studied
+    strict = ("--promote", "--set", "gate.min_accuracy=1.0")
+    first, again = ask(*strict), ask(*strict)
+    assert (first.exit_code, again.exit_code) == (4, 4), again.stderr
+    assert json.loads(again.stdout)["update"] == json.loads(first.stdout)["update"]
+    assert registry.versions("tiny") == [1]
+    assert ask("--promote", *LENIENT).exit_code == 0  # another gate is asked
+    assert (registry.versions("tiny"), registry.champion("tiny")) == ([1, 2], 2)
+
+
 @pytest.mark.parametrize("is_cut_off", [False, True])
 def test_what_was_promoted_is_said_again_and_neither_searched_nor_taught_again(studied, is_cut_off):
     ask, registry, runs = studied
@@ -132,3 +148,12 @@ def test_rows_that_changed_since_the_promotion_make_another_study(studied, tmp_p
     assert other.exit_code == 2
     assert "has learned a task of this name already" in said(other)  # it starts from the champion
     assert registry.versions("tiny") == [1]
+
+
+def test_a_grid_that_is_not_tried_whole_is_warned_of_at_the_start_and_in_the_study(
+    spec_of, tmp_path
+):
+    tune = {"parameters": SPACE, "algorithm": "grid", "num_trials": 1, "max_seconds": 1e-9}
+    done = call("tune", spec_of(tune), "--json", "--home", str(tmp_path / "home"))
+    assert "warning: the grid has 2 points, 1 will be tried" in said(done)
+    assert any("the grid has 2 points" in own for own in json.loads(done.stdout)["warnings"])

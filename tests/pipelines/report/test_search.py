@@ -7,7 +7,7 @@ TITLE = "What each task was taught with"
 
 
 def test_what_was_taken_is_marked_and_the_rest_is_there(report, search):
-    first, second = search_rows(report(2, search=search))
+    first, second = search_rows(search)
     tries = [(one.setting, one.score, one.is_taken) for one in first.rates]
     assert tries == [
         ("0.0001", "50.0%", False),

@@ -164,10 +164,35 @@ def test_the_cost_is_said_with_what_was_saved():
     said = cost(study(found))
     assert said == (
         "The study took 5 min 0 s for 2 trials. A trial took 25.0 s by the median, from 20.0 s to "
-        "30.0 s, 50.0 s in all. Beginnings that trials have in common were taught once, which "
-        "saved 10.0 s: 17% of what the trials would have taken one by one."
+        "30.0 s, 50.0 s in all. Trials went on from a first task that another had taught, "
+        "which saved 10.0 s: 17% of what the trials would have taken one by one."
     )
-    assert "No two trials shared a beginning." in cost(study([at(0, 0.9, 0.1)]))
+    assert "No trial went on from" in cost(study([at(0, 0.9, 0.1)]))
+
+
+def test_what_was_learned_on_top_of_a_champion_is_said():
+    seed = replace(measured(0, 0.9, 0.1), num_past=1)
+    said = looked_at(study([at(0, 0.9, 0.1, seeds=(seed,))]))
+    assert "learned one task (work) on top of the champion, which knows 1 task." in said
+    (row, _) = details(study([at(0, 0.9, 0.1, seeds=(seed,))]))[0].heat
+    assert row.after == "the champion"
+    assert "Each trial learned all 2 tasks" in looked_at(study(MANY))
+
+
+def test_what_was_decided_task_by_task_is_shown(search):
+    seed = replace(measured(0, 0.9, 0.1), search=search)
+    page = html(study([at(0, 0.9, 0.1, seeds=(seed,))], strategy="stability_decay"))
+    read(page)
+    assert page.count("What each task was taught with") == 1
+    assert "learning rate 0.001, ewc 5e+04" in page
+    assert "not enough: the last attempt was taken" in page
+    assert "<span>stability decay</span>" in page
+    assert "What each task was taught with" not in html(study(MANY))
+
+
+def test_a_service_runs_what_its_studies_found():
+    found = replace(study([at(0, 0.9, 0.1)]), verb="submit")
+    assert details(found)[0].command.startswith("ratchet submit intents.yaml --set ")
 
 
 @pytest.mark.parametrize(

@@ -124,3 +124,39 @@ def test_a_warm_start_keeps_to_the_space():
     earlier = [{"rate": 0.5, "way": "a"}, {"rate": "auto", "way": "a"}, {"rate": 1e-3, "way": "b"}]
     tune = TuneSpec.model_validate({"parameters": FINITE, "num_trials": 50})
     assert Sampler(tune, seed_settings=earlier).ask() == earlier[2]
+
+
+def test_a_grid_that_goes_on_with_more_trials_repeats_none_and_ends_whole():
+    parameters = {"rate": {"log": [1e-5, 1e-3], "points": 5}, "share": {"int": [1, 6]}}
+    found = drawn(sampler("grid", parameters, num_trials=24), lambda _: (0.5, -0.5))
+    assert len(found) == 24
+    again = sampler("grid", parameters)
+    assert again.size == 30
+    again.know(found[:-2], {trial.number: trial.settings for trial in found[-2:]})
+    rest = drawn(again, lambda _: (0.5, -0.5))
+    assert [trial.number for trial in rest] == list(range(24, 30))
+    assert len({tuple(trial.settings.values()) for trial in (*found, *rest)}) == 30
+
+
+def test_a_budget_is_24_unless_a_grid_has_an_end():
+    assert sampler("gp").size == 24
+    assert sampler("grid", {"share": {"int": [1, 100]}}).size == 100
+    assert sampler("grid", {"share": {"int": [1, 100]}}, num_trials=7).size == 7
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "grid"])
+def test_a_huge_range_of_whole_numbers_is_searched_without_being_written_out(algorithm):
+    parameters = {"rows": {"int": [1, 10**9]}, "few": {"int": [3, 9]}}
+
+    def measure(settings):
+        return settings["rows"] / 10**9, -settings["few"] / 9
+
+    found = drawn(sampler(algorithm, parameters, num_trials=9), measure)
+    assert len(found) == 9
+    for trial in found:
+        assert isinstance(trial.settings["rows"], int)
+        assert 1 <= trial.settings["rows"] <= 10**9
+        assert trial.settings["few"] in range(3, 10)
+    again = sampler(algorithm, parameters, num_trials=12)
+    again.know(found, {})
+    assert len(drawn(again, measure)) == 3

@@ -8,7 +8,14 @@ from pipelines.errors import Problem, SpecError
 from pipelines.spec_changes import Change
 from pipelines.spec_file import parse_spec
 from pipelines.tune_spec import TuneSpec
-from pipelines.tuning.space import RawSpec, check_witnesses, grid, points_of, witnesses
+from pipelines.tuning.space import (
+    RawSpec,
+    check_witnesses,
+    num_points,
+    place_of,
+    points_of,
+    witnesses,
+)
 
 
 def ranges(**parameters):
@@ -57,7 +64,14 @@ def test_a_space_that_fits_the_spec_passes(source):
         ("methods__ewc__decay", {"uniform": [0.5, 1.5]}, "less than or equal to 1"),
         ("methods__ewc__labels", {"choice": ["sampled", "seen"]}, "'seen'"),
         ("training__seed", {"int": [0, 3]}, "num_seeds"),
-        ("tasks", {"choice": [[], []]}, "all trials share this field"),
+        ("tasks", {"choice": [[], [{}]]}, "all trials share this field"),
+        ("columns", {"choice": [{}, {"text": "label"}]}, "all trials share this field"),
+        ("columns__text", {"choice": ["text", "label"]}, "all trials share this field"),
+        ("data__format", {"choice": ["text", "chat"]}, "all trials share this field"),
+        ("data__strict", {"choice": [True, False]}, "all trials share this field"),
+        ("data", {"choice": [{}, {"strict": True}]}, "data.format, which is a part of it"),
+        ("model__kind", {"choice": ["classifier", "causal_lm"]}, "all trials share this field"),
+        ("training", {"choice": [{}, {"seed": 1}]}, "training.seed, which is a part of it"),
         ("model__name__x", {"choice": [1, 2]}, "nothing below this field"),
     ],
 )
@@ -67,6 +81,47 @@ def test_what_is_wrong_with_a_field_or_an_end_is_said_before_anything_is_taught(
     told = said(source, **{name: own})
     assert all(line.startswith(f"tune.parameters.{name.replace('__', '.')}") for line in told)
     assert any(expected in line for line in told), told
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("methods__ewc__strength", "methods__1__strength", "the same field as tune.parameters."),
+        ("methods__1__strength", "methods__01__strength", "the same field as tune.parameters."),
+        ("methods__ewc__strength", "methods__1", "is a part of the other"),
+        ("methods", "methods__ewc__strength", "is a part of the other"),
+    ],
+)
+def test_a_field_is_searched_once_under_whatever_name(source, one, other, expected):
+    (told,) = said(source, **{one: {"choice": [1, 2]}, other: {"choice": [3, 4]}})
+    assert told.startswith(f"tune.parameters.{other.replace('__', '.')}")
+    assert expected in told
+
+
+def test_fields_of_one_method_and_of_two_are_others(source):
+    space = ranges(
+        methods__1__strength={"log": [1, 2]},
+        methods__ewc__decay={"uniform": [0.5, 1]},
+        methods__0__rank={"int": [2, 4]},
+    )
+    assert {own.name for own in witnesses(source, space)} == set(space)
+
+
+@pytest.mark.parametrize(
+    ("tune", "expected"),
+    [
+        ({"parameters": {"training.learning_rate": {"choice": [0.1, 0.1]}}}, "0.1 is there twice"),
+        ({"parameters": {"data": {"choice": [{}, 1, {}]}}}, "{} is there twice"),
+        ({"objectives": ["plasticity", "plasticity"]}, "'plasticity' is there twice"),
+        ({"parameters": {"data": {"log": [1, 2], "points": 10_001}}}, "equal to 10000"),
+    ],
+)
+def test_what_is_there_twice_is_a_wrong_spec(source, tune, expected):
+    parameters = {"training.learning_rate": {"log": [1e-5, 1e-3]}}
+    with pytest.raises(SpecError, match=expected) as caught:
+        parse_spec({**source.raw, "tune": {"parameters": parameters} | tune}, source.folder)
+    (problem,) = caught.value.problems
+    assert problem.where.startswith("tune.")
 
 
 def test_everything_wrong_is_said_at_once(source):
@@ -118,7 +173,10 @@ def test_a_trials_settings_stand_over_changes_and_those_over_the_file(source):
     ],
 )
 def test_points_of_a_range(own, points):
-    assert points_of(ranges(field=own)["field"]) == points
+    own = ranges(field=own)["field"]
+    found = points_of(own)
+    assert (None if found is None else tuple(found)) == points
+    assert num_points(own) == (None if points is None else len(points))
 
 
 @given(
@@ -134,16 +192,11 @@ def test_points_of_a_logarithmic_range_ascend_between_its_ends(low, factor, numb
     assert list(points) == sorted(points)
 
 
-def test_a_grid_has_every_combination_and_varies_the_fast_fields_fastest():
-    found = grid(ranges(a={"int": [1, 2]}, b={"choice": ["x", "y"]}, c={"int": [0, 1]}), ["a"])
-    assert len({tuple(settings.items()) for settings in found}) == 8
-    assert [settings["a"] for settings in found] == [1, 2] * 4
-    assert list(found[0]) == ["a", "b", "c"]
-
-
-def test_a_grid_needs_points_and_says_where():
-    with pytest.raises(SpecError, match=r"tune\.parameters\.a: a grid needs `points`"):
-        grid(ranges(a={"log": [1, 2]}, b={"int": [1, 2]}))
+def test_a_range_of_a_thousand_million_numbers_is_not_written_out():
+    own = ranges(field={"int": [1, 10**9]})["field"]
+    assert num_points(own) == 10**9
+    assert points_of(own) == range(1, 10**9 + 1)
+    assert (place_of(own, 10**9), place_of(own, 0), place_of(own, "auto")) == (10**9, None, None)
 
 
 def test_the_settings_that_were_chosen_read_back_as_the_same_spec(source, tmp_path):

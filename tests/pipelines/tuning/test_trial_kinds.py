@@ -1,14 +1,19 @@
 """Trials over data of their own, and of other kinds: each measures what an update of its would."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipelines.config import spec_as_dict
 from pipelines.models.load import load_tokenizer
 from pipelines.plan import make_plan, open_lineage
 from pipelines.run import Home, run_update
+from pipelines.tuning.details import details
 from pipelines.tuning.space import RawSpec
 from pipelines.tuning.trial_run import TrialBase, data_key, taught_trial
-from tests.tiny import tiny_spec
+from pipelines.version import read_matrix
+from tests.pipelines.tuning.trials import study
+from tests.tiny import TASKS, tiny_spec
 from tests.tiny_lm import tiny_lm_spec
 
 EPOCHS = {"num_epochs": 1}
@@ -40,6 +45,42 @@ def test_a_trial_whose_rows_differ_reads_its_own(tiny_model, tmp_path):
     )  # two words of a text are left
     whole = taught_trial(1, {"training.max_length": 24}, base, lambda *_: None)
     assert cut["learning_accuracy"] < whole.seeds[0].test_metrics["learning_accuracy"]
+
+
+def test_on_top_of_a_champion_a_trial_answers_for_what_it_does_only(tiny_model, tmp_path):
+    home = Home((tmp_path / "home").resolve(), None)
+    for names in (["banking"], ["home"]):  # the second one, held by nothing, forgets the first
+        run_update(tiny_spec(tiny_model, tmp_path / names[0], "tiny", names, []), home)
+    home.registry.promote("tiny", 2)
+    spec = tiny_spec(
+        tiny_model,
+        tmp_path / "rows",
+        "tiny",
+        {"kitchen": TASKS["kitchen"], "media": ["film", "book"]},
+        [],
+    )
+    champion = home.registry.path("tiny", 2)
+    source = RawSpec(spec_as_dict(spec), tmp_path)
+    lineage = open_lineage(champion)
+    plan = make_plan(source.spec, lineage, load_tokenizer(spec.model), tmp_path / "plan")
+    base = TrialBase(
+        source, plan.job, plan.data, data_key(source.spec), tmp_path / "study", 1, None, False
+    )
+    trial = taught_trial(0, {}, base, lambda *_: None)
+    (seed,) = trial.seeds
+    known = read_matrix(champion)["validation_all"]
+    assert seed.num_past == 2
+    assert seed.accuracy_matrix[0][:2] == tuple(known[1])
+    assert len(seed.accuracy_matrix) == 3
+    first, second, last = seed.accuracy_matrix
+    learned = [second[2], last[3]]
+    assert seed.metrics["learning_accuracy"] == pytest.approx(sum(learned) / 2)
+    best = [max(first[task] or 0.0, second[task]) for task in range(3)]
+    lost = [had - now for had, now in zip(best, last[:3], strict=True)]
+    assert seed.metrics["forgetting"] == pytest.approx(sum(lost) / 3)
+    assert seed.metrics["average_accuracy"] == pytest.approx(sum(last) / 4)
+    (row, *_) = details(replace(study([trial]), tune=study([]).tune))[0].heat
+    assert row.after == "the champion"
 
 
 def test_a_language_model_is_tuned_like_a_classifier(tiny_decoder, tmp_path):

@@ -1,6 +1,8 @@
 """What a warm worker keeps, and does not keep, from one trial to the next."""
 
 import gc
+import json
+import shutil
 
 import pytest
 
@@ -8,7 +10,14 @@ from pipelines.models.load import load_tokenizer
 from pipelines.models.taught_model import TaughtModel
 from pipelines.plan import make_plan, open_lineage
 from pipelines.tuning.space import RawSpec
-from pipelines.tuning.trial_run import TrialBase, data_key, taught_trial
+from pipelines.tuning.trial import Trial
+from pipelines.tuning.trial_run import (
+    TrialBase,
+    data_key,
+    seeds_so_far,
+    taught_trial,
+    trial_folder,
+)
 from tests.tiny import TASKS, write_task
 
 
@@ -41,3 +50,69 @@ def test_a_trial_leaves_no_model_behind_in_its_worker(base, rate, status):
         assert (trial.status, len(taught_models())) == (status, before)
     finally:
         gc.enable()
+
+
+def test_a_worker_that_dies_while_checkpoints_go_has_lost_nothing(base, monkeypatch):
+    remove = shutil.rmtree
+
+    def dies(folder, **how):
+        """Remove the half of a checkpoint, and go no further."""
+        if folder.name == "checkpoints":
+            next(folder.glob("*/rank_00000.json")).unlink()
+            raise KeyboardInterrupt
+        remove(folder, **how)
+
+    monkeypatch.setattr("pipelines.tuning.trial_run.shutil.rmtree", dies)
+    with pytest.raises(KeyboardInterrupt):
+        taught_trial(0, {}, base, lambda *_: None)
+    monkeypatch.undo()
+    monkeypatch.setattr("pipelines.tuning.trial_run.teach_seed", None)  # nothing is taught again
+    trial = taught_trial(0, {}, base, lambda *_: None)
+    assert (trial.status, trial.error) == ("done", None)
+    assert not list(base.folder.glob("trials/0000/seed_0/checkpoints"))
+
+
+def test_a_trial_keeps_what_was_decided_task_by_task(base):
+    settings = {
+        "training.learning_rate": "auto",
+        "methods.ewc.strength": "auto",
+        "stability_decay.learning_rates": [1e-3, 1e-2],
+        "stability_decay.start.ewc": 100.0,
+    }
+    trial = taught_trial(0, settings, base, lambda *_: None)
+    assert trial.error is None
+    search = trial.seeds[0].search
+    assert list(search) == list(trial.seeds[0].tasks)
+    assert all(own["decided"]["learning_rate"] in (1e-3, 1e-2) for own in search.values())
+    assert Trial.from_dict(json.loads(json.dumps(trial.as_dict()))).as_dict() == trial.as_dict()
+
+
+class Stopped(SystemExit):
+    """What Ray Tune raises in a trial that it stops, inside the report."""
+
+
+def test_a_trial_that_is_stopped_leaves_the_rows_that_it_has(base):
+    folder = trial_folder(base.folder, 0)
+
+    def report(num_done, _):
+        if num_done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        taught_trial(0, {}, base, report)
+    (partial,) = seeds_so_far(folder)
+    assert len(partial.accuracy_matrix) == len(partial.tasks) == 2
+    whole = taught_trial(0, {}, base, lambda *_: None)  # from its checkpoint
+    tasks = whole.seeds[0].tasks
+    assert partial.tasks == tasks[:2]
+    rows = [row[:2] for row in whole.seeds[0].accuracy_matrix[:2]]
+    assert [tuple(row) for row in rows] == list(partial.accuracy_matrix)
+    assert partial.metrics.keys() == whole.seeds[0].metrics.keys()
+    assert 0 < partial.seconds < whole.seeds[0].seconds
+    assert seeds_so_far(folder) == whole.seeds  # what has ended counts
+
+
+def test_a_trial_leaves_a_gpu_alone_that_it_was_not_given(base, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    trial = taught_trial(0, {}, base, lambda *_: None)
+    assert (trial.status, trial.error) == ("done", None)

@@ -1,0 +1,33 @@
+import pytest
+
+from pipelines.config import spec_as_dict
+from pipelines.errors import SpecError
+from pipelines.run import Home
+from pipelines.tuning.space import RawSpec
+from pipelines.tuning.study_run import Request
+from pipelines.tuning.tuning import run_study
+from tests.tiny_lm import tiny_lm_spec, write_text_task
+
+NO_TIME = {"max_seconds": 1e-9}
+LENGTHS = {"parameters": {"training.max_length": {"choice": [24, 32]}}}
+
+
+def studied(spec, folder):
+    request = Request(
+        RawSpec(spec_as_dict(spec), folder), "spec.yaml", Home(folder.resolve() / "home", None)
+    )
+    return run_study(request, lambda _line: None)
+
+
+def test_what_cuts_raw_text_into_rows_is_not_searched(tiny_decoder, tmp_path):
+    texts = [write_text_task(tmp_path, name) for name in ("news", "tales")]
+    spec = tiny_lm_spec(tiny_decoder, tmp_path, "lm", texts, [], tune=LENGTHS | NO_TIME)
+    with pytest.raises(SpecError, match=r"training\.max_length: raw text is cut into other rows"):
+        studied(spec, tmp_path)
+
+
+def test_the_length_of_prompts_and_completions_may_be_searched(tiny_decoder, tmp_path):
+    tasks = ["banking", "home"]
+    spec = tiny_lm_spec(tiny_decoder, tmp_path, "lm", tasks, [], tune=LENGTHS | NO_TIME)
+    study, _ = studied(spec, tmp_path)
+    assert study.trials == ()
