@@ -93,10 +93,12 @@ class QuadraticPenalty:
         total = old + new
         if per_task:
             share = torch.where(total > 0, new / total, torch.ones_like(total))
-            apart = newest - self.center[name]
-            lost = (old * share * apart.square()).sum(dtype=torch.float64)
+            former = self.center[name]
+            lost = (old * share * (newest - former).square()).sum(dtype=torch.float64)
             self.constant[name] = self.constant[name] + 0.5 * lost.cpu()
-            newest = self.center[name] + share * apart
+            # Not `former + share * (newest - former)`: of a far centre that hardly counts, its
+            # rounding would be left.
+            newest = torch.where(total > 0, (old * former + new * newest) / total, newest)
         self.importance[name] = total
         self.center[name] = newest
 

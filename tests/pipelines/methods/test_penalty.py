@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -246,6 +246,7 @@ weights = st.floats(-1e2, 1e2, width=32)
 
 @settings(max_examples=100)
 @given(tasks=st.lists(st.tuples(importances, weights), min_size=1, max_size=6), theta=weights)
+@example(tasks=[(0.0, 1.0), (1.0, 9.45e-08)], theta=0.0)  # the first counts for nothing
 def test_the_sum_over_tasks_is_kept_for_any_anchors(tasks, theta):
     penalty = QuadraticPenalty()
     for importance, center in tasks:
