@@ -38,7 +38,7 @@ unit: $(VENV)/dev.installed servers
 slow: $(VENV)/dev.installed servers
 	$(PYTEST) -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
-# Which lines no test reaches; not part of `test`, which it slows by a third.
+# Which lines no quick test reaches; not part of `test`, which it slows by a third.
 coverage: $(VENV)/dev.installed servers
 	$(PYTEST) -m "not slow" -n 2 --cov --cov-report=term:skip-covered
 

@@ -41,8 +41,8 @@ class Detail:
         standing: Its place relative to the front, or why it ended, as a sentence.
         share: Its share of resamples on the front, in words; empty where unknown.
         settings: Fields, their short names and values, in the order of the spec.
-        objectives: What it measured, by objective, in words.
-        average: Its average accuracy, in words.
+        objectives: What it measured, by objective, in words; of the whole stream only.
+        average: Its average accuracy, in words; of the whole stream only.
         metrics: What it measured.
         num_seeds: Seeds behind the metrics.
         decided: What each task was taught with in its first seed, where that was searched task by
@@ -95,8 +95,10 @@ def _detail(study: Study, trial: Trial, order: dict[int, int]) -> Detail:
             (field, names[field], setting(value), yaml_text(value))
             for field, value in trial.settings.items()
         ),
-        objectives=tuple(said(trial, name) for name in study.tune.objectives),
-        average=percent(trial.mean("average_accuracy")),
+        objectives=tuple(
+            said(trial, name) if trial.status == "done" else NONE for name in study.tune.objectives
+        ),
+        average=percent(trial.mean("average_accuracy")) if trial.status == "done" else NONE,
         metrics=_metrics(trial.seeds),
         num_seeds=len(trial.seeds),
         decided=tuple(search_rows(trial.seeds[0].search)) if trial.seeds else (),

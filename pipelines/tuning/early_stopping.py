@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from pipelines.tune_spec import TuneSpec
-from pipelines.tuning.trial import Trial
+from pipelines.tuning.trial import SeedResult, Trial
 
 
 def first_comparison(num_stages: int) -> int:
@@ -63,13 +63,22 @@ def reports_of(trial: Trial, columns_seen: Sequence[int]) -> list[tuple[int, flo
     """
     if not trial.seeds:
         return []
-    first = trial.seeds[0]
-    rows = first.accuracy_matrix[1 if first.num_past else 0 :]
-    reports = [
-        (num_done, fmean(value or 0.0 for value in row[:seen]))
-        for num_done, (row, seen) in enumerate(zip(rows, columns_seen, strict=False), start=1)
-    ]
+    reports = stages_of(trial.seeds[0], columns_seen)
     average = trial.mean("average_accuracy")
     if trial.status == "done" and average is not None:
         reports.append((len(columns_seen) + 1, average))
     return reports
+
+
+def stages_of(seed: SeedResult, columns_seen: Sequence[int]) -> list[tuple[int, float]]:
+    """Stages done and average accuracy of a seed, after each stage that it was taught.
+
+    Args:
+        seed: What it measured, of a part of the stream perhaps.
+        columns_seen: See `reports_of`.
+    """
+    rows = seed.accuracy_matrix[1 if seed.num_past else 0 :]
+    return [
+        (num_done, fmean(value or 0.0 for value in row[:seen]))
+        for num_done, (row, seen) in enumerate(zip(rows, columns_seen, strict=False), start=1)
+    ]

@@ -13,6 +13,8 @@ from pipelines.tune_spec import AnyRange, TuneSpec
 from pipelines.tuning.space import num_points, points_of
 
 DRAWS_AT_A_TIME = 64
+MAX_POINTS = 10_000
+"""Points of a grid that are tried without being asked for."""
 
 
 class Grid:
@@ -79,6 +81,18 @@ class Grid:
                     place = place * length + min(int(share * length), length - 1)
                 found.setdefault(place)
         return list(found)[:number]
+
+
+def check_grid(tune: TuneSpec) -> None:
+    """Check that a grid has points, and an end.
+
+    Raises:
+        SpecError: A range without points, or too many of them without a budget.
+    """
+    size = Grid(tune.parameters).size
+    if tune.num_trials is None and size > MAX_POINTS:
+        message = f"the grid has {size} points, and no budget is given"
+        raise SpecError([Problem("tune.num_trials", message, hint="Set it, or give fewer points")])
 
 
 def cut_warnings(tune: TuneSpec) -> list[str]:

@@ -17,6 +17,7 @@ from pipelines.tuning.noise import by_noise
 from pipelines.tuning.panels import panels
 from pipelines.tuning.scatter import scatter
 from pipelines.tuning.study import Study
+from pipelines.tuning.trial import Trial
 from pipelines.tuning.words import OBJECTIVE_WORDS, ending, measure_of, short_names
 
 SCRIPT = "study.js"
@@ -95,7 +96,7 @@ def looked_at(study: Study) -> str:
     seeds = [seed for own in study.trials for seed in own.seeds]
     if not seeds:
         return "No trial got as far as to look at data."
-    seed = seeds[0]
+    seed = max(seeds, key=lambda own: len(own.tasks))  # stopped ones have seen fewer
     tasks = seed.tasks[seed.num_past :]
     whole = "the first" if study.tune.num_tasks else "all"
     which = f"{whole} {len(tasks)} tasks of the stream"
@@ -123,12 +124,13 @@ def looked_at(study: Study) -> str:
 
 def cost(study: Study) -> str:
     """What the study took, and what sharing saved, in a few sentences."""
-    own = [sum(seed.seconds for seed in trial.seeds) for trial in study.trials if trial.seeds]
+    own = [_seconds(trial) for trial in study.trials]
+    done = [_seconds(trial) for trial in study.trials if trial.status == "done"]
     whole = f"The study took {duration(study.seconds)} for {len(study.trials)} trials."
-    if not own:
+    if not done:
         return whole
-    spread = f"A trial took {duration(median(own))} by the median"
-    spread += f", from {duration(min(own))} to {duration(max(own))}" if len(own) > 1 else ""
+    spread = f"A trial took {duration(median(done))} by the median"
+    spread += f", from {duration(min(done))} to {duration(max(done))}" if len(done) > 1 else ""
     saved = study.seconds_saved
     share = saved / (sum(own) + saved) if saved else 0.0
     sharing = (
@@ -138,6 +140,10 @@ def cost(study: Study) -> str:
         else "No trial went on from a first task that another had taught."
     )
     return f"{whole} {spread}, {duration(sum(own))} in all. {sharing}"
+
+
+def _seconds(trial: Trial) -> float:
+    return sum(seed.seconds for seed in trial.seeds)
 
 
 def corner(study: Study) -> str:

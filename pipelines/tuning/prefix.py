@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.config import UpdateSpec
@@ -106,7 +107,8 @@ class PrefixShelf:
         disk = shutil.disk_usage(self.folder)
         if entry.is_dir() or disk.free < self.keep_free * disk.total:
             return
-        _put(checkpoint, entry)
+        with suppress(OSError, shutil.Error):  # it can be taught again
+            _put(checkpoint, entry)
 
 
 def _put(source: Path, target: Path) -> bool:

@@ -8,6 +8,9 @@ import json
 from pipelines.config import UpdateSpec
 from pipelines.plan import digest_from
 
+MEASURED_FROM = "champion"
+"""Where trials on top of a champion are measured from; by another measure it is another study."""
+
 
 def question_of(spec: UpdateSpec, start: int | None) -> str:
     """A name for what is asked, which the same study has again.
@@ -21,5 +24,8 @@ def question_of(spec: UpdateSpec, start: int | None) -> str:
     assert spec.tune is not None, "a study has something to search"
     aside = {"num_trials", "max_seconds", "num_parallel", "choose"}
     searched = spec.tune.model_dump(mode="json", exclude=aside)
-    text = json.dumps([digest_from(spec, start), searched], sort_keys=True)
+    asked = [digest_from(spec, start), searched]
+    if start is not None:
+        asked.append(MEASURED_FROM)
+    text = json.dumps(asked, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

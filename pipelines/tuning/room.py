@@ -49,10 +49,8 @@ class Room:
         """
         gpus = scaling.gpus_per_worker
         if scaling.num_workers == 0:
-            if any(node.get("GPU", 0.0) >= 1 for node in self.nodes):
-                gpus = gpus or 1.0
-            elif not self.can_grow:
-                gpus = 0.0
+            has_one = any(node.get("GPU", 0.0) >= 1 for node in self.nodes)
+            gpus = (gpus or 1.0) if has_one else 0.0
         return {"CPU": scaling.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
 
     def num_fitting(self, scaling: ScalingSpec) -> int:

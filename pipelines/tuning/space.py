@@ -202,7 +202,7 @@ def _fixed(parameters: Mapping[str, AnyRange]) -> Iterator[Problem]:
             hint = f"Search the other fields of {name} one by one"
             yield Problem(where, f"all trials share {shared}, which is a part of it", hint=hint)
         elif shared is not None:
-            hint = "Search fields of training, methods, model, routing or data"
+            hint = "Search fields of training, methods or model"
             yield Problem(where, "all trials share this field", hint=hint)
 
 

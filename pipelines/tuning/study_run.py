@@ -169,6 +169,12 @@ class StudyRun:
             cpus = own.num_workers * own.cpus_per_worker
             room = room_of_ray(cpus if address is None else None)
             places = room.places(self.tune, scaling, num_left)
+            if room.num_fitting(scaling) == 0:
+                asked = ", ".join(f"{n} {v:g}" for n, v in room.share(scaling).items())
+                self.say(
+                    "warning: no machine of the cluster has room for a trial, whose workers ask "
+                    f"for {asked} each: it waits until one joins that has"
+                )
             shape = f"{num_left} trials left, {places.num_parallel} at a time"
             on_gpus = ", on GPUs" if "GPU" in room.share(scaling) else ""
             self.say(f"study {self.planned.name}: {shape}{on_gpus}")
@@ -250,7 +256,10 @@ class StudyRun:
         if trial.seeds and trial.seeds[0].search:
             decided = {task: own["decided"] for task, own in trial.seeds[0].search.items()}
             self.tracker.log_params(name, {"decided": decided})
-        self.tracker.task_finished(name, trial.means(), status)
+        whole = trial.status == "done"  # a part of the stream is not to be held against all of it
+        means = trial.means()
+        found = means if whole else {f"partial/{own}": value for own, value in means.items()}
+        self.tracker.task_finished(name, found, status)
 
     def _seconds_left(self) -> float | None:
         if self.tune.max_seconds is None:

@@ -22,6 +22,7 @@ from pipelines.quiet import quiet_libraries
 from pipelines.training.allocator import give_freed_memory_back
 from pipelines.training.job import UpdateJob
 from pipelines.training.trainer import CHECKPOINTS_FOLDER
+from pipelines.tuning.early_stopping import stages_of
 from pipelines.tuning.prefix import PrefixShelf
 from pipelines.tuning.seed_run import SO_FAR_FILE, cut_to, teach_seed
 from pipelines.tuning.space import RawSpec
@@ -107,20 +108,36 @@ def taught_trial(number: int, settings: Mapping[str, Any], base: TrialBase, repo
     seeds: list[SeedResult] = []
     status: Status = "done"
     error = None
+    folder = trial_folder(base.folder, number)
     try:
-        folder = trial_folder(base.folder, number)
         job, data = _job(settings, base, folder)
         shelf = PrefixShelf(base.folder / PREFIXES_FOLDER) if base.share_prefixes else None
         for place in range(base.num_seeds):
             own = _with_seed(job, place, folder)
             # Later seeds begin again with few tasks: their rows would be held against whole ones.
             on_stage = report if place == 0 else lambda *_: None
+            if place == 0:
+                _report_again(own.folder, base, report)
             _forget_models()
             seeds.append(_known_or_taught(own, data, shelf, on_stage))
     except RatchetError as problem:
         status, error = "failed", {"type": type(problem).__name__, "message": str(problem)}
+        seeds = list(seeds_so_far(folder))
     _forget_models()
     return Trial(number, dict(settings), status, tuple(seeds), error)
+
+
+def _report_again(folder: Path, base: TrialBase, report: Any) -> None:
+    """Report the stages that a seed was taught before an interruption.
+
+    Each is held against what others had after as many; the next stage's value would be otherwise.
+    """
+    path = folder / SO_FAR_FILE
+    if not path.is_file():
+        return
+    seed = SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    for num_done, accuracy in stages_of(seed, columns_seen(base)):
+        report(num_done, accuracy)
 
 
 def _forget_models() -> None:

@@ -31,7 +31,7 @@ from pipelines.tracking import Tracker
 from pipelines.tune_spec import TuneSpec
 from pipelines.tuning.decay import decay_settings
 from pipelines.tuning.early_stopping import warnings_of
-from pipelines.tuning.grid import cut_warnings
+from pipelines.tuning.grid import check_grid, cut_warnings
 from pipelines.tuning.promotion import promoted_study
 from pipelines.tuning.question import question_of
 from pipelines.tuning.seed_run import cut_to
@@ -137,6 +137,8 @@ def _tried(source: RawSpec) -> list[Witness]:
     if tune.warm_start and tune.algorithm == "grid":
         message = "a grid has points and an order of its own"
         raise SpecError([Problem("tune.warm_start", message, True, "Remove it, or use gp")])
+    if tune.strategy == "search" and tune.algorithm == "grid":
+        check_grid(tune)
     if tune.early_stopping and spec.scaling.num_workers > 1:
         message = "a trial with a worker group reports only at its end"
         hint = "Remove it, or set scaling.num_workers to 1"

@@ -179,6 +179,17 @@ def test_what_was_learned_on_top_of_a_champion_is_said():
     assert "Each trial learned all 2 tasks" in looked_at(study(MANY))
 
 
+def test_a_trial_that_was_stopped_says_nothing_of_the_whole_stream():
+    part = replace(measured(0, 0.3, 0.0), tasks=("travel",), accuracy_matrix=((0.3,),))
+    stopped = at(0, 0.3, 0.0, seeds=(part,), status="stopped", seconds=1.0)
+    found = study([stopped, at(1, 0.9, 0.1), at(2, 0.8, 0.2)])
+    assert "Each trial learned all 2 tasks" in looked_at(found)
+    assert "A trial took 10.0 s by the median, from 10.0 s to 10.0 s, 30.0 s in all." in cost(found)
+    last = details(found)[-1]
+    assert (last.objectives, last.average) == (("–", "–"), "–")
+    assert [row.after for row in last.heat] == ["travel"]
+
+
 def test_what_was_decided_task_by_task_is_shown(search):
     seed = replace(measured(0, 0.9, 0.1), search=search)
     page = html(study([at(0, 0.9, 0.1, seeds=(seed,))], strategy="stability_decay"))
@@ -193,6 +204,8 @@ def test_what_was_decided_task_by_task_is_shown(search):
 def test_a_service_runs_what_its_studies_found():
     found = replace(study([at(0, 0.9, 0.1)]), verb="submit")
     assert details(found)[0].command.startswith("ratchet submit intents.yaml --set ")
+    assert "Ratchet · ratchet submit intents.yaml --study<" in html(found)
+    assert "Ratchet · ratchet tune intents.yaml<" in html(study([]))
 
 
 @pytest.mark.parametrize(

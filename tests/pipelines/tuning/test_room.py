@@ -40,6 +40,7 @@ def places(own, num_left=100, num_parallel=None, **scaling):
         (MACHINE, {}, 1, {"CPU": 1, "GPU": 1}),
         (MACHINE, {"gpus_per_worker": 0.25}, 4, {"CPU": 1, "GPU": 0.25}),
         (PLAIN, {"gpus_per_worker": 1}, 16, {"CPU": 1}),
+        (Room(PLAIN.nodes, can_grow=True), {"gpus_per_worker": 1}, 16, {"CPU": 1}),
         # A worker has the GPUs that were asked for.
         (MACHINE, {"num_workers": 1}, 16, {"CPU": 1}),
         (MACHINE, {"num_workers": 1, "gpus_per_worker": 0.1}, 10, {"CPU": 1, "GPU": 0.1}),

@@ -116,3 +116,21 @@ def test_a_trial_leaves_a_gpu_alone_that_it_was_not_given(base, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     trial = taught_trial(0, {}, base, lambda *_: None)
     assert (trial.status, trial.error) == ("done", None)
+
+
+def test_a_trial_that_goes_on_reports_what_it_was_taught_before_first(base):
+    told, cut = [], []
+    whole = taught_trial(0, {}, base, lambda *own: told.append(own))
+    assert [num_done for num_done, _ in told] == [1, 2, 3]
+
+    def interrupts(*own):
+        cut.append(own)
+        if len(cut) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        taught_trial(1, {}, base, interrupts)
+    again = []
+    gone_on = taught_trial(1, {}, base, lambda *own: again.append(own))
+    assert again == [(num_done, pytest.approx(accuracy)) for num_done, accuracy in told]
+    assert gone_on.seeds[0].accuracy_matrix == whole.seeds[0].accuracy_matrix

@@ -26,6 +26,23 @@ def test_what_cuts_raw_text_into_rows_is_not_searched(tiny_decoder, tmp_path):
         studied(spec, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("ranges", "where"),
+    [
+        ({"training.num_epochs": {"int": [1, 10**9]}}, r"tune\.num_trials: .*1000000000 points"),
+        ({"training.learning_rate": {"log": [1e-5, 1e-3]}}, r"learning_rate: .*needs `points`"),
+    ],
+)
+def test_a_grid_without_an_end_is_refused_before_anything_is_written(
+    tiny_decoder, tmp_path, ranges, where
+):
+    tune = {"parameters": ranges, "algorithm": "grid"}
+    spec = tiny_lm_spec(tiny_decoder, tmp_path, "lm", ["banking", "home"], [], tune=tune)
+    with pytest.raises(SpecError, match=where):
+        studied(spec, tmp_path)
+    assert not (tmp_path / "home").exists()
+
+
 def test_the_length_of_prompts_and_completions_may_be_searched(tiny_decoder, tmp_path):
     tasks = ["banking", "home"]
     spec = tiny_lm_spec(tiny_decoder, tmp_path, "lm", tasks, [], tune=LENGTHS | NO_TIME)
