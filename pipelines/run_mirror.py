@@ -16,7 +16,7 @@ from pipelines.registry import Registry
 from pipelines.stale_run import DIGEST_FILE
 from pipelines.training.job import UpdateJob
 from pipelines.training.stream import OUTCOME_FILE
-from pipelines.training.trainer import checkpoint_here, fetched_folder
+from pipelines.training.trainer import checkpoints_here
 
 
 def mirrored(plan: Plan, registry: Registry, run: str) -> Plan:
@@ -35,8 +35,9 @@ def mirrored(plan: Plan, registry: Registry, run: str) -> Plan:
     if address is None:
         return plan
     job = replace(job, mirror=address)
-    if not (job.folder / OUTCOME_FILE).is_file() and not checkpoint_here(job):
-        address.open().fetch_checkpoint(fetched_folder(job))
+    local = checkpoints_here(job)
+    if not (job.folder / OUTCOME_FILE).is_file() and local.latest() is None:
+        address.open().fetch_checkpoint(local.folder)
     return replace(plan, job=job)
 
 

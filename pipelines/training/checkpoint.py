@@ -9,6 +9,7 @@ JSON.
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,10 +24,12 @@ from pipelines.methods.base import MemoryRow, MethodState
 from pipelines.models.shards import own_part
 from pipelines.models.taught_model import TaughtModel
 from pipelines.training.sharded_state import read_shards, write_shards
+from pipelines.training.workers import AnyWorkers, SingleWorker
 
 SHARED_FILE = "shared.safetensors"
 STATE_FILE = "state.json"
 KEPT = 2
+PARTIAL = ".partial_"
 
 
 @dataclass
@@ -143,31 +146,52 @@ class CheckpointStore(Protocol):
 
 
 class FolderCheckpoints:
-    """Checkpoints in a local folder, for updates that run inside the driver. Keeps the last two.
+    """Checkpoints in a folder that every worker of the group reaches. Keeps the last two.
 
     Args:
         folder: Where they go.
+        workers: The worker group; all of them call `save` and `latest`, in the same order.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: AnyWorkers | None = None) -> None:
         self.folder = folder
+        self.workers = workers or SingleWorker()
+        self._has_cleared = False
 
     def save(self, name: str, write: Callable[[Path], None]) -> None:
-        """Write under a temporary name, then rename: no crash leaves half a checkpoint."""
-        partial = self.folder / f".partial_{name}"
-        shutil.rmtree(partial, ignore_errors=True)
+        """Write under a temporary name, then rename: no crash leaves half a checkpoint.
+
+        Every rank writes its files there; the first one gives the folder its name once they are on
+        the disk, and nobody goes on before that.
+        """
+        partial = self.folder / self._partial_name(name)
         write(partial)
-        put_on_disk(partial)
-        target = self.folder / name
-        shutil.rmtree(target, ignore_errors=True)
-        rename_for_good(partial, target)
-        for old in self._complete()[:-KEPT]:
-            shutil.rmtree(old)
+        self.workers.barrier()
+        if self.workers.rank == 0:
+            put_on_disk(partial)
+            target = self.folder / name
+            shutil.rmtree(target, ignore_errors=True)
+            rename_for_good(partial, target)
+            for old in self._complete()[:-KEPT]:
+                shutil.rmtree(old)
+        self.workers.barrier()
+
+    def _partial_name(self, name: str) -> str:
+        """A name that nobody else uses: of a killed group a worker may live a moment longer."""
+        token = None
+        if self.workers.rank == 0:
+            if not self._has_cleared:
+                self._has_cleared = True
+                for left in self.folder.glob(f"{PARTIAL}*"):
+                    shutil.rmtree(left, ignore_errors=True)
+            token = secrets.token_hex(4)
+        return f"{PARTIAL}{name}_{self.workers.gather(token)[0]}"
 
     def latest(self) -> Path | None:
-        """The newest complete checkpoint, or None."""
-        complete = self._complete()
-        return complete[-1] if complete else None
+        """The newest complete checkpoint, or None; the first rank looks for all."""
+        complete = self._complete() if self.workers.rank == 0 else []
+        name = self.workers.gather(complete[-1].name if complete else None)[0]
+        return None if name is None else self.folder / name
 
     def path(self, name: str) -> Path:
         """The folder of a checkpoint that was saved."""

@@ -58,7 +58,6 @@ class MirroredCheckpoints:
         """Save a checkpoint and begin to upload it."""
         self.settle()
         self.local.save(name, write)
-        self.workers.barrier()  # every rank's files lie there
         if self.workers.rank == 0:
             folder = self.local.path(name)
             self._upload = self._pool.submit(self.run.upload_checkpoint, folder)

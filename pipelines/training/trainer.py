@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +35,13 @@ from pipelines.training.workers import SingleWorker, current_workers
 
 DRAFT_FOLDER = "draft"
 CHECKPOINTS_FOLDER = "checkpoints"
-RAY_FOLDER = "ray"
-FETCHED_FOLDER = "fetched"
-RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
-"""What Ray Train writes once it counts a checkpoint."""
+RAY_FOLDER = ".ray"
+"""Among the checkpoints, what Ray Train itself writes. Checkpoints are not reported to it: it notes
+them in a file that a kill may leave empty, and then starts no more."""
 FAILURE_FILE = "failure.json"
 
 RAY_TRAIN_SETTINGS = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # report() blocks for this long
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a dead worker is seen after this long
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -62,8 +59,8 @@ def teach_here(job: UpdateJob, data: PreparedData) -> None:
     set_threads(own_cpus())
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    local, worker = FolderCheckpoints(job.folder / CHECKPOINTS_FOLDER), SingleWorker()
-    with mirrored_where_asked(job, local, worker) as store:
+    worker = SingleWorker()
+    with mirrored_where_asked(job, checkpoints_here(job), worker) as store:
         teacher = StreamTeacher(job, data, worker, device, store)
         teacher.run()
         teacher.write(job.folder / DRAFT_FOLDER)
@@ -79,13 +76,7 @@ def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
         RatchetError: The error that a worker raised, or what Ray says of the group.
     """
     os.environ.update({k: v for k, v in RAY_TRAIN_SETTINGS.items() if k not in os.environ})
-    from ray.train import (
-        CheckpointConfig,
-        FailureConfig,
-        RunConfig,
-        ScalingConfig,
-        TrainingFailedError,
-    )
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
     (job.folder / FAILURE_FILE).unlink(missing_ok=True)
@@ -106,7 +97,6 @@ def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
             name=RAY_FOLDER,
             storage_path=str(job.folder / CHECKPOINTS_FOLDER),
             failure_config=FailureConfig(max_failures=scaling.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
             worker_runtime_env={"env_vars": WORKER_SETTINGS},
         ),
     )
@@ -159,60 +149,17 @@ def _teach_as_worker(raw: dict[str, Any]) -> None:
 
 def _teach_in_group(job: UpdateJob, device: torch.device) -> None:
     data = load_data(job.folder / DATA_FOLDER)
-    local, workers = RayCheckpoints(job.folder / CHECKPOINTS_FOLDER), current_workers()
+    workers = current_workers()
+    local = FolderCheckpoints(job.folder / CHECKPOINTS_FOLDER, workers)
     with mirrored_where_asked(job, local, workers) as store:
         teacher = StreamTeacher(job, data, workers, device, store)
         teacher.run()
         teacher.write(job.folder / DRAFT_FOLDER)
 
 
-class RayCheckpoints:
-    """Checkpoints through Ray Train: every rank reports its files under one name.
-
-    Args:
-        folder: Of the run's checkpoints: Ray Train's own lie in it, and one that was fetched.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def save(self, name: str, write: Callable[[Path], None]) -> None:
-        """Report a checkpoint and wait until it is stored."""
-        import ray.train
-
-        with tempfile.TemporaryDirectory() as folder:
-            write(Path(folder))
-            ray.train.report(
-                {},
-                checkpoint=ray.train.Checkpoint.from_directory(folder),
-                checkpoint_dir_name=name,
-            )
-
-    def latest(self) -> Path | None:
-        """The newest checkpoint that every rank stored, else one that was fetched."""
-        import ray.train
-
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return FolderCheckpoints(self.folder / FETCHED_FOLDER).latest()
-        return Path(checkpoint.to_directory())
-
-    def path(self, name: str) -> Path:
-        """The folder of a checkpoint that was saved."""
-        return self.folder / RAY_FOLDER / name
-
-
-def fetched_folder(job: UpdateJob) -> Path:
-    """Where a checkpoint goes that was made on another machine."""
-    folder = job.folder / CHECKPOINTS_FOLDER
-    return folder if job.spec.scaling.num_workers == 0 else folder / FETCHED_FOLDER
-
-
-def checkpoint_here(job: UpdateJob) -> bool:
-    """Whether the run has a checkpoint here to go on from."""
-    if (job.folder / CHECKPOINTS_FOLDER / RAY_FOLDER / RAY_SNAPSHOT).is_file():
-        return True
-    return FolderCheckpoints(fetched_folder(job)).latest() is not None
+def checkpoints_here(job: UpdateJob) -> FolderCheckpoints:
+    """Where the checkpoints of a run lie on this machine, or on the disk that its workers share."""
+    return FolderCheckpoints(job.folder / CHECKPOINTS_FOLDER)
 
 
 def check_outcome(folder: Path) -> None:

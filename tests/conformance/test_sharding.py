@@ -40,13 +40,11 @@ class GroupCheckpoints(FolderCheckpoints):
     """One folder for all workers of a group, as a shared storage is; ends after `number` saves."""
 
     def __init__(self, folder, workers, number=-1):
-        super().__init__(folder)
-        self.workers = workers
+        super().__init__(folder, workers)
         self.left = number
 
     def save(self, name, write):
-        write(self.folder / name)
-        self.workers.barrier()
+        super().save(name, write)
         self.left -= 1
         if self.left == 0:
             raise Interruption(name)

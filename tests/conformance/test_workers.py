@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pipelines.methods.base import MemoryRow
+from pipelines.training.checkpoint import FolderCheckpoints
 from tests.conformance.groups import in_group
 from tests.conformance.streams import (
     InterruptingCheckpoints,
@@ -163,3 +164,35 @@ def test_two_workers_go_on_inside_a_task_with_their_own_memory_and_numbers(
     rows = [row for known in resumed for row in known[f"{stack[0]['type']}/rows"]]
     assert len(rows) == stack[0]["capacity"]
     assert all(isinstance(row, MemoryRow) for row in rows)
+
+
+def saves_together(workers, folder):
+    """What a rank finds after each of four checkpoints."""
+    store, found = FolderCheckpoints(folder, workers), [None]
+    assert store.latest() is None
+    for step in range(4):
+
+        def write(partial, step=step):
+            partial.mkdir(parents=True, exist_ok=True)
+            (partial / f"rank_{workers.rank}").write_text(str(step))
+
+        store.save(f"stage_000_step_{step:07d}", write)
+        latest = store.latest()
+        files = {path.name: path.read_text() for path in latest.iterdir()}
+        found.append((latest.name, files))
+        workers.barrier()
+    return found[1:]
+
+
+def test_a_group_saves_whole_checkpoints_and_keeps_the_last_two(tmp_path):
+    folder = tmp_path / "checkpoints"
+    (folder / ".partial_stage_000_step_0000000_of_a_killed_group").mkdir(parents=True)
+    (folder / ".ray").mkdir()
+    first, second = in_group(2, tmp_path / "group", saves_together, folder)
+    assert first == second
+    assert first == [
+        (f"stage_000_step_{step:07d}", {"rank_0": str(step), "rank_1": str(step)})
+        for step in range(4)
+    ]
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == [".ray", "stage_000_step_0000002", "stage_000_step_0000003"]
