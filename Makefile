@@ -36,7 +36,7 @@ unit: $(VENV)/dev.installed servers
 	$(PYTEST) -m "not slow" -n 2
 
 slow: $(VENV)/dev.installed servers
-	$(PYTEST) -m slow -n 3 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
 # Which lines no quick test reaches; not part of `test`, which it slows by a third.
 coverage: $(VENV)/dev.installed servers

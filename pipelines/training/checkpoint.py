@@ -173,7 +173,7 @@ class FolderCheckpoints:
             shutil.rmtree(target, ignore_errors=True)
             rename_for_good(partial, target)
             for old in self._complete()[:-KEPT]:
-                shutil.rmtree(old)
+                shutil.rmtree(old, ignore_errors=True)
         self.workers.barrier()
 
     def _partial_name(self, name: str) -> str:
