@@ -101,6 +101,11 @@ def looked_at(study: Study) -> str:
     whole = "the first" if study.tune.num_tasks else "all"
     which = f"{whole} {len(tasks)} tasks of the stream"
     which += f" ({listed(tasks)})" if len(tasks) <= 3 else ""
+    if study.tune.strategy == "stability_decay":
+        return (
+            f"One trial learned {which} in order. Its rates and strengths were decided before each "
+            "task on validation rows of that task alone. What is shown below decided nothing."
+        )
     if seed.num_past:
         new = f"{which} in its order" if len(tasks) > 1 else f"one task ({listed(tasks)})"
         old = f"{seed.num_past} task" + ("s" if seed.num_past > 1 else "")

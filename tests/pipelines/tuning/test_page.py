@@ -192,7 +192,9 @@ def test_a_trial_that_was_stopped_says_nothing_of_the_whole_stream():
 
 def test_what_was_decided_task_by_task_is_shown(search):
     seed = replace(measured(0, 0.9, 0.1), search=search)
-    page = html(study([at(0, 0.9, 0.1, seeds=(seed,))], strategy="stability_decay"))
+    found = study([at(0, 0.9, 0.1, seeds=(seed,))], strategy="stability_decay")
+    page = html(found)
+    assert "decided before each task on validation rows of that task alone" in looked_at(found)
     read(page)
     assert page.count("What each task was taught with") == 1
     assert "learning rate 0.001, ewc 5e+04" in page
