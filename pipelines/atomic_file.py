@@ -22,11 +22,11 @@ def put_on_disk(folder: Path) -> None:
 
 
 def rename_for_good(source: Path, target: Path) -> None:
-    """Give a folder its name, and bring the name to the disk: what is on the disk stays there.
+    """Give a folder or file its name, and bring the name to the disk.
 
     Args:
-        source: A folder that `put_on_disk` was called for.
-        target: Its name, in a folder that exists; nothing has it yet.
+        source: What is on the disk already (`put_on_disk`).
+        target: Its name, in a folder that exists; nothing but the same file has it yet.
     """
     source.rename(target)
     _sync(target.parent)

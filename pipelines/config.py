@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import yaml
 from pydantic import (
     BaseModel,
     Field,
@@ -274,6 +275,11 @@ def absolute_uri(path: str, folder: Path) -> str:
 def spec_as_dict(spec: UpdateSpec) -> Mapping[str, Any]:
     """The spec as plain JSON values, without what was left at its default of None."""
     return _without_default_nones(spec, spec.model_dump(mode="json"))
+
+
+def spec_as_yaml(spec: UpdateSpec) -> str:
+    """The spec as a file that gives it again, in the order of its fields."""
+    return yaml.safe_dump(dict(spec_as_dict(spec)), sort_keys=False)
 
 
 def _without_default_nones(value: Any, dumped: Any) -> Any:

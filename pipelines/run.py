@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.atomic_file import rename_for_good, write_atomically
-from pipelines.config import UpdateSpec, spec_as_dict
+from pipelines.config import UpdateSpec, spec_as_dict, spec_as_yaml
 from pipelines.costs import split_costs, task_costs
 from pipelines.data.batching import num_steps
 from pipelines.gate import Verdict
@@ -28,28 +25,25 @@ from pipelines.lineage_history import lineage_history
 from pipelines.manifest import Manifest, write_manifest
 from pipelines.models.load import load_tokenizer
 from pipelines.outcome import History, judge, main_measure, rounded
-from pipelines.plan import Plan, make_plan, num_train, open_lineage, run_digest
+from pipelines.plan import Plan, make_plan, open_lineage, run_digest
 from pipelines.ray_session import ray_session
 from pipelines.registry import Registry
 from pipelines.remote.attachment import attach_store
 from pipelines.report.page import render
 from pipelines.report_input import report_data
 from pipelines.run_end import Registering, end_run, finish_cut_off
+from pipelines.run_events import EventHandler, following
 from pipelines.run_mirror import discard_run, keep_result, mirrored
 from pipelines.stale_run import discard_if_stale
 from pipelines.tracking import Tracker
-from pipelines.training.events import EventReader
 from pipelines.training.stream import OUTCOME_FILE
 from pipelines.training.trainer import DRAFT_FOLDER, check_outcome, teach_here, teach_on_ray
 from pipelines.version import read_matrix, write_held_out, write_matrix
 
 _log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.2
 LIBRARIES = ("torch", "transformers", "peft", "ray")
 CUT_OFF_WORDS = "this update was interrupted after its version was written: nothing is taught again"
-
-EventHandler = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -143,7 +137,7 @@ def run_update(
         plan = mirrored(plan, registry, name)
         prepared = time.perf_counter() - started
         with tracked(folder, send=False) as tracker:
-            with _following(folder, on_event, tracker, plan):
+            with following(folder, on_event, tracker, plan):
                 _teach(plan)
             result = _finish(plan, registry, tracker, joint, prepared, started, end)
         discard_run(registry, spec.lineage, name)
@@ -158,12 +152,8 @@ def _tracked(
     """The tracker of the run in a folder, started with its spec."""
     with Tracker(folder, home.tracking_uri) as tracker:
         raw = spec_as_dict(spec)
-        tracker.start(spec.lineage, folder.name, raw, _as_yaml(raw), spec_folder, send=send)
+        tracker.start(spec.lineage, folder.name, raw, spec_as_yaml(spec), spec_folder, send=send)
         yield tracker
-
-
-def _as_yaml(raw: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(raw), sort_keys=False)
 
 
 def _joint(spec: UpdateSpec, registry: Registry) -> History | None:
@@ -205,72 +195,6 @@ def _teach(plan: Plan) -> None:
     else:
         teach_on_ray(plan.job, plan.data)
     check_outcome(plan.job.folder)
-
-
-@contextmanager
-def _following(
-    folder: Path, on_event: EventHandler, tracker: Tracker, plan: Plan
-) -> Iterator[None]:
-    """Follow the run's events in a thread: to the caller and to the tracker."""
-    reader = EventReader(folder)
-    reader.skip_to_end()
-    ended = threading.Event()
-    track = _EventTracking(tracker, plan)
-
-    def follow() -> None:
-        tracker.send()  # loading MLflow takes seconds, in which the workers start
-        while True:
-            last = ended.wait(POLL_SECONDS)
-            for event in reader.read():
-                on_event(event)
-                track(event)
-            if last:
-                return
-
-    thread = threading.Thread(target=follow, name="ratchet-events", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-class _EventTracking:
-    """Hands events to the tracker."""
-
-    def __init__(self, tracker: Tracker, plan: Plan) -> None:
-        self.tracker = tracker
-        self.plan = plan
-        self.measure = main_measure(plan.job.spec.scenario)
-
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        if event["kind"] == "stage_started":
-            for name in event["tasks"]:
-                self.tracker.task_started(name, self._sizes(name))
-        elif event["kind"] == "searched":
-            self.tracker.log_search(event["task"], event)
-        elif event["kind"] == "step":
-            values = {"loss": event["loss"], "rows_per_second": event["rows_per_second"]}
-            self.tracker.log_step(event["task"], event["step"], values)
-        elif event["kind"] == "stage_done":
-            self._stage_done(event)
-
-    def _stage_done(self, event: Mapping[str, Any]) -> None:
-        accuracies = {task: own[self.measure] for task, own in event["scores"].items()}
-        self.tracker.log_accuracies(event["stage"] + 1, accuracies)
-        for name in event["tasks"]:
-            seconds, rest = split_costs(event["costs"][name])
-            self.tracker.log_phases(name, seconds, int(rest["peak_memory_bytes"]))
-            self.tracker.task_finished(name, event["scores"][name])
-
-    def _sizes(self, name: str) -> dict[str, Any]:
-        task = next(task for task in self.plan.job.new if task.name == name)
-        return {
-            "num_labels": len(task.class_ids),
-            "num_train": num_train(self.plan, task.id),
-            "num_validation": self.plan.data.held_out[task.id].num_validation,
-        }
 
 
 def _finish(
@@ -367,7 +291,7 @@ def _write_version(
 ) -> None:
     """Add to the draft what the driver knows; the manifest last."""
     job, folder = plan.job, plan.job.folder / DRAFT_FOLDER
-    spec_yaml = _as_yaml(spec_as_dict(job.spec))
+    spec_yaml = spec_as_yaml(job.spec)
     for task_id, texts in plan.texts.items():
         write_held_out(folder, task_id, texts)
     write_matrix(folder, history.as_dict() | {"right": outcome["right"][-1]})

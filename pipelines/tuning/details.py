@@ -161,13 +161,12 @@ def _written(name: str, value: float | None) -> str:
 
 
 def _heat(trial: Trial) -> tuple[HeatRow, ...]:
-    """The mean over seeds. A stage taught one task, unless a finished trial has fewer stages."""
+    """The mean over seeds, a stage a task: joint training has no trade-off to study."""
     if not trial.seeds or not trial.seeds[0].accuracy_matrix:
         return ()
     tasks, num_past = trial.seeds[0].tasks, trial.seeds[0].num_past
     first = 1 if num_past else 0  # the champion's row
     num_rows = min(len(own.accuracy_matrix) for own in trial.seeds)
-    in_turn = trial.status != "done" or num_rows - first == len(tasks) - num_past
     rows = []
     for row in range(num_rows):
         values = [
@@ -176,11 +175,10 @@ def _heat(trial: Trial) -> tuple[HeatRow, ...]:
         ]
         stage = row - first
         cells = tuple(
-            Cell(value, _kind(stage, task - num_past) if in_turn else "after")
-            for task, value in enumerate(values)
+            Cell(value, _kind(stage, task - num_past)) for task, value in enumerate(values)
         )
-        after = tasks[num_past + stage] if in_turn else f"stage {stage + 1}"
-        rows.append(HeatRow(stage + 1, "the champion" if stage < 0 else after, cells))
+        after = "the champion" if stage < 0 else tasks[num_past + stage]
+        rows.append(HeatRow(stage + 1, after, cells))
     return tuple(rows)
 
 

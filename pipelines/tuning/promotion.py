@@ -18,8 +18,9 @@ from pipelines.atomic_file import write_atomically
 from pipelines.config import UpdateSpec
 from pipelines.hand_over import CLAIM_FILE, DONE_FILE
 from pipelines.plan import digest_from
-from pipelines.run import EventHandler, Home, run_update
+from pipelines.run import Home, run_update
 from pipelines.run_end import open_attempt
+from pipelines.run_events import EventHandler
 from pipelines.tuning.question import question_of
 from pipelines.tuning.space import RawSpec
 

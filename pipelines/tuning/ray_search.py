@@ -74,28 +74,17 @@ def search(
     # They miss files that are not asked for, and find a busy machine slow.
     for name in ("analysis.experiment_analysis", "utils.util"):
         logging.getLogger(f"ray.tune.{name}").setLevel(logging.ERROR)
-    resources = {name.lower(): amount for name, amount in places.resources.items()}
-    function = tune.with_resources(tune.with_parameters(run_trial, base=base), resources)
-    tuner = tune.Tuner(
-        function,
-        tune_config=TuneConfig(
-            search_alg=_Numbered(following),
-            scheduler=scheduler,
-            num_samples=num_left,
-            max_concurrent_trials=places.num_parallel,
-            time_budget_s=max_seconds,
-            reuse_actors=True,
-            trial_name_creator=_name,
-            trial_dirname_creator=_name,
-        ),
-        run_config=RunConfig(
-            name="ray",
-            storage_path=str(base.folder),
-            failure_config=FailureConfig(max_failures=1),
-            callbacks=[_Settling(ended, watch)],
-            verbose=0,
-        ),
+    config = TuneConfig(
+        search_alg=_Numbered(following),
+        scheduler=scheduler,
+        num_samples=num_left,
+        max_concurrent_trials=places.num_parallel,
+        time_budget_s=max_seconds,
+        reuse_actors=True,
+        trial_name_creator=_name,
+        trial_dirname_creator=_name,
     )
+    tuner = _tuner(base, places, config, _Settling(ended, watch))
     # Ray Tune asks Ray's head for its resources, and would wait there until Ray kills the process.
     with ThreadPool(1) as pool:
         searching = pool.apply_async(tuner.fit)
@@ -103,6 +92,21 @@ def search(
             _wait(searching, watch)
         finally:
             watch.end()
+
+
+def _tuner(base: TrialBase, places: Places, config: TuneConfig, callback: Callback) -> tune.Tuner:
+    resources = {name.lower(): amount for name, amount in places.resources.items()}
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(run_trial, base=base), resources),
+        tune_config=config,
+        run_config=RunConfig(
+            name="ray",
+            storage_path=str(base.folder),
+            failure_config=FailureConfig(max_failures=1),
+            callbacks=[callback],
+            verbose=0,
+        ),
+    )
 
 
 def _wait(searching: AsyncResult[Any], watch: RayWatch) -> None:

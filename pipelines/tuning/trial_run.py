@@ -116,8 +116,7 @@ def taught_trial(number: int, settings: Mapping[str, Any], base: TrialBase, repo
             own = _with_seed(job, place, folder)
             # Later seeds begin again with few tasks: their rows would be held against whole ones.
             on_stage = report if place == 0 else lambda *_: None
-            if place == 0:
-                _report_again(own.folder, base, report)
+            _report_again(own.folder, base, on_stage)
             _forget_models()
             seeds.append(_known_or_taught(own, data, shelf, on_stage))
     except RatchetError as problem:
@@ -133,11 +132,9 @@ def _report_again(folder: Path, base: TrialBase, report: Any) -> None:
     Each is held against what others had after as many; the next stage's value would be otherwise.
     """
     path = folder / SO_FAR_FILE
-    if not path.is_file():
-        return
-    seed = SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    for num_done, accuracy in stages_of(seed, columns_seen(base)):
-        report(num_done, accuracy)
+    if path.is_file():
+        for num_done, accuracy in stages_of(_read_seed(path), columns_seen(base)):
+            report(num_done, accuracy)
 
 
 def _forget_models() -> None:
@@ -186,7 +183,7 @@ def _known_or_taught(
 ) -> SeedResult:
     path = job.folder / RESULT_FILE
     if path.is_file():
-        result = SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        result = _read_seed(path)
     else:
         job.folder.mkdir(parents=True, exist_ok=True)
         result = teach_seed(job, data, shelf, on_stage)
@@ -202,8 +199,11 @@ def seeds_so_far(folder: Path) -> tuple[SeedResult, ...]:
     Those that ended; where none did, the one that had begun, over the tasks it was taught so far.
     """
     paths = [*folder.glob(f"seed_*/{RESULT_FILE}")] or [*folder.glob(f"seed_*/{SO_FAR_FILE}")]
-    found = [SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
-    return tuple(sorted(found, key=lambda own: own.seed))
+    return tuple(sorted(map(_read_seed, paths), key=lambda own: own.seed))
+
+
+def _read_seed(path: Path) -> SeedResult:
+    return SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def trial_folder(folder: Path, number: int) -> Path:

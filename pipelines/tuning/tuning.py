@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
-from pipelines.config import UpdateSpec, spec_as_dict
+from pipelines.config import UpdateSpec, spec_as_dict, spec_as_yaml
 from pipelines.data.segments import is_raw
 from pipelines.errors import NotFoundError, Problem, SpecError
 from pipelines.lock import exclusive
@@ -191,7 +189,6 @@ def _check_same_blocks(tune: TuneSpec, plan: Plan) -> None:
 
 
 def _start_tracking(tracker: Tracker, request: Request, spec: UpdateSpec, name: str) -> None:
-    raw = spec_as_dict(spec)
-    text = yaml.safe_dump(dict(raw), sort_keys=False)
+    raw, text = spec_as_dict(spec), spec_as_yaml(spec)
     tracker.start(spec.lineage, f"study {name}", raw, text, request.source.folder, send=False)
     tracker.set_tags({"ratchet.study": name})

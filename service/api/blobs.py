@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO, Protocol
 
+from pipelines.atomic_file import rename_for_good
 from pipelines.errors import Problem
 from service.errors import TooLargeError
 
@@ -102,7 +103,7 @@ class Blobs:
         """Move a content to its place; the same one may be there already."""
         path = self._place(draft.sha256, filename)
         path.parent.mkdir(exist_ok=True)
-        os.replace(draft.path, path)
+        rename_for_good(draft.path, path)
         return path
 
     def remove(self, stored: Stored) -> None:

@@ -81,17 +81,14 @@ def tune(
 
 def _write_spec(path: Path, best: UpdateSpec, study: Study) -> None:
     """A spec with its paths made absolute, and where it comes from in a comment."""
-    import yaml
-
     from pipelines.atomic_file import write_atomically
-    from pipelines.config import spec_as_dict
+    from pipelines.config import spec_as_yaml
 
     chosen = study.chosen
     assert chosen is not None, "the caller has looked"
     comment = f"# Trial {chosen.trial.number} of study {study.name}: {chosen.reason}.\n"
-    text = yaml.safe_dump(dict(spec_as_dict(best)), sort_keys=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, comment + text)
+    write_atomically(path, comment + spec_as_yaml(best))
 
 
 def _promoted(
