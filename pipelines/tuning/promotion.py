@@ -98,7 +98,7 @@ def promote(
         own = asked | {"attempt": open_attempt(runs, digest).name}
         write_atomically(note, json.dumps(own))
     elif (done.run / DONE_FILE).is_file():  # more trials may have made another choice since
-        return _read(done.run / DONE_FILE)
+        return _read(done.run / DONE_FILE) | {"promoted": True}  # by hand, where the gate refused
     return run_update(best, home, on_event, source.folder, address)
 
 

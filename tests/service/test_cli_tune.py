@@ -123,6 +123,18 @@ def test_what_the_gate_refused_is_said_again_and_not_taught_again_until_somethin
     assert (registry.versions("tiny"), registry.champion("tiny")) == ([1, 2], 2)
 
 
+def test_what_was_refused_and_promoted_by_hand_is_told_as_promoted(studied, tmp_path):
+    ask, registry, _ = studied
+    strict = ("--promote", "--set", "gate.min_accuracy=1.0")
+    assert ask(*strict).exit_code == 4
+    assert call("promote", "tiny", "--home", str(tmp_path / "home")).exit_code == 0
+    again = ask(*strict)
+    assert again.exit_code == 0, again.stderr
+    update = json.loads(again.stdout)["update"]
+    assert (update["promoted"], update["gate"]["promoted"]) == (True, False)
+    assert registry.versions("tiny") == [1]
+
+
 @pytest.mark.parametrize("is_cut_off", [False, True])
 def test_what_was_promoted_is_said_again_and_neither_searched_nor_taught_again(studied, is_cut_off):
     ask, registry, runs = studied
