@@ -10,7 +10,12 @@ from service.api.access import Caller
 from service.api.backend import Backend
 from service.api.spec_check import is_model_name
 from service.api.views import RESERVED
-from service.errors import LineageNotFoundError, UnknownModelError, VersionNotFoundError
+from service.errors import (
+    InvalidRequestError,
+    LineageNotFoundError,
+    UnknownModelError,
+    VersionNotFoundError,
+)
 from service.store.jobs import list_jobs
 from service.store.lineages import get_lineage, get_version, list_versions
 from service.store.records import Job
@@ -39,6 +44,7 @@ def known_lineage(backend: Backend, caller: Caller, model: str) -> str | None:
 
     Raises:
         UnknownModelError: It names a version that there is not.
+        InvalidRequestError: It names another version than the champion, where updates start.
     """
     name, at, number = model.partition("@")
     if not caller.sees(name) or not _exists(backend, name):
@@ -114,6 +120,14 @@ def _check_version(backend: Backend, model: str, lineage: str, number: str) -> N
         get_version(backend.db, lineage, int(number))
     except VersionNotFoundError as error:
         raise unknown_model(model) from error
+    champion = get_lineage(backend.db, lineage).champion
+    if champion != int(number):
+        start = "its base model" if champion is None else f"its champion, {lineage}@{champion}"
+        raise InvalidRequestError(
+            f"model: the next update of {lineage} starts from {start}. "
+            f"Name {lineage!r} to go on from there, or promote version {int(number)} first",
+            "model",
+        )
 
 
 def _last_update(backend: Backend, lineage: str) -> Job | None:

@@ -44,7 +44,8 @@ class FineTuningRequest(Body):
     """An update in OpenAI's words.
 
     Attributes:
-        model: A lineage to go on with, `lineage@version`, or a base model to begin one from.
+        model: A lineage to go on with, from its champion when the update begins; `lineage@version`
+            of the present champion; or a base model to begin a lineage from.
         training_file: Id of an uploaded file: `{text, label}` rows, or chats whose last user
             message is the text and whose last assistant message is the label.
         validation_file: Id of an uploaded file to choose and to judge by.

@@ -31,6 +31,7 @@ class Asked:
         where: The field of the body that the spec came in; problems are told below it.
         metadata: What the job is kept with.
         told: What its events begin with.
+        request: The body as it was sent.
     """
 
     kind: Kind
@@ -40,6 +41,7 @@ class Asked:
     metadata: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     told: tuple[NewEvent, ...] = ()
+    request: Mapping[str, Any] | None = None
 
 
 def raw_spec(body: Submission) -> tuple[Mapping[str, Any], str]:
@@ -86,6 +88,7 @@ def submit(backend: Backend, caller: Caller, asked: Asked) -> Job:
         key_id=caller.key.id,
         metadata=asked.metadata,
         told=asked.told,
+        request=asked.request,
     )
     return create_job(backend.db, new, asked.idempotency_key, address=caller.address).job
 

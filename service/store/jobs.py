@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import RowMapping, Select, func, insert, literal, select, tuple_
+from sqlalchemy import RowMapping, Select, func, insert, literal, or_, select, tuple_
 
 from service.errors import (
     IdempotencyMismatchError,
@@ -31,6 +31,8 @@ from service.store.rows import (
 from service.store.tables import events, idempotency, jobs, keys
 
 Request = Literal["cancel", "pause", "resume"]
+DEDUPE_SECONDS = 600.0
+"""How long the same body from the same key leads to the same job, without an idempotency key."""
 _MAX_PRIORITY = 1_000_000
 
 
@@ -51,7 +53,7 @@ def create_job(
     db: Database,
     new: NewJob,
     idempotency_key: str | None = None,
-    dedupe_seconds: float = 600.0,
+    dedupe_seconds: float = DEDUPE_SECONDS,
     address: str | None = None,
 ) -> Created:
     """Queue a job, or find the one that the same request made before.
@@ -61,7 +63,7 @@ def create_job(
         new: What is asked for.
         idempotency_key: The client's name for this request.
         dedupe_seconds: Without such a name, how long the same body from the same key leads to the
-            same job, as long as that has not ended.
+            same job, as long as that has not ended and nobody cancels it.
         address: From where; given, the audit trail tells of a new job in the same transaction.
 
     Raises:
@@ -86,6 +88,34 @@ def create_job(
                 tx, f"{job.kind}.create", job.id, key_id=job.key_id, detail=told, address=address
             )
         return Created(job, is_replay=False)
+
+
+def find_earlier(
+    db: Database,
+    kind: Kind,
+    request: Mapping[str, Any],
+    key_id: str,
+    idempotency_key: str | None = None,
+) -> Job | None:
+    """The job that the same request made before, if there is one: `create_job` would give it.
+
+    Asked first, a request that came before is answered whatever has changed since.
+
+    Args:
+        db: The database.
+        kind: What it asks for.
+        request: What the client sent.
+        key_id: Who asks.
+        idempotency_key: The client's name for this request.
+
+    Raises:
+        IdempotencyMismatchError: The idempotency key came before with another body.
+    """
+    body_hash = _hash_of([kind, request])
+    with db.reading() as tx:
+        if idempotency_key is None:
+            return _lately(tx, key_id, body_hash, DEDUPE_SECONDS)
+        return _named(tx, key_id, idempotency_key, body_hash)
 
 
 def get_job(db: Database, job_id: str) -> Job:
@@ -172,6 +202,9 @@ def ask(
         limits = _locked_key(tx, seen.key_id) if request == "resume" else None
         lock_lineage_of(tx, seen)
         job = find_job(tx, job_id, locked=True)
+        if job.status in ENDED and (request, job.status) != ("cancel", "cancelled"):
+            message = f"it is {job.status} already, so there is nothing to {request}"
+            raise InvalidTransitionError(f"job {job.id}: {message}", param="status")
         if request == "resume":
             job = _resume(tx, job, limits, key_id)
         else:
@@ -194,7 +227,12 @@ def _check(new: NewJob) -> None:
 
 
 def _body_hash(new: NewJob) -> str:
-    body = [new.kind, new.lineage, new.spec, new.priority, new.metadata, new.not_before]
+    if new.request is not None:
+        return _hash_of([new.kind, new.request])
+    return _hash_of([new.kind, new.lineage, new.spec, new.priority, new.metadata, new.not_before])
+
+
+def _hash_of(body: Sequence[Any]) -> str:
     return hashlib.sha256(canonical_json(body).encode()).hexdigest()
 
 
@@ -220,13 +258,18 @@ def _earlier(
         return _replayed(tx, new.key_id or "", idempotency_key, body_hash, job_id)
     if new.key_id is None:
         return None
+    return _lately(tx, new.key_id, body_hash, dedupe_seconds)
+
+
+def _lately(tx: Transaction, key_id: str, body_hash: str, dedupe_seconds: float) -> Job | None:
     row = tx.one(
         select(jobs)
         .where(
-            jobs.c.key_id == new.key_id,
+            jobs.c.key_id == key_id,
             jobs.c.body_hash == body_hash,
             jobs.c.created_at > tx.now() - dedupe_seconds,
             jobs.c.status.not_in(ENDED),
+            or_(jobs.c.wanted.is_(None), jobs.c.wanted != "cancel"),
         )
         .order_by(jobs.c.created_at.desc())
         .limit(1)
@@ -247,12 +290,19 @@ def _replayed(
     }
     if tx.insert_if_absent(idempotency, mine):
         return None
+    return _named(tx, owner, idempotency_key, body_hash)
+
+
+def _named(tx: Transaction, owner: str, idempotency_key: str, body_hash: str) -> Job | None:
+    """The job that an idempotency key led to, or None where it is new."""
     row = tx.one(
         select(idempotency).where(
             idempotency.c.key_id == owner, idempotency.c.idempotency_key == idempotency_key
         )
     )
-    if row is None or row["body_hash"] != body_hash:
+    if row is None:
+        return None
+    if row["body_hash"] != body_hash:
         raise IdempotencyMismatchError(
             f"Idempotency-Key: {idempotency_key!r} came before with another body. "
             "Send a new key with a new request",

@@ -40,6 +40,8 @@ class NewJob:
         metadata: The client's own words.
         not_before: Unix seconds before which it is not claimed.
         told: What its events begin with, after that it was accepted.
+        request: What the client sent, by which the same request is known again: a spec may be made
+            of more than that. By default everything above but the key and the events.
     """
 
     kind: Kind
@@ -50,6 +52,7 @@ class NewJob:
     metadata: Mapping[str, str] = field(default_factory=dict)
     not_before: float = 0.0
     told: Sequence[NewEvent] = ()
+    request: Mapping[str, Any] | None = None
 
     def new_id(self) -> str:
         """A fresh id of this kind of job."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request, Response
 
 from service.api.access import Submitter, Viewer
@@ -39,7 +41,7 @@ from service.api.routes.wishes import add_wishes
 from service.api.submissions import submit
 from service.api.views import decided_jobs, page_of
 from service.store.events import list_latest_events
-from service.store.jobs import list_jobs
+from service.store.jobs import find_earlier, list_jobs
 from service.store.records import Job
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["openai"], route_class=GuardedRoute)
@@ -58,8 +60,11 @@ def create(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Queue an update that teaches one task from an uploaded file."""
-    asked = FineTuning(backend, caller, body).asked(idempotency_key)
-    job = submit(backend, caller, asked)
+    sent = body.model_dump(mode="json")
+    job = find_earlier(backend.db, "update", sent, caller.key.id, idempotency_key)
+    if job is None:
+        asked = FineTuning(backend, caller, body).asked(idempotency_key)
+        job = submit(backend, caller, replace(asked, request=sent))
     note_of(request.scope).job = job.id
     return answer(_shown(backend, job))
 

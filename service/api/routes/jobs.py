@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -37,7 +38,7 @@ from service.api.routes.wishes import add_wishes
 from service.api.submissions import Asked, raw_spec, refuse_reserved, submit
 from service.api.views import decided_jobs, event_view, job_view, page_of
 from service.store.events import list_events
-from service.store.jobs import list_jobs
+from service.store.jobs import find_earlier, list_jobs
 from service.store.records import Job
 
 MIN_LOG_BYTES, MAX_LOG_BYTES = 16, 1024 * 1024
@@ -78,13 +79,13 @@ def _add_lists(router: APIRouter, kind: Kind, path: str) -> None:
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
         """Queue a job; the answer's `Location` is where to ask after it."""
-        refuse_reserved(body.metadata)
-        raw, where = raw_spec(body)
-        job = submit(
-            backend,
-            caller,
-            Asked(kind, raw, where, body.priority, body.metadata, idempotency_key),
-        )
+        sent = body.model_dump(mode="json")
+        job = find_earlier(backend.db, kind, sent, caller.key.id, idempotency_key)
+        if job is None:
+            refuse_reserved(body.metadata)
+            raw, where = raw_spec(body)
+            asked = Asked(kind, raw, where, body.priority, body.metadata, idempotency_key)
+            job = submit(backend, caller, replace(asked, request=sent))
         note_of(request.scope).job = job.id
         return answer(_shown(backend, job), 202, {"Location": f"{path}/{job.id}"})
 

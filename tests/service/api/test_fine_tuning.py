@@ -91,6 +91,34 @@ def test_a_lineage_goes_on_as_it_was_taught_last(served, model):
     assert job["model"] == model
 
 
+def test_only_the_champion_is_a_version_to_go_on_from(served):
+    served.teach()
+    assert create(served, model="intents@1", suffix="out").status_code == 200
+    with served.client("admin") as client:
+        (waiting,) = client.get("/v1/updates?status=queued").json()["data"]
+        client.post(f"/v1/updates/{waiting['id']}/cancel")
+    served.teach(number=2, decision="refused", joint=True)
+    response = create(served, model="intents@2", suffix="out")
+
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"] == "model"
+    assert "its champion, intents@1" in error["message"]
+    assert "promote version 2 first" in error["message"]
+
+
+def test_a_request_sent_again_is_its_job_whatever_has_changed_since(served):
+    body = {"model": "minilm", "suffix": "intents", "training_file": served.upload()}
+    send = {"url": "/v1/fine_tuning/jobs", "json": body, "headers": {"Idempotency-Key": "once"}}
+    with served.client() as client:
+        first = client.post(**send).json()
+        client.post(f"/v1/fine_tuning/jobs/{first['id']}/cancel")
+        assert client.delete(f"/v1/files/{body['training_file']}").status_code == 200
+        again = client.post(**send)
+
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
+
+
 def test_a_job_that_succeeded_names_its_version(served):
     job_id = served.teach()
     with served.client() as client:

@@ -14,7 +14,7 @@ from service.errors import (
     QuotaExceededError,
 )
 from service.store.events import list_events
-from service.store.jobs import ask, create_job, get_job, list_jobs
+from service.store.jobs import ask, create_job, find_earlier, get_job, list_jobs
 from service.store.keys import create_key
 from service.store.lineages import get_lineage, list_promotions
 from service.store.records import NewEvent, NewJob, NewVersion
@@ -57,6 +57,35 @@ def test_an_update_goes_from_the_queue_over_a_lost_attempt_to_its_promotion(db, 
     assert [event.sequence for event in list_events(db, made.id)] == list(range(1, 7))
     assert [p.kind for p in list_promotions(db, "a")] == ["promoted"]
     assert list_jobs(db) == [get_job(db, made.id)] == [done]
+
+
+def test_what_is_being_cancelled_is_not_what_the_same_request_leads_to(db, lease, key):
+    new = NewJob("update", {"n": 1}, "a", key_id=key.id)
+    first = create_job(db, new).job
+    claim_next(db, lease, Limits(1))
+    assert create_job(db, new).job.id == first.id
+    ask(db, first.id, "cancel")
+    second = create_job(db, new).job
+    assert second.id != first.id
+    assert create_job(db, new).job.id == second.id
+
+
+@pytest.mark.parametrize("name", [None, "once"])
+def test_a_request_is_known_by_what_was_sent_whatever_was_made_of_it(db, key, name):
+    sent = {"model": "a", "training_file": "file-1"}
+    assert find_earlier(db, "update", sent, key.id, name) is None
+    new = NewJob("update", {"from": "before"}, "a", key_id=key.id, request=sent)
+    made = create_job(db, new, name).job
+    assert find_earlier(db, "update", sent, key.id, name) == made
+    assert create_job(db, replace(new, spec={"from": "after"}), name).job == made
+    assert find_earlier(db, "study", sent, key.id) is None
+    assert find_earlier(db, "update", sent, create_key(db, "bob", "submitter")[0].id, name) is None
+
+
+def test_an_idempotency_key_is_looked_up_with_the_body_it_came_with(db, key):
+    create_job(db, NewJob("update", {}, "a", key_id=key.id, request={"n": 1}), "once")
+    with pytest.raises(IdempotencyMismatchError):
+        find_earlier(db, "update", {"n": 2}, key.id, "once")
 
 
 def plan(db, number, **changes):
@@ -102,7 +131,10 @@ def in_status(db, lease, status):
 def test_what_may_be_asked_of_a_job_follows_from_its_status(db, lease, status, request_, after):
     job = in_status(db, lease, status)
     if after is None:
-        with pytest.raises(InvalidTransitionError, match=f"it is {status}"):
+        with pytest.raises(
+            InvalidTransitionError,
+            match=f"it is {status} already, so there is nothing to {request_}",
+        ):
             ask(db, job.id, request_)
         assert get_job(db, job.id) == job
         return
