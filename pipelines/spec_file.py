@@ -5,7 +5,6 @@ Each problem names the path of the field, its value, what is allowed and the nea
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -24,9 +23,10 @@ from pipelines.method_config import (
     Sharding,
     stack_problems,
 )
+from pipelines.patterns import Visits, matches, pattern_fault, split_pattern
 from pipelines.presets import preset_names, read_preset
 from pipelines.spec_changes import Change, apply_changes, parse_changes
-from pipelines.spec_problems import problem_of, unknown
+from pipelines.spec_problems import is_echo, problem_of, unknown
 from pipelines.stability_decay_spec import StabilityDecaySpec
 from pipelines.yaml_file import read_yaml
 
@@ -67,7 +67,8 @@ def parse_spec(raw: Any, folder: Path, changes: Sequence[Change] = ()) -> Update
     try:
         spec = UpdateSpec.model_validate(merged)
     except ValidationError as error:
-        problems += [problem_of(detail, merged) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+        problems += [problem_of(own, merged) for own in details if not is_echo(own, details)]
     problems += _cross_checks(merged)
     problems += _missing_files(merged, folder)
     if problems or spec is None:
@@ -151,9 +152,10 @@ def _missing_files(raw: Mapping[str, Any], folder: Path) -> list[Problem]:
         for split in SPLITS
     ]
     return [
-        Problem(where, "no such file or folder", value)
+        Problem(where, fault or "no such file or folder", value)
         for where, value in [*named, *_method_uris(raw.get("methods"))]
-        if isinstance(value, str) and value and not _exists(value, folder)
+        if isinstance(value, str) and value
+        if (fault := pattern_fault(value)) is not None or not _exists(value, folder)
     ]
 
 
@@ -175,6 +177,10 @@ def _data_sections(raw: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
     for index, task in enumerate(tasks if isinstance(tasks, list) else []):
         if isinstance(task, Mapping):
             yield f"tasks[{index}]", task
+    evaluation = raw.get("evaluation")
+    retention = evaluation.get("retention") if isinstance(evaluation, Mapping) else None
+    if isinstance(retention, Mapping):
+        yield "evaluation.retention", retention
 
 
 def _exists(value: str, folder: Path) -> bool:
@@ -183,6 +189,9 @@ def _exists(value: str, folder: Path) -> bool:
         return True  # looked up when it is read
     try:
         path = absolute_uri(value, folder)
-        return Path(path).exists() or any(True for _ in glob.iglob(path, recursive=True))
+        if Path(path).exists():
+            return True
+        base, pattern = split_pattern(path)
+        return bool(pattern) and any(True for _ in matches(base, pattern, Visits()))
     except (OSError, ValueError):  # a name too long, or with a null in it
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = MappingProxyType(
 QUOTE_HINT = "Put it in quotes if it is meant as text"
 NAME_RULE = "1 to 64 letters, digits, `_`, `.` or `-`, the first a letter or digit"
 
+_CUTS = frozenset(".[]")
 _LIST = "should be a list"
 _MESSAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -81,10 +83,19 @@ def problem_of(detail: ErrorDetails, raw: Mapping[str, Any]) -> Problem:
             return _plain_problem(detail, where, value)
 
 
+def is_echo(detail: ErrorDetails, details: Iterable[ErrorDetails]) -> bool:
+    """Whether an error only says again that items of a list are wrong: too few are left then."""
+    location = detail["loc"]
+    below = (own["loc"] for own in details if len(own["loc"]) > len(location))
+    return detail["type"] == "too_short" and any(own[: len(location)] == location for own in below)
+
+
 def _plain_problem(detail: ErrorDetails, where: str, value: Any) -> Problem:
     kind = detail["type"]
     if kind == "too_short":
-        return Problem(where, "needs at least one item", value)
+        least = detail.get("ctx", {}).get("min_length", 1)
+        words = "one item" if least == 1 else f"{least} items"
+        return Problem(where, f"needs at least {words}", value)
     message = _MESSAGES.get(kind, detail["msg"].removeprefix("Value error, "))
     if detail["loc"] and detail["loc"][-1] == NUMBER_TAG:
         message += ", or the input should be auto"
@@ -106,18 +117,33 @@ def unknown(where: str, value: Any, allowed: Iterable[str], noun: str) -> Proble
 
 
 def path_of(location: Iterable[int | str]) -> str:
-    """The path of a field: `methods[1].strength`."""
+    """The path of a field: `methods[1].strength`.
+
+    A name that holds what paths are cut at stands in quotes: `metadata["a.b"]`.
+    """
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif not part or _CUTS.intersection(part):
+            text += f"[{json.dumps(part, ensure_ascii=False)}]"
+        else:
+            text += f".{part}" if text else part
     return text
 
 
+def parameter_path(name: str) -> str:
+    """The path of a searched field's range: `tune.parameters["training.learning_rate"]`."""
+    return path_of(("tune", "parameters", name))
+
+
 def _without_tag(location: Sequence[int | str]) -> list[int | str]:
-    """A location without what pydantic adds: a method's type, which branch of a union it took."""
+    """A location without what pydantic adds: a method's type, a range's kind, a union's branch."""
     parts = list(location)
     if parts and parts[-1] == NUMBER_TAG:
         parts.pop()
+    if parts[:2] == ["tune", "parameters"]:
+        return parts[:3] + parts[4:]
     is_tagged = len(parts) > 2 and parts[0] == "methods" and parts[2] in METHOD_CONFIGS
     return parts[:2] + parts[3:] if is_tagged else parts
 

@@ -29,6 +29,7 @@ LeaseLostError stands beside them: it is for controllers, never for clients.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -36,6 +37,9 @@ from urllib.parse import quote
 
 from pipelines.errors import ModelError, Problem, RatchetError
 from pipelines.manifest import Manifest
+
+_QUOTED = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
+_NAMES = re.compile(rf"\[(?P<quoted>{_QUOTED})\]|[^.\[\]]+")
 
 
 class ServiceError(RatchetError):
@@ -287,8 +291,12 @@ def problem_document(error: ServiceError, instance: str) -> dict[str, Any]:
 
 
 def json_pointer(where: str) -> str:
-    """A field's path, such as `methods[1].strength`, as a JSON pointer: `#/methods/1/strength`."""
-    names = [part for part in re.split(r"[.\[\]]", where) if part]
+    """A field's path, such as `methods[1].strength`, as a JSON pointer: `#/methods/1/strength`.
+
+    Names in quotes, such as `metadata["a.b"]`, are one part: see `pipelines.spec_problems.path_of`.
+    """
+    found = _NAMES.finditer(where)
+    names = [json.loads(part["quoted"]) if part["quoted"] else part[0] for part in found]
     escaped = [part.replace("~", "~0").replace("/", "~1") for part in names]
     return "#" + "".join(f"/{quote(part, safe='~')}" for part in escaped)
 

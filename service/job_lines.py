@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 
@@ -11,20 +13,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from pipelines.errors import RatchetError
 from service.api.native_schemas import EventView, JobView
+from service.api.native_schemas import Progress as JobProgress
 from service.console_lines import PLAIN_LINE_SECONDS, duration
+from service.errors import OverloadedError, RateLimitedError, UnavailableError
 
 REFRESH_SECONDS = 1.0
+TICK_SECONDS = 2.0
+END_SECONDS = 1.0
+"""How long the end may wait for a reading that is under way."""
+
+PASSING = (UnavailableError, OverloadedError, RateLimitedError)
 COLOURS = {"warn": "yellow", "error": "red"}
 
 
 class JobLines:
     """Shows events, and a bar on a terminal. Call it with each event, inside a `with` block.
 
+    The bar moves between events too: a thread reads the job every few seconds.
+
     Args:
         console: Where the lines go.
-        read_job: Reads the job as it is now.
+        read_job: Reads the job as it is now; called from the thread too, never twice at a time.
         clock: Seconds that only grow.
+        tick_seconds: From one reading between events to the next.
     """
 
     def __init__(
@@ -32,19 +45,27 @@ class JobLines:
         console: Console,
         read_job: Callable[[], JobView],
         clock: Callable[[], float] = time.monotonic,
+        tick_seconds: float = TICK_SECONDS,
     ) -> None:
         self._console = console
         self._read_job = read_job
         self._clock = clock
         self._due = 0.0
+        self._progress: JobProgress | None = None
+        self._progress_since = 0.0
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
         self._bar = Progress(*columns, console=console, transient=True)
         self._row = self._bar.add_task("waiting", total=1.0)
+        self._reading = threading.Lock()
+        self._tick_seconds = tick_seconds
+        self._is_over = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="job lines", daemon=True)
 
     def __enter__(self) -> JobLines:
+        self._show(self._read_job())
         if self._console.is_terminal:
             self._bar.start()
-        self.refresh()
+            self._ticker.start()
         return self
 
     def __exit__(
@@ -53,6 +74,9 @@ class JobLines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_over.set()
+        if self._ticker.is_alive():
+            self._ticker.join(END_SECONDS)
         self._bar.stop()
 
     def __call__(self, event: EventView) -> None:
@@ -62,17 +86,38 @@ class JobLines:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read how far the job is, where that was not done a moment ago."""
-        if self._clock() < self._due:
+        """Read how far the job is, where that was not done a moment ago and is not done just now.
+
+        While the service is away, what was shown stays.
+        """
+        if not self._reading.acquire(blocking=False):
             return
-        job = self._read_job()
-        words, share = progress_words(job), share_done(job)
+        try:
+            if self._clock() >= self._due:
+                self._due = self._clock() + REFRESH_SECONDS
+                with suppress(*PASSING):
+                    self._show(self._read_job())
+        finally:
+            self._reading.release()
+
+    def _show(self, job: JobView) -> None:
+        now, share = self._clock(), share_done(job)
+        if job.progress != self._progress:
+            self._progress, self._progress_since = job.progress, now
         if self._console.is_terminal:
-            self._due = self._clock() + REFRESH_SECONDS
+            self._due = now + REFRESH_SECONDS
+            words = progress_words(job, now - self._progress_since)
             self._bar.update(self._row, description=escape(words), completed=share)
         else:
-            self._due = self._clock() + PLAIN_LINE_SECONDS
-            self._console.print(f"{escape(words)} · {share:.0%}", soft_wrap=True)
+            self._due = now + PLAIN_LINE_SECONDS
+            self._console.print(f"{escape(progress_words(job))} · {share:.0%}", soft_wrap=True)
+
+    def _tick(self) -> None:
+        """Move the bar until the end. What goes wrong is for the one who waits to say."""
+        while not self._is_over.wait(self._tick_seconds):
+            # The client is closed at the end, maybe in the middle of a reading: a RuntimeError.
+            with suppress(RatchetError, RuntimeError):
+                self.refresh()
 
 
 def event_line(event: EventView) -> str:
@@ -83,8 +128,13 @@ def event_line(event: EventView) -> str:
     return f"[dim]{when}[/] " + (f"[{colour}]{text}[/]" if colour else text)
 
 
-def progress_words(job: JobView) -> str:
-    """What a job does now: `training · task 2/3 home · step 10/40 · 2 min 05 s left`."""
+def progress_words(job: JobView, age: float = 0.0) -> str:
+    """What a job does now: `training · task 2/3 home · step 10/40 · 2 min 05 s left`.
+
+    Args:
+        job: The job.
+        age: Seconds since its progress was said, which are no longer left.
+    """
     parts = [job.status if job.status != "running" else job.phase]
     now = job.progress
     if job.status == "running" and now is not None:
@@ -92,8 +142,8 @@ def progress_words(job: JobView) -> str:
             parts.append(f"task {now.index}/{now.num_tasks} {now.task or ''}".rstrip())
         if now.step is not None and now.num_steps is not None:
             parts.append(f"step {now.step}/{now.num_steps}")
-        if now.seconds_left is not None:
-            parts.append(f"{duration(now.seconds_left)} left")
+        if now.seconds_left is not None and now.seconds_left > age:
+            parts.append(f"{duration(now.seconds_left - age)} left")
     return " · ".join(parts)
 
 

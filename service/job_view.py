@@ -13,6 +13,7 @@ from rich.table import Table
 from service.api.native_schemas import JobView
 from service.console_lines import duration
 from service.job_lines import progress_words
+from service.plan_view import show_plan
 
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}
 
@@ -49,7 +50,10 @@ def show_job(job: JobView, console: Console) -> None:
         console.print(escape(_yield(job)), soft_wrap=True)
         for reason in job.promotion.reasons:
             console.print(f"  {escape(reason)}", soft_wrap=True)
-    _show_result(job.result or {}, console)
+    if job.object == "plan" and job.result is not None:
+        show_plan(job.result, console)
+    else:
+        _show_result(job.result or {}, console)
 
 
 def _show_result(result: Mapping[str, Any], console: Console) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from pipelines.data.readers import PLAIN_SUFFIXES, READERS, format_suffix
 from pipelines.errors import Problem, is_passing
+from pipelines.patterns import (
+    Visits,
+    has_signs,
+    is_hidden,
+    matches,
+    pattern_fault,
+    split_pattern,
+)
 
 ALLOWED_SCHEMES = ("file", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)(://|::)")
@@ -64,6 +73,9 @@ def locate(uri: str) -> Location | Problem:
             uri,
             "Copy the data to one of these",
         )
+    fault = pattern_fault(uri)
+    if fault is not None:
+        return Problem(uri, fault)
     try:
         filesystem, path = fsspec.url_to_fs(uri)
         return _files_at(uri, filesystem, path)
@@ -80,11 +92,24 @@ def _files_at(uri: str, filesystem: AbstractFileSystem, path: str) -> Location |
         return _of_one_format(uri, filesystem, [path])
     if filesystem.isdir(path):
         return _files_in_folder(uri, filesystem, path)
-    if any(sign in path for sign in "*?["):
-        found = [name for name in filesystem.glob(path) if filesystem.isfile(name)]
-        return _of_one_format(uri, filesystem, sorted(map(str, found)))
+    if has_signs(path):
+        found = [name for name in _matching(filesystem, path) if filesystem.isfile(name)]
+        return _of_one_format(uri, filesystem, sorted(found))
     _look_again(filesystem, path)
     return Problem(uri, "no such file or folder", hint="Paths are relative to the spec's file")
+
+
+def _matching(filesystem: AbstractFileSystem, path: str) -> Iterable[str]:
+    """What a pattern finds; nothing hidden below the folder that it begins in."""
+    folder, pattern = split_pattern(path)
+    if isinstance(filesystem, LocalFileSystem):
+        return matches(folder, pattern, Visits())
+    found = map(str, filesystem.glob(path))
+    return (
+        name
+        for name in found
+        if not any(map(is_hidden, name.removeprefix(f"{folder}/").split("/")))
+    )
 
 
 def _look_again(filesystem: AbstractFileSystem, path: str) -> None:

@@ -138,6 +138,10 @@ def read_tsv(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:
     return read_csv(file, columns, delimiter="\t")
 
 
+PARQUET_ROWS = 1024
+"""Rows of a Parquet file that are unpacked at a time: a few packed bytes may hold long texts."""
+
+
 def read_parquet(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:
     """Rows of a Parquet file, read in batches; the line is the row's position from 1."""
     line = 0
@@ -147,7 +151,9 @@ def read_parquet(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:
         if not set(columns) <= set(names):
             yield 1, missing_columns(names, columns)
             return
-        for batch in table.iter_batches(batch_size=16_384, columns=list(dict.fromkeys(columns))):
+        for batch in table.iter_batches(
+            batch_size=PARQUET_ROWS, columns=list(dict.fromkeys(columns))
+        ):
             values = [batch.column(column).to_pylist() for column in columns]
             for row in zip(*values, strict=True):
                 line += 1
@@ -155,7 +161,7 @@ def read_parquet(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         yield 1, Broken(f"not a readable Parquet file ({str(error).splitlines()[0]})")
     except UnicodeDecodeError:
-        yield line + 1, Broken("a text in this row or the 16384 after it is not UTF-8")
+        yield line + 1, Broken(f"a text in this row or the {PARQUET_ROWS} after it is not UTF-8")
 
 
 def read_text(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -26,8 +27,9 @@ def read_saved_dataset(
         )
         return
     try:
+        _check_names(json.loads(filesystem.cat_file(f"{folder}/state.json")))
         saved = datasets.load_from_disk(filesystem.unstrip_protocol(folder))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         yield 1, Broken(f"not a readable saved data set ({error})")
         return
     if not isinstance(saved, datasets.Dataset):
@@ -43,6 +45,20 @@ def read_saved_dataset(
         for row in zip(*values, strict=True):
             line += 1
             yield line, [_named(value, of) for value, of in zip(row, names, strict=True)]
+
+
+def _check_names(state: Any) -> None:
+    """Make sure that the rows of a data set lie in its own folder, before anything is opened.
+
+    Raises:
+        ValueError: A file is named that lies elsewhere.
+        KeyError: No files are named.
+        TypeError: The state has another form.
+    """
+    for file in state["_data_files"]:
+        name = file["filename"]
+        if not isinstance(name, str) or name in ("", ".", "..") or {"/", "\\"} & set(name):
+            raise ValueError(f"state.json names a file that is not in the folder: {name!r}")
 
 
 def _named(value: Any, names: Sequence[str] | None) -> Any:

@@ -19,6 +19,7 @@ from transformers import (
 
 from pipelines.errors import ModelError
 from pipelines.method_config import Kind
+from pipelines.models.full_model import check_full_model
 from pipelines.models.pooling import pool, spread_features
 from pipelines.models.source import model_location
 from pipelines.models.taught_model import TaughtModel
@@ -241,8 +242,8 @@ def load_causal_lm(name: str, dtype: Literal["fp32", "bf16"] = "fp32") -> Causal
         dtype: What the weights are held in.
 
     Raises:
-        ModelError: The model cannot be found, needs its own code, is not a decoder with its output
-            layer in safetensors weights, or its tokenizer cannot end a text.
+        ModelError: The model cannot be found, needs its own code, is an adapter, is not a decoder
+            with its output layer in safetensors weights, or its tokenizer cannot end a text.
     """
     location = model_location(name)
     try:
@@ -259,6 +260,7 @@ def load_causal_lm(name: str, dtype: Literal["fp32", "bf16"] = "fp32") -> Causal
 
 
 def _load_decoder(location: str, dtype: torch.dtype) -> PreTrainedModel:
+    check_full_model(location)
     found: Any = AutoModelForCausalLM.from_pretrained(
         location,
         use_safetensors=True,

@@ -19,6 +19,7 @@ from transformers import (
 
 from pipelines.errors import ModelError
 from pipelines.method_config import Kind
+from pipelines.models.full_model import check_full_model
 from pipelines.models.heads import loss_mask
 from pipelines.models.pooling import pool, spread_features
 from pipelines.models.source import model_location
@@ -124,13 +125,15 @@ def load_classifier(name: str, pooling: Literal["mean", "cls"] = "mean") -> Clas
         pooling: How token states become one vector.
 
     Raises:
-        ModelError: The model cannot be found, needs its own code, or is not an encoder with
-            safetensors weights.
+        ModelError: The model cannot be found, needs its own code, is an adapter, or is not an
+            encoder with safetensors weights.
     """
     location = model_location(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
         backbone = _load_backbone(location)
+    except ModelError:
+        raise
     except (OSError, ValueError) as error:
         raise ModelError(
             f"model.name: {name!r} cannot be loaded from {location}: {error}"
@@ -139,6 +142,7 @@ def load_classifier(name: str, pooling: Literal["mean", "cls"] = "mean") -> Clas
 
 
 def _load_backbone(location: str) -> PreTrainedModel:
+    check_full_model(location)
     config: Any = AutoConfig.from_pretrained(location, trust_remote_code=False)
     options = {"add_pooling_layer": False} if config.model_type in _POOLED_TYPES else {}
     return AutoModel.from_pretrained(

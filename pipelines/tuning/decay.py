@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.errors import Problem, SpecError
+from pipelines.spec_problems import parameter_path
 from pipelines.tune_spec import TuneSpec
 from pipelines.tuning.space import extremes, points_of
 
@@ -25,7 +26,7 @@ def decay_settings(tune: TuneSpec) -> dict[str, Any]:
     section: dict[str, Any] = {}
     problems = []
     for name, own in tune.parameters.items():
-        where = f"tune.parameters.{name}"
+        where = parameter_path(name)
         top, _, rest = name.partition(".")
         kind, _, field = rest.partition(".")
         if name == RATE:

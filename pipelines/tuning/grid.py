@@ -9,6 +9,7 @@ from typing import Any
 from scipy.stats import qmc
 
 from pipelines.errors import Problem, SpecError
+from pipelines.spec_problems import parameter_path
 from pipelines.tune_spec import AnyRange, TuneSpec
 from pipelines.tuning.space import num_points, points_of
 
@@ -41,7 +42,7 @@ class Grid:
             if points is None or length is None:
                 hint = "Add it: {log: [1, 100], points: 3}"
                 message = "a grid needs `points` on a continuous range"
-                problems.append(Problem(f"tune.parameters.{name}", message, hint=hint))
+                problems.append(Problem(parameter_path(name), message, hint=hint))
             else:
                 self._points[name], self._lengths[name] = points, length
         if problems:

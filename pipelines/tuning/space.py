@@ -15,6 +15,7 @@ from pipelines.config import UpdateSpec
 from pipelines.errors import Problem, SpecError
 from pipelines.spec_changes import Change
 from pipelines.spec_file import parse_spec
+from pipelines.spec_problems import parameter_path
 from pipelines.tune_spec import AnyRange, ChoiceRange, IntRange, LogRange, UniformRange
 
 FIXED_FIELDS = (
@@ -191,7 +192,7 @@ def check_witnesses(found: Sequence[Witness], check: Callable[[UpdateSpec], None
 
 def _fixed(parameters: Mapping[str, AnyRange]) -> Iterator[Problem]:
     for name in parameters:
-        where = f"tune.parameters.{name}"
+        where = parameter_path(name)
         if name == "training.seed":
             hint = "Set tune.num_seeds to repeat each trial with several"
             yield Problem(where, "a seed is not tuned", hint=hint)
@@ -210,12 +211,12 @@ def _twice(spec: UpdateSpec, parameters: Mapping[str, AnyRange]) -> Iterator[Pro
     """Fields that are there under two names, or as a part of another."""
     paths = {name: _path(spec, name) for name in parameters}
     for (one, path), (other, later) in itertools.combinations(paths.items(), 2):
-        where = f"tune.parameters.{other}"
+        where = parameter_path(other)
         if path == later:
-            message = f"is the same field as tune.parameters.{one}"
+            message = f"is the same field as {parameter_path(one)}"
             yield Problem(where, message, hint="Remove one of the two")
         elif _overlap(path, later):
-            message = f"one of it and tune.parameters.{one} is a part of the other"
+            message = f"one of it and {parameter_path(one)} is a part of the other"
             yield Problem(where, message, hint="Search the whole or its parts, not both")
 
 
@@ -253,7 +254,7 @@ class _Told:
             for problem in error.problems:
                 is_field = problem.where.endswith(self.name.rpartition(".")[2])
                 message = problem.message if is_field else f"{problem.where}: {problem.message}"
-                where = f"tune.parameters.{self.name}"
+                where = parameter_path(self.name)
                 told = Problem(where, message, value, problem.hint)
                 self._found.setdefault((problem.where, problem.message), told)
 

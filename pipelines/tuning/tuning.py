@@ -24,6 +24,7 @@ from pipelines.plan import (
     open_lineage,
 )
 from pipelines.run import Home
+from pipelines.spec_problems import parameter_path
 from pipelines.stale_run import data_digest
 from pipelines.tracking import Tracker
 from pipelines.tune_spec import TuneSpec
@@ -185,7 +186,7 @@ def _check_same_blocks(tune: TuneSpec, plan: Plan) -> None:
     hint = "Remove it, and run a study for each value"
     cutting = [name for name in ("training.max_length", "model.name") if name in tune.parameters]
     if cutting:
-        raise SpecError([Problem(f"tune.parameters.{own}", message, hint=hint) for own in cutting])
+        raise SpecError([Problem(parameter_path(own), message, hint=hint) for own in cutting])
 
 
 def _start_tracking(tracker: Tracker, request: Request, spec: UpdateSpec, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ from typing import BinaryIO, Protocol
 
 from pipelines.atomic_file import rename_for_good
 from pipelines.errors import Problem
-from service.errors import TooLargeError
+from service.errors import TooLargeError, UnavailableError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet", ".pq")
 MAX_FILENAME = 255
 CHUNK_BYTES = 1024 * 1024
+MIN_FREE_BYTES = 1024**3
+"""What uploads leave of the disk, to what else lies there."""
 
 
 class Stored(Protocol):
@@ -77,9 +80,12 @@ class Blobs:
 
         Raises:
             TooLargeError: It is longer than contents may be; nothing is left of it.
+            UnavailableError: The disk is needed for what is there: jobs, and the database.
         """
         incoming = self._folder / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(incoming).free < MIN_FREE_BYTES + self._max_bytes:
+            raise UnavailableError("file: the service's disk is almost full; uploads wait for room")
         path = incoming / secrets.token_hex(12)
         try:
             with path.open("xb") as file:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
+from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
@@ -17,7 +18,6 @@ from starlette.types import Receive, Scope, Send
 from pipelines.errors import Problem
 from service.api.backend import Backend
 from service.api.problems import invalid_request
-from service.api.views import event_view
 from service.errors import OverloadedError
 from service.store.events import list_events
 from service.store.jobs import get_job
@@ -58,12 +58,14 @@ class EventStream:
         key_id: Who asks.
         job_id: Whose they are.
         after: The last that the client has.
+        view: How one is shown in the dialect that was asked in.
     """
 
     backend: Backend
     key_id: str
     job_id: str
     after: int
+    view: Callable[[Event], BaseModel]
 
     def response(self) -> EventSourceResponse:
         """The stream; everything is freed when the client goes away."""
@@ -98,7 +100,7 @@ class EventStream:
             job, found = await run_in_threadpool(self._look, sequence)
             for event in found:
                 sequence = event.sequence
-                yield _message(event)
+                yield ServerSentEvent(self.view(event).model_dump_json(), id=event.id)
             if len(found) == EVENTS_AT_ONCE:
                 continue
             if job.has_ended:
@@ -124,7 +126,3 @@ class _CountedResponse(EventSourceResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._stream.place():
             await super().__call__(scope, receive, send)
-
-
-def _message(event: Event) -> ServerSentEvent:
-    return ServerSentEvent(event_view(event).model_dump_json(), id=event.id)

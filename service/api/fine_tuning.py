@@ -21,15 +21,21 @@ from service.api.base_models import (
     last_settings,
 )
 from service.api.chats import holds_chats
-from service.api.openai_schemas import FineTuningRequest, Hyperparameters
+from service.api.openai_schemas import FineTuningRequest
 from service.api.problems import invalid_request
+from service.api.request_places import (
+    KIND_ENTRY,
+    LINEAGE_ENTRY,
+    PRESET_ENTRY,
+    TASK_ENTRY,
+    hyperparameters_of,
+)
 from service.api.submissions import Asked, own_file, refuse_reserved
 from service.api.uploads import labelled_file
-from service.errors import FileNotStoredError, InvalidRequestError
+from service.errors import FileNotStoredError
 from service.store.records import File, NewEvent
 
 DEFAULT_PRESET = "lora_replay_ewc"
-TASK_ENTRY, PRESET_ENTRY, LINEAGE_ENTRY, KIND_ENTRY = "task", "preset", "lineage", "kind"
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _CHAT_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -97,7 +103,7 @@ class FineTuning:
 
     def _training(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of the section `training` that the request sets."""
-        given = _hyperparameters(self._request)
+        place, given = hyperparameters_of(self._request)
         found: dict[str, Any] = {}
         for field, value in (
             ("num_epochs", given.n_epochs),
@@ -107,7 +113,8 @@ class FineTuning:
             if value not in (None, "auto"):
                 found[field] = value
         if isinstance(given.learning_rate_multiplier, float | int):
-            found |= _rates(settings, given.learning_rate_multiplier)
+            where = f"{place}.learning_rate_multiplier"
+            found |= _rates(settings, given.learning_rate_multiplier, where)
         return found
 
     def _task(self, kind: str) -> dict[str, Any]:
@@ -151,7 +158,7 @@ class FineTuning:
         given = self._request.model_dump(
             include={"model", "training_file", "validation_file", "seed"}
         )
-        hyperparameters = _hyperparameters(self._request).model_dump(exclude_none=True)
+        hyperparameters = hyperparameters_of(self._request)[1].model_dump(exclude_none=True)
         kept = {**given, "hyperparameters": hyperparameters}
         if isinstance(hyperparameters.get("learning_rate_multiplier"), float | int):
             training = settings.get("training", {})
@@ -159,25 +166,8 @@ class FineTuning:
         return json.dumps(kept, sort_keys=True)
 
 
-def _hyperparameters(request: FineTuningRequest) -> Hyperparameters:
-    """The hyperparameters, from the newer place or the older.
-
-    Raises:
-        InvalidRequestError: They stand in both.
-    """
-    newer = request.method.supervised if request.method is not None else None
-    if newer is not None and newer.hyperparameters is not None:
-        if request.hyperparameters is not None:
-            raise InvalidRequestError(
-                "hyperparameters: given twice; leave them in method.supervised.hyperparameters",
-                "hyperparameters",
-            )
-        return newer.hyperparameters
-    return request.hyperparameters or Hyperparameters()
-
-
-def _rates(settings: Mapping[str, Any], multiplier: float) -> dict[str, float]:
-    """The learning rates, multiplied.
+def _rates(settings: Mapping[str, Any], multiplier: float, where: str) -> dict[str, float]:
+    """The learning rates, multiplied by what stands there in the request.
 
     Raises:
         InvalidRequestError: There is no number to multiply.
@@ -187,11 +177,8 @@ def _rates(settings: Mapping[str, Any], multiplier: float) -> dict[str, float]:
     training = {**below, **settings.get("training", {})}
     rate = training.get("learning_rate", TrainingSpec().learning_rate)
     if not isinstance(rate, float | int):
-        raise InvalidRequestError(
-            f"learning_rate_multiplier: the learning rate is {rate!r}, found for each task; leave "
-            "the multiplier out",
-            "learning_rate_multiplier",
-        )
+        message = f"the learning rate is {rate!r}, found for each task"
+        raise invalid_request([Problem(where, message, hint="Leave the multiplier out")])
     head = training.get("head_learning_rate")
     found = {"learning_rate": rate * multiplier}
     return found if head is None else {**found, "head_learning_rate": head * multiplier}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from service.api.access import admit
@@ -12,6 +13,8 @@ from service.api.plain_values import parse_json
 from service.errors import InvalidRequestError, TooLargeError, UnsupportedTypeError
 
 MAX_JSON_BYTES = 1024 * 1024
+QUICK_BYTES = 16 * 1024
+"""Up to here a body is read in a moment; what is longer does not keep others waiting."""
 
 
 class GuardedRoute(APIRoute):
@@ -52,4 +55,7 @@ async def _read_json(request: Request) -> None:
         if len(body) > MAX_JSON_BYTES:
             raise TooLargeError(f"body: more than {MAX_JSON_BYTES} bytes")
     request._body = bytes(body)
-    request._json = parse_json(request._body)
+    if len(body) > QUICK_BYTES:
+        request._json = await run_in_threadpool(parse_json, request._body)
+    else:
+        request._json = parse_json(request._body)

@@ -109,7 +109,9 @@ class JobView(BaseModel):
         parent: The version that it goes on from; null before it starts, and for a new lineage.
         result: What it yielded, once it has succeeded.
         promotion: The gate's decision, once there is one. A refused version is no failed job.
+        error: Why it failed; of a lost attempt that was or will be repeated, the events tell.
         cancel_requested: Whether it is about to be cancelled.
+        pause_requested: Whether it is about to be paused.
     """
 
     id: str
@@ -131,6 +133,7 @@ class JobView(BaseModel):
     error: JobError | None
     metadata: dict[str, str]
     cancel_requested: bool
+    pause_requested: bool = False
 
 
 class Page(BaseModel, Generic[Item]):

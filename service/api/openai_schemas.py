@@ -131,15 +131,23 @@ class FineTuningEvent(BaseModel):
 
 
 class CheckpointMetrics(BaseModel):
-    """What was measured at a checkpoint."""
+    """What was measured at a checkpoint.
+
+    Attributes:
+        full_valid_mean_token_accuracy: The share of all validation rows of the task just learned
+            that are answered rightly when the task is known.
+    """
 
     step: float
-    train_loss: float | None = None
-    valid_loss: float | None = None
+    full_valid_mean_token_accuracy: float | None = None
 
 
 class FineTuningCheckpoint(BaseModel):
-    """A point that a job can go on from."""
+    """A point that a job can go on from.
+
+    Attributes:
+        fine_tuned_model_checkpoint: A name for people: it is no `model` to go on with or to ask.
+    """
 
     id: str
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"

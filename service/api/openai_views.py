@@ -45,7 +45,7 @@ def fine_tuning_job(decided: DecidedJob) -> FineTuningJob:
         seed=seed if isinstance(seed, int) else 0,
         trained_tokens=None,
         metadata=own_metadata(job),
-        error=_error(job.error),
+        error=_error(job.error) if job.status == "failed" else None,
         phase=job.phase,
         progress=progress_view(job),
         promotion=decided.decision,
@@ -116,16 +116,14 @@ def checkpoint(job: Job, event: Event) -> FineTuningCheckpoint:
     data = event.data or {}
     step = data.get("step_number", data.get("step"))  # of the whole job, where it is told
     number = step if isinstance(step, int) else 0
-    loss = data.get("loss")
+    accuracy = _mapping(data.get("metrics")).get("validation_own")
     return FineTuningCheckpoint(
         id=checkpoint_id(event),
         created_at=int(event.created_at),
         step_number=number,
         fine_tuning_job_id=job.id,
         fine_tuned_model_checkpoint=f"{job.lineage}:ckpt-step-{number}",
-        metrics=CheckpointMetrics(
-            step=number, train_loss=loss if isinstance(loss, float | int) else None
-        ),
+        metrics=CheckpointMetrics(step=number, full_valid_mean_token_accuracy=accuracy),
     )
 
 

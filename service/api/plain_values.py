@@ -48,11 +48,11 @@ def parse_json(body: bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice[:80]!a} is given twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {name[:80]!a} is given twice")
+        found[name] = value
     return found
 
 
@@ -72,17 +72,23 @@ def parse_spec_yaml(text: str, where: str) -> Any:
     """
     if len(text) > MAX_YAML_CHARACTERS:
         raise SpecError([Problem(where, f"longer than {MAX_YAML_CHARACTERS} characters")])
-    _refuse_aliases(text, where)
+    _refuse_growth(text, where)
     value = parse_yaml(text, where)
     check_plain(value)
     return value
 
 
-def _refuse_aliases(text: str, where: str) -> None:
+def _refuse_growth(text: str, where: str) -> None:
+    """Refuse what would take much longer to read than it is long, before anything is built."""
+    depth = 0
     for event in _events(text):
         if isinstance(event, yaml.AliasEvent):
             hint = "Write the value out"
             raise SpecError([Problem(where, "aliases are not read", f"*{event.anchor}", hint)])
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH + 1:  # the outermost is level 0
+            raise SpecError([Problem(where, f"nested deeper than {MAX_DEPTH} levels")])
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
@@ -127,23 +133,24 @@ def _walk(
 
 
 def _problem_of(path: tuple[int | str, ...], value: Any) -> Problem | None:
-    where = path_of(path)
     if path and path[-1] == "(name)" and not isinstance(value, str):
         return Problem(path_of(path[:-1]), "a field's name is text", str(value)[:80])
     match value:
         case str() if _UNSTORABLE.search(value):
-            return Problem(_shown(where), "text cannot hold NUL or halves of surrogate pairs")
+            return Problem(
+                _shown(path_of(path)), "text cannot hold NUL or halves of surrogate pairs"
+            )
         case bool() | None | str() | list() | dict():
             return None
         case int() if value not in _INTEGERS:
-            return Problem(where, "whole numbers have at most 64 bits")
+            return Problem(path_of(path), "whole numbers have at most 64 bits")
         case float() if value != value or value in (float("inf"), float("-inf")):
-            return Problem(where, "should be a finite number", str(value))
+            return Problem(path_of(path), "should be a finite number", str(value))
         case int() | float():
             return None
         case _:
             hint = "Put text that looks like a date in quotes"
-            return Problem(where, f"a spec cannot hold a {type(value).__name__}", hint=hint)
+            return Problem(path_of(path), f"a spec cannot hold a {type(value).__name__}", hint=hint)
 
 
 def _shown(where: str) -> str:

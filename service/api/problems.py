@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -26,6 +27,9 @@ from service.errors import (
 
 PROBLEM_TYPE = "application/problem+json"
 MAX_PROBLEMS = 100
+SHOULD_BE = "input should be "
+LITERAL = f"{SHOULD_BE}'"
+"""How pydantic speaks of a literal; as one member of a union, it says what the others do, too."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,8 +90,16 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     problems: dict[str, Problem] = {}
     for detail in error.errors():
         problem = _problem(detail, error.body)
-        problems.setdefault(problem.where or problem.message, problem)
+        place = problem.where or problem.message
+        known = problems.setdefault(place, problem)
+        if known is not problem and known.message.startswith(LITERAL):
+            problems[place] = _either(known, problem)
     return _answer(request, invalid_request(list(problems.values())))
+
+
+def _either(one: Problem, other: Problem) -> Problem:
+    """What two members of a union say of the same value."""
+    return replace(one, message=f"{one.message} or {other.message.removeprefix(SHOULD_BE)}")
 
 
 def _problem(detail: Mapping[str, Any], body: Any) -> Problem:

@@ -13,8 +13,10 @@ from typing import Any
 from pipelines.config import UpdateSpec
 from pipelines.errors import Problem, SpecError
 from pipelines.models.source import ENTRY_POINT_GROUP, MODEL_PACKAGES
+from pipelines.patterns import Visits
 from pipelines.spec_file import parse_spec
-from service.api.data_uris import DataRoots
+from pipelines.spec_problems import parameter_path
+from service.api.data_uris import MAX_VISITS, DataRoots
 from service.api.spec_paths import data_paths, searched_paths
 
 FILE_ID = re.compile(r"^file-[0-9a-f]{24}$")
@@ -79,9 +81,10 @@ class SpecRules:
 
     def _paths(self, stored: dict[str, Any], read: dict[str, Any]) -> Iterator[Problem]:
         """Check every path, and leave none in `read` that could be looked up unchecked."""
+        visits = Visits(MAX_VISITS)
         pairs = zip(data_paths(stored), data_paths(read), strict=True)
         for kept, looked_up in pairs:
-            found = self._data(kept.value, kept.where)
+            found = self._data(kept.value, kept.where, visits)
             if isinstance(found, Problem):
                 looked_up.put(_UNREAD)
                 yield found
@@ -90,9 +93,9 @@ class SpecRules:
             if not FILE_ID.match(kept.value):
                 kept.put(found)
 
-    def _data(self, uri: str, where: str) -> str | Problem:
+    def _data(self, uri: str, where: str, visits: Visits) -> str | Problem:
         if not uri.startswith("file-"):
-            return self.roots.checked(uri, where)
+            return self.roots.checked(uri, where, visits)
         path = self.upload(uri) if FILE_ID.match(uri) else None
         if path is None:
             return Problem(where, "no such upload", uri, "Upload the file with POST /v1/files")
@@ -108,7 +111,7 @@ class SpecRules:
             yield Problem("tune", "a study needs this section")
         for name in searched_paths(stored):
             hint = "Search single fields of training, methods, routing or data"
-            yield Problem(f"tune.parameters.{name}", "this field cannot be searched", hint=hint)
+            yield Problem(parameter_path(name), "this field cannot be searched", hint=hint)
 
     def _model(self, stored: dict[str, Any], read: dict[str, Any]) -> Iterator[Problem]:
         model, shadow = stored.get("model"), read.get("model")
@@ -117,7 +120,7 @@ class SpecRules:
             return  # said by the validation
         if name.startswith("/"):
             folder = Path(name)
-            if "\0" not in name and self.roots.is_allowed_folder(folder) and folder.is_dir():
+            if "\0" not in name and self.roots.is_allowed_folder(folder):
                 model["name"] = shadow["name"] = str(folder.resolve())
                 return
             shadow["name"] = _KNOWN_MODEL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Iterator
 from typing import BinaryIO
 
@@ -18,16 +17,14 @@ from service.api.file_content import content_problems
 from service.api.problems import invalid_request
 from service.errors import InvalidTransitionError, TooLargeError, UnsupportedTypeError
 from service.store.files import create_file, delete_file, find_file
-from service.store.jobs import list_jobs
-from service.store.records import File, Status
+from service.store.jobs import living_job_with
+from service.store.records import File
 
 PURPOSE = "fine-tune"
 LABELLED = "labelled"
 """Purpose of a file that was made of chats; such files are not listed."""
 FORM_BYTES = 64 * 1024
 """What the form may hold beside the file."""
-LIVING: tuple[Status, ...] = ("queued", "running", "paused")
-MAX_LIVING = 10_000
 
 
 async def receive(request: Request, max_bytes: int) -> UploadFile:
@@ -114,12 +111,11 @@ def forget_upload(backend: Backend, file: File) -> None:
     Raises:
         InvalidTransitionError: A job that has not ended reads it.
     """
-    for status in LIVING:
-        for job in list_jobs(backend.db, status=status, limit=MAX_LIVING):
-            if file.id in json.dumps([job.spec, job.metadata]):
-                raise InvalidTransitionError(
-                    f"file: {job.id} is {job.status} and reads {file.id}; cancel it first", "file"
-                )
+    job = living_job_with(backend.db, file.id)
+    if job is not None:
+        raise InvalidTransitionError(
+            f"file: {job.id} is {job.status} and reads {file.id}; cancel it first", "file"
+        )
     made = find_file(backend.db, f"{file.id}.jsonl", LABELLED)
     for one in (file, made):
         if one is not None:

@@ -80,9 +80,10 @@ def job_view(decided: DecidedJob) -> JobView:
         spec=job.spec,
         result=job.result,
         promotion=decided.decision,
-        error=_error_view(job.error),
+        error=_error_view(job.error) if job.status == "failed" else None,
         metadata=own_metadata(job),
         cancel_requested=job.wanted == "cancel",
+        pause_requested=job.wanted == "pause",
     )
 
 

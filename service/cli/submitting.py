@@ -28,6 +28,9 @@ def submit(
     study: Annotated[
         bool, typer.Option("--study", help="Search the settings under `tune` instead.")
     ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Teach nothing: say what the update would do.")
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job until it has ended.")
     ] = False,
@@ -48,12 +51,13 @@ def submit(
     url: UrlOption = None,
 ) -> None:
     """Hand the update of SPEC to the service, which queues it, runs it and judges it."""
+    _check_options(study, plan, wait, timeout)
     raw = _read(spec, changed(changes, lineage))
     pairs = dict(_pair(text) for text in metadata or ())
     with client_of(session, url) as client:
         job = client.submit(
             raw,
-            kind="study" if study else "update",
+            kind="study" if study else "plan" if plan else "update",
             upload=upload,
             priority=priority,
             metadata=pairs,
@@ -106,6 +110,17 @@ def ending_code(job: JobView) -> int:
     return CANCELLED if job.status == "cancelled" else FAILED
 
 
+def _check_options(study: bool, plan: bool, wait: bool, timeout: float | None) -> None:
+    """Refuse options that would be passed over in silence."""
+    problems = []
+    if study and plan:
+        problems.append(Problem("--plan", "a job is a study or a plan, not both", plan))
+    if timeout is not None and not wait:
+        problems.append(Problem("--timeout", "only with --wait is anything waited for", timeout))
+    if problems:
+        raise SpecError(problems)
+
+
 def _read(spec: Path, changes: list[str]) -> dict[str, Any]:
     """The fields of a spec file, with paths that hold from anywhere."""
     from pipelines.spec_changes import apply_changes, parse_changes
@@ -130,5 +145,15 @@ def say_job(session: Session, job: JobView) -> None:
     if session.as_json:
         session.emit(job.model_dump(mode="json"))
         return
-    asked = ", and is about to end" if job.cancel_requested and job.status == "running" else ""
-    session.out.print(f"{escape(job.id)} is {job.status} ({job.phase}){asked}", soft_wrap=True)
+    session.out.print(
+        f"{escape(job.id)} is {job.status} ({job.phase}){_coming(job)}", soft_wrap=True
+    )
+
+
+def _coming(job: JobView) -> str:
+    """What a job that runs was asked to do, and has not done yet."""
+    if job.status != "running":
+        return ""
+    if job.cancel_requested:
+        return ", and is about to be cancelled"
+    return ", and is about to pause" if job.pause_requested else ""

@@ -12,7 +12,7 @@ import httpx
 from service.api.native_schemas import ENDED, EventView, JobView
 from service.client.asking import asked
 from service.client.event_stream import Message, MessageParser
-from service.client.failures import error_of, unreachable
+from service.client.patience import LONGEST_PAUSE_SECONDS, Patience, accepted
 from service.client.steps import Call, Close, Open, Pause, Read, Step, Steps
 
 EVENT_STREAM = "text/event-stream"
@@ -20,15 +20,12 @@ SILENCE_SECONDS = 40.0
 """The server gives a sign every 15 seconds, so this is a lost connection."""
 
 POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 120.0
-"""How long a service may be away while a job is followed: it is started again by itself."""
-
-LONGEST_PAUSE_SECONDS = 5.0
 PAGE_EVENTS = 100
 TOO_MANY = 429
 CROWDED_SECONDS = 60.0
 """How long events are asked for, seldom, where every stream that may be open is."""
-AWAY = (TOO_MANY, 500, 502, 503, 504)
+
+Ask = Callable[[Call], Steps[httpx.Response]]
 
 COLLECTIONS = {"ftjob": "updates", "study": "studies", "plan": "plans"}
 
@@ -39,13 +36,9 @@ class _Place:
 
     cursor: str | None
     until: float | None
-    away_since: float | None = None
-    num_failures: int = 0
+    patience: Patience
     streams: bool = True
     no_streams_until: float = 0.0
-
-    def answered(self) -> None:
-        self.away_since, self.num_failures = None, 0
 
     @property
     def left(self) -> float:
@@ -77,7 +70,7 @@ def follow(
     Raises:
         ServiceError: The job cannot be read, or the service was away for too long.
     """
-    place = _Place(after, until)
+    place = _Place(after, until, Patience(job_path(job_id)))
     while place.left > 0:
         try:
             # A stream is silent for seconds, so what ends sooner is asked for instead.
@@ -91,7 +84,7 @@ def follow(
                     yield Pause(max(0.0, min(pause, place.left)))
         except httpx.TransportError as error:
             yield Close()
-            yield from _wait_out(place, error, job_id)
+            yield from place.patience.wait_out(error, place.left)
             continue
         if ended:
             return True
@@ -108,10 +101,7 @@ def _streamed(job_id: str, hand_over: Callable[[EventView], Step], place: _Place
         place.no_streams_until = time.monotonic() + CROWDED_SECONDS
         yield Close()
         return False
-    if response.status_code in AWAY:
-        raise httpx.RemoteProtocolError(f"answered {response.status_code}")
-    if response.status_code >= 400:
-        raise error_of(response)
+    accepted(response)
     if not response.headers.get("content-type", "").startswith(EVENT_STREAM):
         place.streams = False  # a proxy that cannot
         yield Close()
@@ -121,7 +111,7 @@ def _streamed(job_id: str, hand_over: Callable[[EventView], Step], place: _Place
         chunk: bytes | None = yield Read()
         if chunk is None:
             raise httpx.RemoteProtocolError("the stream was cut off")
-        place.answered()
+        place.patience.answered()
         for message in parser.feed(chunk):
             if message.kind == "end":
                 yield Close()
@@ -139,47 +129,27 @@ def _handed(message: Message, hand_over: Callable[[EventView], Step], place: _Pl
 
 def _polled(job_id: str, hand_over: Callable[[EventView], Step], place: _Place) -> Steps[bool]:
     """Read all events that there are; whether the job had ended before."""
-    response = yield Call("GET", job_path(job_id))
-    job = JobView.model_validate_json(_content(response))
+    response = accepted((yield Call("GET", job_path(job_id))))
+    job = JobView.model_validate_json(response.content)
     more = True
     while more:
         query: dict[str, Any] = {"after": place.cursor, "limit": PAGE_EVENTS}
-        response = yield Call("GET", f"{job_path(job_id)}/events", query)
-        page = _json(response)
+        page = accepted((yield Call("GET", f"{job_path(job_id)}/events", query))).json()
         more = page["has_more"]
         for content in page["data"]:
             event = EventView.model_validate(content)
             place.cursor = event.id
             yield hand_over(event)
-    place.answered()
+    place.patience.answered()
     return job.status in ENDED
 
 
-def _content(response: httpx.Response) -> bytes:
-    if response.status_code in AWAY:
-        raise httpx.RemoteProtocolError(f"answered {response.status_code}")
-    if response.status_code >= 400:
-        raise error_of(response)
-    return response.content
+def read_job(job_id: str, ask: Ask = asked) -> Steps[JobView]:
+    """A job as it is now.
 
-
-def _json(response: httpx.Response) -> Any:
-    _content(response)
-    return response.json()
-
-
-def _wait_out(place: _Place, error: httpx.TransportError, job_id: str) -> Steps[None]:
-    """Pause, longer each time, until patience is at its end."""
-    now = time.monotonic()
-    place.away_since = place.away_since or now
-    if now - place.away_since > PATIENCE_SECONDS:
-        raise unreachable(job_path(job_id), error) from error
-    place.num_failures += 1
-    pause = min(LONGEST_PAUSE_SECONDS, 0.2 * 2**place.num_failures)
-    yield Pause(max(0.0, min(pause, place.left)))
-
-
-def read_job(job_id: str) -> Steps[JobView]:
-    """A job as it is now."""
-    response = yield from asked(Call("GET", job_path(job_id)))
+    Args:
+        job_id: The job.
+        ask: How an answer is come by.
+    """
+    response = yield from ask(Call("GET", job_path(job_id)))
     return JobView.model_validate_json(response.content)

@@ -23,7 +23,8 @@ from service.api.native_schemas import (
 )
 from service.client.asking import asked
 from service.client.failures import UnfinishedError
-from service.client.following import follow, job_path, read_job
+from service.client.following import Ask, follow, job_path, read_job
+from service.client.patience import Patience
 from service.client.spec_data import local_data, make_absolute, place_model, read_spec
 from service.client.steps import Call, Emit, Pause, Steps, Tell
 from service.schemas import ClassifyResponse, ModelList
@@ -155,17 +156,22 @@ def wait(
 def logs(job_id: str, *, attempt: int | None = None, follow: bool = False) -> Steps[None]:
     """Iterate over what a job printed, in pieces of text.
 
+    With `follow`, a service that has answered once is waited for when it goes away.
+
     Args:
         job_id: The job.
         attempt: Which attempt; by default the latest, and with `follow` those after it too.
         follow: Whether to go on until the job, or the attempt, has ended.
     """
     current, offset = attempt, 0
+    patient: Ask = Patience(job_path(job_id)).asked if follow else asked
+    ask: Ask = asked
     while True:
         query = {"attempt": current, "offset": offset}
-        job = yield from read_job(job_id)
-        response = yield from asked(Call("GET", f"{job_path(job_id)}/logs", query))
+        job = yield from read_job(job_id, ask)
+        response = yield from ask(Call("GET", f"{job_path(job_id)}/logs", query))
         page = LogPage.model_validate_json(response.content)
+        ask = patient
         if page.text:
             yield Emit(page.text)
             current, offset = page.attempt, page.next_offset

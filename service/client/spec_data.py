@@ -44,7 +44,7 @@ def local_data(raw: dict[str, Any], folder: Path) -> list[tuple[NamedPath, Path]
     """Every place that names a data file of this machine, and the file; no uploads and no URIs.
 
     Raises:
-        SpecError: Files that do not exist, all at once.
+        SpecError: Files that do not exist, patterns and folders, all at once.
     """
     found, problems = [], []
     for place in _local(raw):
@@ -85,7 +85,9 @@ def _local(raw: dict[str, Any]) -> list[NamedPath]:
 
 
 def _missing(where: str, value: str, path: Path) -> Problem:
+    hint = "Name one file, or let the service read them where they are (--no-upload)"
+    if path.is_dir():
+        return Problem(where, "a folder is not uploaded", value, hint)
     if any(sign in value for sign in PATTERN) and glob.glob(str(path)):
-        hint = "Name one file, or let the service read them where they are (no upload)"
         return Problem(where, "several files are not uploaded", value, hint)
     return Problem(where, "there is no such file", value, f"Looked for {path}")

@@ -63,7 +63,7 @@ def _with_data(db: Database, settings: Settings, given: Mapping[str, Any]) -> di
     Paths are looked at again: since the job came in, a link may have been laid below a root.
     """
     spec = copy.deepcopy(dict(given))
-    roots = DataRoots(settings.data_roots, settings.home)
+    roots = DataRoots(settings.data_roots, settings.home, settings.store)
     blobs = Blobs(settings.home, settings.max_upload_bytes)
     problems = list(_model_problems(roots, spec))
     for place in data_paths(spec):

@@ -83,14 +83,14 @@ def list_files(
         purpose: Only those for this purpose.
         key_id: Only those of this key.
         sha256: Only those with this content.
-        after: The id of the last upload of the page before.
+        after: The id of the last upload of the page before; it may have been deleted since.
         limit: How many at most.
         oldest_first: Whether to go from the oldest on.
 
     Raises:
-        FileNotStoredError: `after` names no upload.
+        FileNotStoredError: `after` names no such upload.
     """
-    query = select(files).where(files.c.deleted_at.is_(None))
+    query = select(files)
     order = (files.c.created_at, files.c.id)
     if purpose is not None:
         query = query.where(files.c.purpose == purpose)
@@ -98,12 +98,15 @@ def list_files(
         query = query.where(files.c.key_id == key_id)
     if sha256 is not None:
         query = query.where(files.c.sha256 == sha256)
+    kept = query.where(files.c.deleted_at.is_(None))
     with db.reading() as tx:
         if after is not None:
-            last = _find(tx, after)
-            place, known = tuple_(*order), (last.created_at, last.id)
-            query = query.where(place > known if oldest_first else place < known)
-        ordered = query.order_by(*(column if oldest_first else column.desc() for column in order))
+            last = tx.one(query.where(files.c.id == after))
+            if last is None:
+                raise _unknown(after)
+            place, known = tuple_(*order), (last["created_at"], last["id"])
+            kept = kept.where(place > known if oldest_first else place < known)
+        ordered = kept.order_by(*(column if oldest_first else column.desc() for column in order))
         return [record(File, row) for row in tx.all(ordered.limit(limit))]
 
 

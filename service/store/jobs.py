@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import RowMapping, Select, func, insert, literal, or_, select, tuple_
+from sqlalchemy import RowMapping, Select, Text, cast, func, insert, literal, or_, select, tuple_
 
 from service.errors import (
     IdempotencyMismatchError,
@@ -164,6 +164,20 @@ def list_jobs(
             )
         newest_first = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
         return [record(Job, row) for row in tx.all(newest_first.limit(limit))]
+
+
+def living_job_with(db: Database, word: str) -> Job | None:
+    """A job that has not ended and whose spec or metadata hold a word, such as an upload's id.
+
+    Args:
+        db: The database.
+        word: Letters, digits and hyphens.
+    """
+    holds = (cast(column, Text).contains(word) for column in (jobs.c.spec, jobs.c.metadata))
+    query = select(jobs).where(jobs.c.status.not_in(ENDED), or_(*holds)).limit(1)
+    with db.reading() as tx:
+        row = tx.one(query)
+        return None if row is None else record(Job, row)
 
 
 def count_jobs(db: Database) -> dict[tuple[Kind, Status], int]:

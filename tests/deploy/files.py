@@ -46,6 +46,28 @@ def pods():
     return found
 
 
+def pod_specs(part):
+    """Every spec of pods below a part of a manifest, whatever kind of object holds it."""
+    if isinstance(part, dict):
+        if "containers" in part:
+            yield part
+        for inner in part.values():
+            yield from pod_specs(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from pod_specs(inner)
+
+
+def copied_sources():
+    """What the build takes into the image from the repository."""
+    return [
+        word
+        for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
+        for word in line.split()[:-1]
+        if not word.startswith("--")
+    ]
+
+
 def ratchet_variables(text):
     """Names of variables of the service that a text mentions."""
     return set(re.findall(r"RATCHET_[A-Z_]+", text))

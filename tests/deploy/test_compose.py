@@ -1,17 +1,29 @@
 """The compose file: what it names exists elsewhere, and what is private stays so."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 
+import psycopg
 import pytest
 
 from service.settings import Settings
-from tests.deploy.files import COMPOSE, DEPLOY, ROLES, SERVICES, ratchet_variables
+from tests.deploy.files import COMPOSE, DEPLOY, ROLES, ROOT, SERVICES, ratchet_variables
+from tests.postgres import PASSWORD, postgres_server
 
 TEXT = (DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8")
 OURS = {name: spec for name, spec in SERVICES.items() if "RATCHET_IMAGE" in spec["image"]}
 NOT_SETTINGS = {"RATCHET_IMAGE", "RATCHET_HEALTH_API"}
+EXAMPLE = dict(
+    re.findall(
+        r"^([A-Z0-9_]+)=(.*)$",
+        (DEPLOY / "compose" / "env.example").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+)
+STORE = "${RAY_OBJECT_STORE_BYTES:-4000000000}"
 
 
 def test_each_part_is_started_as_a_role_of_the_image():
@@ -36,9 +48,21 @@ def test_the_settings_take_what_the_compose_file_gives_them(monkeypatch):
 
 
 def test_every_variable_that_is_left_to_the_reader_is_in_the_example():
-    wanted = set(re.findall(r"\$\{([A-Z_]+)", TEXT)) - {"SEAWEEDFS_TAG"}
-    example = (DEPLOY / "compose" / "env.example").read_text(encoding="utf-8")
-    assert set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE)) == wanted
+    wanted = set(re.findall(r"\$\{([A-Z0-9_]+)", TEXT))
+    assert EXAMPLE.keys() == wanted
+
+
+def test_a_default_is_what_the_example_says():
+    defaults = re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", TEXT)
+    assert defaults
+    assert [(name, EXAMPLE[name]) for name, _ in defaults] == defaults
+
+
+def test_no_image_moves_by_itself():
+    tags = [spec["image"].rpartition(":")[2] for spec in SERVICES.values()]
+    assert "latest" not in " ".join(tags)
+    release = tuple(int(part) for part in EXAMPLE["SEAWEEDFS_TAG"].split("."))
+    assert release > (4, 16)  # where conditional writes did not hold
 
 
 def test_only_what_is_meant_for_people_is_published_and_only_here():
@@ -61,7 +85,52 @@ def test_ray_asks_for_the_token_of_a_secret_file():
 
 @pytest.mark.parametrize("name", ["ray-head", "ray-worker", "router"])
 def test_ray_nodes_have_shared_memory(name):
-    assert SERVICES[name]["shm_size"]
+    assert SERVICES[name]["shm_size"] == "${RAY_SHM_SIZE:-4gb}"
+
+
+@pytest.mark.parametrize("name", ["ray-head", "ray-worker"])
+def test_a_ray_node_has_an_object_store_that_fits_into_its_shared_memory(name):
+    assert f"--object-store-memory={STORE}" in SERVICES[name]["command"]
+    gigabytes = EXAMPLE["RAY_SHM_SIZE"].removesuffix("gb")
+    assert int(EXAMPLE["RAY_OBJECT_STORE_BYTES"]) < int(gigabytes) * 2**30
+
+
+def test_the_routers_own_ray_keeps_to_the_same_size():
+    (variable,) = [
+        name for name, value in SERVICES["router"]["environment"].items() if value == STORE
+    ]
+    program = (
+        "from ray._private.utils import resolve_object_store_memory;"
+        "print(resolve_object_store_memory(10**12))"
+    )
+    size = EXAMPLE["RAY_OBJECT_STORE_BYTES"]
+    command = [sys.executable, "-c", program]
+    environment = os.environ | {variable: size}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == size
+
+
+def test_base_models_are_kept_in_the_home_that_all_share():
+    for name, spec in OURS.items():
+        home = spec["environment"]["RATCHET_HOME"]
+        assert spec["environment"]["HF_HOME"] == f"{home}/huggingface", name
+        assert f"home:{home}" in spec["volumes"]
+
+
+def test_what_a_reader_fills_with_secrets_is_kept_out_of_git():
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    docs = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    for name in ("deploy/compose/.env", "deploy/compose/ray_token", "my-secrets.yaml"):
+        assert name in ignored
+        assert name.rpartition("/")[2] in docs
+
+
+def test_the_users_of_mlflow_outlive_its_container():
+    users = re.search(r"sqlite:///(\S+)", COMPOSE["configs"]["mlflow_auth"]["content"])
+    folders = [volume.partition(":")[2] for volume in SERVICES["mlflow"]["volumes"]]
+    assert [folder for folder in folders if users[1].startswith(f"{folder}/")]
+    image = (DEPLOY / "docker" / "mlflow.Dockerfile").read_text(encoding="utf-8")
+    assert "WORKDIR /home/mlflow" in image  # a new volume takes the owner from the image
 
 
 def test_what_a_service_refers_to_is_declared():
@@ -94,16 +163,51 @@ def test_addresses_inside_name_services_and_the_ports_that_they_listen_at():
     assert f"--port={listening['mlflow']}" in SERVICES["mlflow"]["command"]
 
 
-def test_the_password_of_the_database_is_in_no_command_and_only_where_it_is_needed():
+@pytest.mark.parametrize(
+    ("password", "wanted"),
+    [
+        ("POSTGRES_PASSWORD", {"api", "controller", "postgres"}),
+        ("MLFLOW_DATABASE_PASSWORD", {"mlflow", "postgres"}),
+    ],
+)
+def test_the_password_of_a_database_is_in_no_command_and_only_where_it_is_needed(password, wanted):
     holders = {
         name
         for name, spec in SERVICES.items()
-        if "POSTGRES_PASSWORD" in str(spec.get("environment"))
+        if f"${{{password}:?" in str(spec.get("environment"))
     }
-    assert holders == {"api", "controller", "mlflow", "postgres"}
+    assert holders == wanted
     assert all("PASSWORD" not in str(spec.get("command")) for spec in SERVICES.values())
     known = SERVICES["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
+    assert known.startswith("postgresql+psycopg://mlflow:")
     assert known.endswith("@postgres:5432/mlflow")
+
+
+def test_the_database_is_ready_once_it_listens_to_others():
+    (program, *options) = SERVICES["postgres"]["healthcheck"]["test"][1:]
+    assert program == "pg_isready"
+    assert "--host=127.0.0.1" in options
+
+
+@pytest.mark.slow
+def test_mlflow_reaches_its_own_database_and_no_other(tmp_path):
+    script = tmp_path / "databases.sql"
+    script.write_text(COMPOSE["configs"]["postgres_databases"]["content"], encoding="utf-8")
+    psql = shutil.which("psql")
+    assert psql, "psql is not installed: install the package postgresql-client (15 or newer)"
+    with postgres_server() as server:
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE ratchet")
+        environment = os.environ | {"MLFLOW_DATABASE_PASSWORD": "it's-a-secret"}
+        command = [psql, "-v", "ON_ERROR_STOP=1", "--no-psqlrc", server.url("ratchet")]
+        subprocess.run([*command, "-f", str(script)], env=environment, check=True, timeout=60)
+        mlflow = {"user": "mlflow", "password": "it's-a-secret"}
+        own = server.url("mlflow").replace(f"ratchet:{PASSWORD}@", "")
+        with psycopg.connect(own, **mlflow) as connection:
+            connection.execute("CREATE TABLE runs (id int)")
+        for other in ("ratchet", "postgres"):
+            with pytest.raises(psycopg.OperationalError, match="permission denied"):
+                psycopg.connect(own.replace("/mlflow", f"/{other}"), **mlflow)
 
 
 def test_no_password_has_a_default():

@@ -2,12 +2,15 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
+import yaml
 
-from tests.deploy.files import DEPLOY, DOCKERFILE, ENTRYPOINT, ROLES, ROOT
+from tests.deploy.files import DEPLOY, DOCKERFILE, ENTRYPOINT, ROLES, ROOT, SERVICES, copied_sources
 from tests.waiting import free_port
 
 HEALTHCHECK = DEPLOY / "docker" / "healthcheck.py"
@@ -26,16 +29,49 @@ def test_an_image_ends_as_a_user_who_is_not_root(name):
 
 def test_what_is_copied_exists_and_is_let_in():
     ignore = (DEPLOY / "docker" / "Dockerfile.dockerignore").read_text(encoding="utf-8").split()
-    sources = [
-        word
-        for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
-        for word in line.split()[:-1]
-        if not word.startswith("--")
-    ]
-    assert "pyproject.toml" in sources
-    for source in sources:
+    assert "pyproject.toml" in copied_sources()
+    for source in copied_sources():
         assert (ROOT / source).exists()
         assert f"!{source}" in ignore
+
+
+def copied(target):
+    """Lay out below a folder what the build copies, links as links."""
+    for source in copied_sources():
+        place = target / source
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / source).is_dir():
+            skipped = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / source, place, symlinks=True, ignore=skipped)
+        else:
+            shutil.copy(ROOT / source, place)
+    return target
+
+
+def test_no_link_of_what_is_copied_leads_out_of_it(tmp_path):
+    links = [path for path in copied(tmp_path).rglob("*") if path.is_symlink()]
+    assert tmp_path / "pipelines" / "preset_files" in links
+    for link in links:
+        assert link.resolve().is_relative_to(tmp_path)
+        assert link.exists(), link
+
+
+def test_the_package_that_the_image_installs_holds_the_presets(tmp_path):
+    from setuptools import find_namespace_packages
+
+    config = tomllib.loads((copied(tmp_path) / "pyproject.toml").read_text(encoding="utf-8"))
+    found = config["tool"]["setuptools"]["packages"]["find"]
+    assert "pipelines.preset_files" in find_namespace_packages(str(tmp_path), **found)
+    presets = {path.name for path in (ROOT / "configs" / "presets").glob("*.yaml")}
+    assert presets
+    assert {path.name for path in (tmp_path / "pipelines/preset_files").glob("*.yaml")} == presets
+
+
+def test_the_tag_of_the_manifests_names_the_release():
+    release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    kustomization = yaml.safe_load((DEPLOY / "kuberay" / "kustomization.yaml").read_text())
+    (image,) = kustomization["images"]
+    assert image["newTag"] == f"{release['project']['version']}-cpu"
 
 
 def test_the_build_pins_the_same_pytorch_as_the_project():
@@ -79,11 +115,13 @@ def test_each_part_of_the_service_is_started_by_its_name(role, words, tmp_path):
 def test_ray_knows_every_option_that_it_is_started_with(role, tmp_path):
     from ray.scripts.scripts import start
 
-    code, words, _ = started_by(role, tmp_path, "--num-cpus", "3", RAY_HEAD="ray-head:6379")
+    more = SERVICES[role]["command"][1:]
+    code, words, _ = started_by(role, tmp_path, *more, RAY_HEAD="ray-head:6379")
     assert code == 0
     assert words[:2] == ["ray", "start"]
+    assert set(more) <= set(words)
     known = {name for parameter in start.params for name in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= known
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
     assert ("--head" in words) == (role == "ray-head")
 
 

@@ -1,5 +1,6 @@
 """The Kubernetes manifests: plain objects by their schemas, KubeRay's by what we rely on."""
 
+import ipaddress
 import re
 
 import kubernetes_validate
@@ -7,7 +8,15 @@ import pytest
 import yaml
 
 from service.settings import Settings
-from tests.deploy.files import DEPLOY, manifests, pods, ratchet_variables, ray_groups
+from tests.deploy.files import (
+    DEPLOY,
+    ROOT,
+    manifests,
+    pod_specs,
+    pods,
+    ratchet_variables,
+    ray_groups,
+)
 
 KUBERNETES = "1.33"
 OBJECTS = manifests()
@@ -82,7 +91,7 @@ def test_the_router_is_built_from_its_config():
 def test_every_variable_is_a_setting_and_every_setting_is_taken(monkeypatch):
     names = {f"RATCHET_{field}".upper() for field in Settings.model_fields}
     text = yaml.safe_dump_all(OBJECTS.values())
-    assert ratchet_variables(text) - names == {"RATCHET_HEALTH_API"}
+    assert ratchet_variables(text) <= names
     for name, value in OBJECTS["ConfigMap", "ratchet-settings"]["data"].items():
         monkeypatch.setenv(name, value)
     assert Settings().store == "s3://ratchet/state"
@@ -123,6 +132,79 @@ def test_ports_agree():
     assert {port["name"]: port["containerPort"] for port in head}["dashboard"] == 8265
     settings = OBJECTS["ConfigMap", "ratchet-settings"]["data"]
     assert settings["RATCHET_RAY_JOBS_URL"] == "http://ratchet-head-svc:8265"
+
+
+def test_no_pod_gets_variables_from_the_names_of_services(monkeypatch):
+    specs = [spec for document in OBJECTS.values() for spec in pod_specs(document)]
+    assert len(specs) == len(pods())
+    assert [spec["enableServiceLinks"] for spec in specs] == [False] * len(specs)
+    (name,) = [name for kind, name in OBJECTS if kind == "Service"]
+    variable = f"{name}_PORT".upper().replace("-", "_")
+    monkeypatch.setenv(variable, "tcp://10.0.0.1:8080")  # what would be there with links
+    with pytest.raises(ValueError, match="api_port"):
+        Settings()
+
+
+def test_a_controller_is_not_ended_for_what_is_wrong_elsewhere():
+    (container,) = pods()["ratchet-controller"]["containers"]
+    assert [key for key in container if key.endswith("Probe")] == []
+    reached = yaml.safe_dump(OBJECTS["NetworkPolicy", "api"]["spec"]["ingress"])
+    assert "ratchet-controller" not in reached  # it asks the API for nothing
+
+
+@pytest.mark.parametrize("label", sorted(ray_groups()))
+def test_shared_memory_is_left_to_kuberay(label):
+    assert "/dev/shm" not in yaml.safe_dump(ray_groups()[label])
+
+
+@pytest.mark.parametrize("label", sorted(ray_groups()))
+def test_prometheus_finds_a_ray_pod_by_the_port_of_its_metrics(label):
+    template = ray_groups()[label]["template"]
+    ports = template["spec"]["containers"][0]["ports"]
+    assert template["metadata"]["annotations"] == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(
+            {port["name"]: port["containerPort"] for port in ports}["metrics"]
+        ),
+        "prometheus.io/path": "/metrics",
+    }
+
+
+def test_base_models_are_kept_where_the_home_is_shared_and_only_there():
+    kept = {
+        label: entry["value"]
+        for label, spec in pods().items()
+        for entry in spec["containers"][0].get("env", [])
+        if entry["name"] == "HF_HOME"
+    }
+    home = OBJECTS["ConfigMap", "ratchet-settings"]["data"]["RATCHET_HOME"]
+    assert kept == dict.fromkeys(["ratchet-head", "ratchet-worker"], f"{home}/huggingface")
+
+
+def test_pods_and_names_are_reached_on_every_network_and_the_clouds_metadata_on_none():
+    first, names, outside = OBJECTS["NetworkPolicy", "no-metadata-service"]["spec"]["egress"]
+    assert first == {"to": [{"namespaceSelector": {}}]}
+    assert names["to"] == [{"ipBlock": {"cidr": "169.254.20.10/32"}}]
+    assert sorted((port["port"], port["protocol"]) for port in names["ports"]) == [
+        (53, "TCP"),
+        (53, "UDP"),
+    ]
+    shut = {block["ipBlock"]["cidr"]: block["ipBlock"]["except"] for block in outside["to"]}
+    for network, address in [
+        ("0.0.0.0/0", "169.254.169.254"),
+        ("::/0", "fd00:ec2::254"),
+        ("::/0", "fd20:ce::254"),
+        ("::/0", "fe80::a9fe:a9fe"),
+    ]:
+        parts = [ipaddress.ip_network(part) for part in shut[network]]
+        assert all(part.subnet_of(ipaddress.ip_network(network)) for part in parts)
+        assert any(ipaddress.ip_address(address) in part for part in parts)
+
+
+def test_the_guide_lets_mlflow_answer_to_the_name_that_the_service_asks_for():
+    address = OBJECTS["ConfigMap", "ratchet-settings"]["data"]["RATCHET_TRACKING_URI"]
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert f"--allowed-hosts={address.removeprefix('http://')}" in guide
 
 
 def test_every_pod_that_a_policy_or_budget_means_exists():

@@ -27,6 +27,7 @@ def sound(**changes):
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "a.jsonl").touch()
+    (tmp_path / ".a.jsonl").touch()
     return tmp_path
 
 
@@ -40,6 +41,18 @@ def write(folder, text):
     path = folder / "spec.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+def test_a_list_of_wrong_items_is_not_also_said_to_be_too_short(folder):
+    with pytest.raises(SpecError) as error:
+        parse_spec({**sound(), "tasks": [{"name": "a b", "train": "a.jsonl"}]}, folder)
+    assert [problem.where for problem in error.value.problems] == ["tasks[0].name"]
+
+
+def test_a_choice_of_one_value_is_no_choice(folder):
+    tune = {"parameters": {"training.learning_rate": {"choice": [1e-3]}}}
+    with pytest.raises(SpecError, match="needs at least 2 items"):
+        parse_spec({**sound(), "tune": tune}, folder)
 
 
 def test_a_sound_spec_has_absolute_paths(folder):
@@ -65,6 +78,18 @@ def test_a_sound_spec_has_absolute_paths(folder):
         ({"stream": {"train": "a.jsonl", "by": "x"}}, "tasks", "exactly one of"),
         ({"tasks": [{"name": "one", "train": "b.jsonl"}]}, "tasks[0].train", "no such file"),
         ({"tasks": [{"name": "one", "train": "*.csv"}]}, "tasks[0].train", "no such file"),
+        ({"tasks": [{"name": "one", "train": ".*.jsonl"}]}, "tasks[0].train", "no such file"),
+        ({"tasks": [{"name": "one", "train": "**/**/*"}]}, "tasks[0].train", "once at most"),
+        (
+            {"evaluation": {"retention": {"test": "a.jsonl", "train": "*.csv"}}},
+            "evaluation.retention.train",
+            "no such file",
+        ),
+        (
+            {"evaluation": {"retention": {"test": "b.jsonl"}}},
+            "evaluation.retention.test",
+            "no such file",
+        ),
         ({"tasks": [{"name": "one", "train": "x" * 5000}]}, "tasks[0].train", "no such file"),
         ({"tasks": [{"name": "one", "train": "a\0b"}]}, "tasks[0].train", "no such file"),
         ({"tasks": [{"name": "one", "train": 7}]}, "tasks[0].train", "Put it in quotes"),

@@ -25,6 +25,7 @@ from service.api.openai_views import (
     fine_tuning_job,
 )
 from service.api.request_log import note_of
+from service.api.request_places import told_in_its_words
 from service.api.routes.queries import (
     STREAMED,
     After,
@@ -64,7 +65,8 @@ def create(
     job = find_earlier(backend.db, "update", sent, caller.key.id, idempotency_key)
     if job is None:
         asked = FineTuning(backend, caller, body).asked(idempotency_key)
-        job = submit(backend, caller, replace(asked, request=sent))
+        with told_in_its_words(body):
+            job = submit(backend, caller, replace(asked, request=sent))
     note_of(request.scope).job = job.id
     return answer(_shown(backend, job))
 
@@ -111,7 +113,7 @@ def events(
     job = visible_job(backend, caller, job_id, "update", request)
     if wants_stream(request):
         start = sequence_of(last_event_id, job.id, "Last-Event-ID")
-        return EventStream(backend, caller.key.id, job.id, start).response()
+        return EventStream(backend, caller.key.id, job.id, start, fine_tuning_event).response()
     before = sequence_of(after, job.id, "after") or None
     found = list_latest_events(backend.db, job.id, before, limit + 1)
     return answer(page_of(found, limit, fine_tuning_event, lambda event: event.id))

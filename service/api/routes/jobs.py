@@ -142,7 +142,7 @@ def _add_told(router: APIRouter, kind: Kind) -> None:
             after, job.id, "after"
         )
         if wants_stream(request):
-            return EventStream(backend, caller.key.id, job.id, start).response()
+            return EventStream(backend, caller.key.id, job.id, start, event_view).response()
         found = list_events(backend.db, job.id, start, limit + 1)
         return answer(page_of(found, limit, event_view, lambda event: event.id))
 

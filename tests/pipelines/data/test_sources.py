@@ -85,6 +85,32 @@ def test_a_saved_data_set_gives_names_for_class_numbers(tmp_path):
     assert "missing column 'domain'" in str(read(tmp_path / "set", "domain")[1][0])
 
 
+@pytest.mark.parametrize(
+    "name", ["{other}/data-00000-of-00001.arrow", "../other/data-00000-of-00001.arrow", "..", 7]
+)
+def test_a_saved_data_set_that_names_files_elsewhere_is_not_opened(tmp_path, name):
+    datasets = pytest.importorskip("datasets")
+    saved = datasets.Dataset.from_dict({"text": ["a"], "label": ["x"]})
+    saved.save_to_disk(tmp_path / "other")
+    saved.save_to_disk(tmp_path / "set")
+    name = name.format(other=tmp_path / "other") if isinstance(name, str) else name
+    state = json.loads((tmp_path / "set" / "state.json").read_text())
+    (tmp_path / "set" / "state.json").write_text(
+        json.dumps({**state, "_data_files": [{"filename": name}]})
+    )
+    found, problems, _ = read(tmp_path / "set")
+    assert found == []
+    assert "names a file that is not in the folder" in str(problems[0])
+
+
+@pytest.mark.parametrize("state", ["[]", "{}", '{"_data_files": 3}', "{"])
+def test_a_saved_data_set_without_a_state_is_told(tmp_path, state):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"text": ["a"], "label": ["x"]}).save_to_disk(tmp_path / "set")
+    (tmp_path / "set" / "state.json").write_text(state)
+    assert "not a readable saved data set" in str(read(tmp_path / "set")[1][0])
+
+
 def test_saved_splits_must_be_named(tmp_path):
     datasets = pytest.importorskip("datasets")
     saved = datasets.Dataset.from_dict({"text": ["a"], "label": ["x"]})
@@ -103,6 +129,22 @@ def test_folders_and_globs_are_read_file_by_file_in_order_of_name(tmp_path):
     found, problems, rows = read(tmp_path / "[ab].parquet")
     assert (found, problems) == ([ROWS[1], ROWS[0]], [])
     assert rows.origins[1] == f"{tmp_path}/b.parquet:1"
+
+
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_a_pattern_reads_nothing_hidden(tmp_path, scheme):
+    root = f"{scheme}:/{tmp_path}" if scheme == "memory" else str(tmp_path)
+    for name in ("x/1.jsonl", "x/.2.jsonl", ".service/files/3.jsonl", "x/.more/4.jsonl"):
+        with fsspec.open(f"{root}/{name}", "wb", auto_mkdir=True) as file:
+            file.write(jsonl())
+    found, problems, rows = read(f"{root}/**/*.jsonl")
+    assert (found, problems) == (ROWS, [])
+    assert rows.origins[0].endswith("/x/1.jsonl:1")
+
+
+def test_a_pattern_of_many_depths_is_refused_without_a_look(tmp_path):
+    _, problems, _ = read(tmp_path / "**" / "a" / "**" / "*.jsonl")
+    assert "`**` once at most" in str(problems[0])
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path):

@@ -36,6 +36,12 @@ def source(tmp_path):
     return RawSpec(raw, tmp_path)
 
 
+def place(name):
+    """Where a searched field stands in the spec; a name with dots is one key."""
+    path = name.replace("__", ".")
+    return f'tune.parameters["{path}"]' if "." in path else f"tune.parameters.{path}"
+
+
 def said(source, **parameters):
     with pytest.raises(SpecError) as caught:
         witnesses(source, ranges(**parameters))
@@ -79,22 +85,22 @@ def test_what_is_wrong_with_a_field_or_an_end_is_said_before_anything_is_taught(
     source, name, own, expected
 ):
     told = said(source, **{name: own})
-    assert all(line.startswith(f"tune.parameters.{name.replace('__', '.')}") for line in told)
+    assert all(line.startswith(place(name)) for line in told)
     assert any(expected in line for line in told), told
 
 
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [
-        ("methods__ewc__strength", "methods__1__strength", "the same field as tune.parameters."),
-        ("methods__1__strength", "methods__01__strength", "the same field as tune.parameters."),
+        ("methods__ewc__strength", "methods__1__strength", "the same field as tune.parameters["),
+        ("methods__1__strength", "methods__01__strength", "the same field as tune.parameters["),
         ("methods__ewc__strength", "methods__1", "is a part of the other"),
         ("methods", "methods__ewc__strength", "is a part of the other"),
     ],
 )
 def test_a_field_is_searched_once_under_whatever_name(source, one, other, expected):
     (told,) = said(source, **{one: {"choice": [1, 2]}, other: {"choice": [3, 4]}})
-    assert told.startswith(f"tune.parameters.{other.replace('__', '.')}")
+    assert told.startswith(place(other))
     assert expected in told
 
 
@@ -143,7 +149,7 @@ def test_what_only_the_rows_can_tell_is_said_of_the_field_and_once(source):
     with pytest.raises(SpecError) as caught:
         check_witnesses(found, no_more_than_four)
     assert [str(own) for own in caught.value.problems] == [
-        "tune.parameters.methods.lora.rank: four at most (got 5)"
+        'tune.parameters["methods.lora.rank"]: four at most (got 5)'
     ]
 
 

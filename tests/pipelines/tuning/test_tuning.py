@@ -22,7 +22,7 @@ def studied(spec, folder):
 def test_what_cuts_raw_text_into_rows_is_not_searched(tiny_decoder, tmp_path):
     texts = [write_text_task(tmp_path, name) for name in ("news", "tales")]
     spec = tiny_lm_spec(tiny_decoder, tmp_path, "lm", texts, [], tune=LENGTHS | NO_TIME)
-    with pytest.raises(SpecError, match=r"training\.max_length: raw text is cut into other rows"):
+    with pytest.raises(SpecError, match=r'training\.max_length"\]: raw text is cut into other'):
         studied(spec, tmp_path)
 
 
@@ -30,7 +30,7 @@ def test_what_cuts_raw_text_into_rows_is_not_searched(tiny_decoder, tmp_path):
     ("ranges", "where"),
     [
         ({"training.num_epochs": {"int": [1, 10**9]}}, r"tune\.num_trials: .*1000000000 points"),
-        ({"training.learning_rate": {"log": [1e-5, 1e-3]}}, r"learning_rate: .*needs `points`"),
+        ({"training.learning_rate": {"log": [1e-5, 1e-3]}}, r"learning_rate.*: .*needs `points`"),
     ],
 )
 def test_a_grid_without_an_end_is_refused_before_anything_is_written(

@@ -6,9 +6,11 @@ import time
 
 import httpx
 import pytest
+from openai.types.fine_tuning import FineTuningJobEvent
 
 from service.api import event_stream
 from service.store.jobs import ask
+from service.store.records import NewEvent
 from service.store.success import succeed
 
 pytestmark = pytest.mark.slow
@@ -75,6 +77,21 @@ def test_a_stream_goes_on_after_the_last_event_that_was_seen(client, served, pat
 
     assert [message.get("event", "message") for message in rest] == ["message", "end"]
     assert rest[0]["id"].endswith("-000002")
+
+
+def test_a_stream_speaks_the_dialect_that_it_was_asked_in(client, served):
+    job_id = served.submit()
+    job = served.tell(served.claim(), NewEvent("saved", type="checkpoint"))
+    succeed(served.db, served.lease, job, {})
+    types = {}
+    for path in ("/v1/updates", "/v1/fine_tuning/jobs"):
+        with client.stream("GET", f"{path}/{job_id}/events") as response:
+            told = [message["data"] for message in read(response.iter_lines())[:-1]]
+        types[path] = [json.loads(data)["type"] for data in told]
+
+    assert types["/v1/updates"] == ["status", "status", "checkpoint", "status"]
+    assert types["/v1/fine_tuning/jobs"] == ["message"] * 4
+    assert [FineTuningJobEvent.model_validate_json(data).id for data in told]
 
 
 def test_more_events_than_are_read_at_once_all_come_in_order(client, served):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections import namedtuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,9 +14,10 @@ from tests.service.api.served import ROWS, serve
 FORM = {"purpose": "fine-tune"}
 
 
-def parquet(rows):
+def parquet(rows, num_rows=None):
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer, compression="zstd", use_dictionary=False)
+    table = pa.Table.from_pylist(rows).slice(0, num_rows)
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=False)
     return buffer.getvalue()
 
 
@@ -94,6 +96,23 @@ def test_what_is_no_rows_is_refused_and_nothing_is_left(served, name, content, r
     assert [path for path in served.settings.home.glob("files/**/*") if path.is_file()] == []
 
 
+def test_the_rows_of_a_parquet_file_are_not_unpacked_here(served, monkeypatch):
+    """Its footer may lie about what that takes."""
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("unpacked"))
+    assert post(served, "a.parquet", PARQUET).status_code == 200
+    wide = parquet([{f"c{n}": 1 for n in range(1001)}])
+    assert "more than 1000 columns" in post(served, "b.parquet", wide).text
+    assert "no rows" in post(served, "c.parquet", parquet([{"a": 1}], num_rows=0)).text
+
+
+def test_uploads_leave_room_on_the_disk(served, monkeypatch):
+    free = namedtuple("Usage", "free")(2**30 + served.settings.max_upload_bytes - 1)
+    monkeypatch.setattr("service.api.blobs.shutil.disk_usage", lambda _: free)
+    response = post(served, "a.jsonl", ROWS)
+    assert response.status_code == 503
+    assert "almost full" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("form", [{}, {"purpose": "assistants"}, {**FORM, "extra": "x"}])
 def test_a_form_that_says_something_else_is_refused(served, form):
     assert post(served, "a.jsonl", ROWS, form=form).status_code == 400
@@ -162,6 +181,23 @@ def test_uploads_are_listed_paged_and_read_by_their_owner_and_admins(served):
     with served.client("admin") as client:
         assert client.get(f"/v1/files/{ids[0]}").status_code == 200
         assert len(client.get("/v1/files").json()["data"]) == 3
+
+
+def test_a_list_goes_on_after_an_upload_that_was_deleted_meanwhile(served):
+    ids = [served.upload(content=ROWS + b"\n" * n) for n in range(3)]
+    with served.client() as client:
+        client.delete(f"/v1/files/{ids[1]}")
+        older = client.get(f"/v1/files?after={ids[1]}").json()["data"]
+        newer = client.get(f"/v1/files?after={ids[1]}&order=asc").json()["data"]
+        nothing = client.get("/v1/files?after=file-" + "0" * 24)
+    with served.client("promoter") as client:
+        others = client.get(f"/v1/files?after={ids[1]}")
+    with served.client("admin") as client:
+        admins = client.get(f"/v1/files?after={ids[1]}").json()["data"]
+
+    assert [one["id"] for one in older] == [one["id"] for one in admins] == [ids[0]]
+    assert [one["id"] for one in newer] == [ids[2]]
+    assert (nothing.status_code, others.status_code) == (404, 404)
 
 
 @pytest.mark.parametrize("path", ["/v1/files/{}", "/v1/files/{}/content", "/v1/files?after={}"])

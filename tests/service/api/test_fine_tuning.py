@@ -3,11 +3,20 @@
 import json
 
 import pytest
+from sqlalchemy import update
 
 from pipelines.presets import read_preset
+from service.store.records import NewEvent
+from service.store.tables import jobs
 from tests.service.api.served import ROWS
 
 PRESET = read_preset("ewc")["training"]
+MULTIPLIER = "hyperparameters.learning_rate_multiplier"
+
+
+def supervised(**hyperparameters):
+    given = {"hyperparameters": hyperparameters}
+    return {"method": {"type": "supervised", "supervised": given}}
 
 
 def create(served, role="submitter", **changes):
@@ -143,20 +152,23 @@ def test_checking_data_is_called_validating_files(served):
         ({"model": "intents@1"}, 404, "model"),
         ({"model": "../../etc"}, 404, "model"),
         ({"model": "http://x/y"}, 404, "model"),
-        ({"model": "/etc"}, 422, "spec.model.name"),
+        ({"model": "/etc"}, 422, "model"),
         ({"suffix": "out"}, 400, "suffix"),
-        ({"suffix": "a/b"}, 422, "spec.lineage"),
-        ({"suffix": "elsewhere"}, 422, "spec.lineage"),
+        ({"suffix": "a/b"}, 422, "suffix"),
+        ({"suffix": "elsewhere"}, 422, "suffix"),
+        ({"metadata": {"lineage": "a/b"}}, 422, "metadata.lineage"),
         ({"training_file": "file-" + "0" * 24}, 400, "training_file"),
         ({"training_file": "/etc/passwd"}, 400, "training_file"),
         ({"validation_file": "s3://bucket/x"}, 400, "validation_file"),
-        ({"metadata": {"preset": "none"}}, 422, "spec.preset"),
-        ({"metadata": {"kind": "dreamer"}}, 422, "spec.model.kind"),
-        ({"metadata": {"task": "a/b"}}, 422, "spec.tasks[0].name"),
+        ({"metadata": {"preset": "none"}}, 422, "metadata.preset"),
+        ({"metadata": {"kind": "dreamer"}}, 422, "metadata.kind"),
+        ({"metadata": {"task": "a/b"}}, 422, "metadata.task"),
         ({"metadata": {"ratchet.openai": "{}"}}, 400, "metadata"),
         ({"hyperparameters": {"n_epochs": 0}}, 400, "hyperparameters.n_epochs"),
         ({"hyperparameters": {"n_epochs": "many"}}, 400, "hyperparameters.n_epochs"),
-        ({"hyperparameters": {"learning_rate_multiplier": -1}}, 400, None),
+        ({"hyperparameters": {"learning_rate_multiplier": -1}}, 400, MULTIPLIER),
+        ({"hyperparameters": {"learning_rate_multiplier": 5e-324}}, 422, MULTIPLIER),
+        (supervised(learning_rate_multiplier=5e-324), 422, f"method.supervised.{MULTIPLIER}"),
         ({"method": {"type": "dpo"}}, 400, "method.type"),
         (
             {
@@ -176,8 +188,71 @@ def test_a_request_that_cannot_be_done_is_refused(served, changes, status, param
     response = create(served, **changes)
 
     assert response.status_code == status, response.text
-    if param is not None:
-        assert response.json()["error"]["param"] == param
+    assert response.json()["error"]["param"] == param
+
+
+def test_a_pointer_leads_into_the_request_and_not_into_the_spec_that_it_becomes(served):
+    metadata = {"preset": "ewk", "task": "a/b"}
+    response = create(served, suffix="a b", metadata=metadata)
+
+    errors = {error["pointer"]: error["detail"] for error in response.json()["errors"]}
+    assert errors.keys() >= {"#/suffix", "#/metadata/preset", "#/metadata/task"}
+    assert not any(pointer.startswith("#/spec") for pointer in errors)
+    assert errors["#/suffix"].startswith("suffix: a name is")
+
+
+def test_a_problem_of_what_the_request_does_not_say_has_no_field(served):
+    served.teach(training={"batch_size": 8, "max_length": 16})
+    old = served.spec(training={"batch_size": 8, "max_length": 0})
+    with served.db.writing() as tx:
+        tx.change(update(jobs).values(spec=old))
+    response = create(served, model="intents", hyperparameters={"n_epochs": 1})
+
+    (error,) = response.json()["errors"]
+    assert response.json()["error"]["param"] is None
+    assert error["pointer"] == "#"
+    assert error["detail"].startswith("training.max_length: ")
+
+
+def test_a_multiplier_of_a_rate_that_is_found_is_refused_where_it_stands(served):
+    served.teach(training={"learning_rate": "auto"})
+    changes = supervised(learning_rate_multiplier=2)
+    response = create(served, model="intents", **changes)
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == f"method.supervised.{MULTIPLIER}"
+    assert "Leave the multiplier out" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"n_epochs": 0}, "input should be 'auto' or greater than or equal to 1 (got 0)"),
+        ({"batch_size": "many"}, "input should be 'auto' or a valid integer (got 'many')"),
+        ({"learning_rate_multiplier": -1}, "input should be 'auto' or greater than 0 (got -1)"),
+    ],
+)
+def test_all_that_a_hyperparameter_may_be_is_told(served, given, expected):
+    response = create(served, hyperparameters=given)
+
+    (error,) = response.json()["errors"]
+    (name,) = given
+    assert error["detail"] == f"hyperparameters.{name}: {expected}"
+
+
+def test_a_checkpoint_carries_what_was_measured(served):
+    job_id = served.submit()
+    metrics = {"validation_own": 0.75, "validation_all": None}
+    learned = NewEvent("learned", type="checkpoint", data={"step_number": 9, "metrics": metrics})
+    bare = NewEvent("learned", type="checkpoint", data={"step_number": 18})
+    served.tell(served.claim(), learned, bare)
+    with served.client() as client:
+        found = client.get(f"/v1/fine_tuning/jobs/{job_id}/checkpoints").json()["data"]
+
+    assert [one["metrics"] for one in found] == [
+        {"step": 18, "full_valid_mean_token_accuracy": None},
+        {"step": 9, "full_valid_mean_token_accuracy": 0.75},
+    ]
 
 
 def test_a_lineage_that_the_key_does_not_see_is_no_model(served):

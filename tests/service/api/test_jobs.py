@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from service.store.audit import list_audit
+from service.store.work import end_paused, fail, requeue
 
 KINDS = [("/v1/updates", "ftjob"), ("/v1/studies", "study"), ("/v1/plans", "plan")]
 TUNE = {"parameters": {"training.learning_rate": {"log": [1.0e-5, 1.0e-3]}}, "num_trials": 2}
@@ -82,7 +83,7 @@ def test_every_problem_of_a_spec_is_told_with_its_pointer(served):
         "#/spec/evaluation/retention/test",
         "#/spec/methods/0/sources/0",
         "#/spec/methods/1/x~0~1y",
-        "#/spec/tune/parameters/tasks/0/train",
+        "#/spec/tune/parameters/tasks.0.train",
         "#/spec/entrypoint",
         "#/spec/runtime_env",
         "#/spec/home",
@@ -121,6 +122,25 @@ def test_a_study_cannot_search_its_way_to_other_files(served, parameters):
     assert any("cannot be searched" in detail for detail in details)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "pointer"),
+    [
+        ({"training.learning_rate": {"log": [1, "x"]}}, "training.learning_rate/log/1"),
+        ({"training.learning_rate": {"log": [2, 1]}}, "training.learning_rate"),
+        ({"training.learning_rate": {"log": [1, 2], "a.b": 3}}, "training.learning_rate/a.b"),
+        ({"training.learning_rate": {}}, "training.learning_rate"),
+        ({"methods.0.choice": {"choice": [1]}}, "methods.0.choice/choice"),
+    ],
+)
+def test_a_searched_field_is_one_step_of_a_pointer(served, parameter, pointer):
+    tune = {"parameters": parameter}
+    with served.client() as client:
+        response = client.post("/v1/studies", json={"spec": served.spec(tune=tune)})
+
+    pointers = [error["pointer"] for error in response.json()["errors"]]
+    assert f"#/spec/tune/parameters/{pointer}" in pointers
+
+
 def test_a_study_needs_something_to_search(served):
     with served.client() as client:
         response = client.post("/v1/studies", json={"spec": served.spec()})
@@ -138,6 +158,7 @@ def test_a_study_needs_something_to_search(served):
         ({"spec": {}, "priority": 101}, 400, "#/priority"),
         ({"spec": {}, "priority": "1"}, 400, "#/priority"),
         ({"spec": {}, "metadata": {"a": 1}}, 400, "#/metadata/a"),
+        ({"spec": {}, "metadata": {"a.b[0]": 1}}, 400, "#/metadata/a.b%5B0%5D"),
         ({"spec": {}, "metadata": {"a": "x" * 513}}, 400, "#/metadata/a"),
         ({"spec": {}, "metadata": {str(n): "" for n in range(17)}}, 400, "#/metadata"),
         ({"spec": {}, "metadata": {"ratchet.openai": "{}"}}, 400, "#/metadata"),
@@ -145,6 +166,8 @@ def test_a_study_needs_something_to_search(served):
         ({"spec_yaml": "[1]"}, 422, "#/spec_yaml"),
         ({"spec_yaml": "lineage: 1"}, 422, "#/spec_yaml"),
         ({"spec": {"lineage": "x\0"}}, 400, "#/spec/lineage"),
+        ({"spec": {"a.b": {"c/d": "x\0"}}}, 400, "#/spec/a.b/c~1d"),
+        ({"spec": {"a.b": 1}}, 422, "#/spec/a.b"),
         ([], 400, "#"),
         ("spec", 400, "#"),
     ],
@@ -247,6 +270,35 @@ def test_a_running_job_shows_its_progress_and_that_its_end_was_asked_for(served)
 
     assert (job["status"], job["phase"], job["cancel_requested"]) == ("running", "training", True)
     assert job["progress"] == {**progress, "seconds_left": None}
+    assert job["pause_requested"] is False
+
+
+def test_a_pause_that_was_accepted_shows_until_the_job_is_paused(served):
+    job_id = served.submit()
+    running = served.claim()
+    with served.client() as client:
+        asked = client.post(f"/v1/updates/{job_id}/pause").json()
+        end_paused(served.db, served.lease, running)
+        paused = client.get(f"/v1/updates/{job_id}").json()
+
+    seen = [(job["status"], job["pause_requested"]) for job in (asked, paused)]
+    assert seen == [("running", True), ("paused", False)]
+
+
+@pytest.mark.parametrize("path", ["/v1/updates", "/v1/fine_tuning/jobs"])
+def test_a_lost_attempt_is_no_error_of_a_job_that_did_not_fail(served, path):
+    job_id = served.submit()
+    lost = {"code": "lost", "message": "the machine is gone"}
+    with served.client() as client:
+        running = served.claim()
+        requeue(served.db, served.lease, running, lost, 0.0)
+        queued = client.get(f"{path}/{job_id}").json()
+        again = served.claim()
+        fail(served.db, served.lease, again, lost)
+        failed = client.get(f"{path}/{job_id}").json()
+
+    assert (queued["status"], queued["error"]) == ("queued", None)
+    assert (failed["status"], failed["error"]["message"]) == ("failed", "the machine is gone")
 
 
 @pytest.mark.parametrize("decision", ["promoted", "refused"])

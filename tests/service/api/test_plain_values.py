@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ def test_whatever_json_can_say_and_a_database_keep_is_read_as_it_is(value):
         (b'{"a": NaN}', ""),
         (b'{"a": -Infinity}', ""),
         (b'{"a": 1, "a": 2}', ""),
+        (json.dumps({str(n): n for n in range(100_000)}).encode()[:-1] + b', "9": 0}', ""),
         (b'{"a": ' + b"1" * 5000 + b"}", ""),
         (b"[" * 100_000, ""),
         (b"[" * 40 + b"]" * 40, "[0][0][0][0]"),
@@ -56,6 +58,30 @@ def test_all_places_are_told_at_once():
         parse_json(b'{"a": "\\u0000", "b": {"c": 1e999}, "d": 99999999999999999999}')
 
     assert [problem.where for problem in caught.value.problems] == ["a", "b.c", "d"]
+
+
+@pytest.mark.parametrize("text", ["[" * 65_000, "- " * 32_000, "? " * 32_000, "a: [" * 16_000])
+def test_yaml_that_only_nests_is_given_up_early(text, monkeypatch):
+    seen, parse = [], yaml.parse
+
+    def counted(*args, **kwargs):
+        for event in parse(*args, **kwargs):
+            seen.append(event)
+            yield event
+
+    monkeypatch.setattr(yaml, "parse", counted)
+    with pytest.raises(SpecError, match="deeper than 32"):
+        parse_spec_yaml(text, "spec_yaml")
+    assert len(seen) < 100
+
+
+def test_yaml_may_be_as_deep_as_json():
+    allowed, too_deep = "[" * 33 + "]" * 33, "[" * 34 + "]" * 34
+    assert parse_spec_yaml(allowed, "spec_yaml") == parse_json(allowed.encode())
+    with pytest.raises(SpecError, match="deeper than 32"):
+        parse_json(too_deep.encode())
+    with pytest.raises(SpecError, match="deeper than 32"):
+        parse_spec_yaml(too_deep, "spec_yaml")
 
 
 def test_the_deepest_value_that_is_allowed_is_read():

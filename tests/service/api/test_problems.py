@@ -1,9 +1,15 @@
 """Everything that is no request of ours ends in a problem document."""
 
-import pytest
+from urllib.parse import unquote
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.spec_problems import path_of
 from service.errors import json_pointer
 
+TUNED = "#/spec/tune/parameters/training.learning_rate/log/1"
 LEFT_OPEN = b'{"spec": '
 
 
@@ -15,10 +21,22 @@ LEFT_OPEN = b'{"spec": '
         ("spec.methods[1].strength", "#/spec/methods/1/strength"),
         ("a/b~c", "#/a~1b~0c"),
         ("a b%", "#/a%20b%25"),
+        ('spec.tune.parameters["training.learning_rate"].log[1]', TUNED),
+        ('metadata["a/b.c~[0]"]', "#/metadata/a~1b.c~0%5B0%5D"),
+        (r'metadata["a.\"\\x"]', "#/metadata/a.%22%5Cx"),
+        ('metadata[""]', "#/metadata/"),
     ],
 )
 def test_a_path_becomes_a_pointer(where, pointer):
     assert json_pointer(where) == pointer
+
+
+@given(st.lists(st.one_of(st.text(alphabet='a.[]"\\/~%0 \n€'), st.integers(0, 99))))
+def test_the_pointer_of_any_field_leads_back_to_it(location):
+    steps = json_pointer(path_of(location)).split("/")[1:]
+
+    found = [unquote(step).replace("~1", "/").replace("~0", "~") for step in steps]
+    assert found == [str(part) for part in location]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
+import io
 import json
 
 import pytest
 import yaml
+from rich.console import Console
 
 from service.api.native_schemas import Decision, JobView
-from service.cli.submitting import ending_code
+from service.cli.session import Session
+from service.cli.submitting import ending_code, say_job
 from service.job_lines import progress_words, share_done
 from tests.service.api.served import ROWS, listening, serve
 from tests.service.client.scripted import JOB
@@ -65,6 +68,24 @@ def test_a_job_goes_through_all_verbs(ask, spec):
     assert [json.loads(line)["id"] for line in lines] == [event["id"] for event in events]
     assert len(lines) >= 4
     assert len(ask("events", job["id"]).stdout.splitlines()) == len(lines)
+
+
+@pytest.mark.slow
+def test_a_plan_is_handed_in_and_listed_apart(ask, spec):
+    made = answer(ask("submit", spec, "--plan", "--json"))
+    assert made["object"] == "plan"
+    assert [own["id"] for own in answer(ask("list", "--kind", "plan", "--json"))["jobs"]] == [
+        made["id"]
+    ]
+    assert answer(ask("list", "--json"))["jobs"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("verb", "words"), [("pause", "pause"), ("cancel", "be cancelled")])
+def test_what_a_running_job_was_asked_is_said(served, ask, spec, verb, words):
+    job = answer(ask("submit", spec, "--json"))
+    served.claim()
+    assert f"is running (starting), and is about to {words}\n" in ask(verb, job["id"]).stdout
 
 
 @pytest.mark.slow
@@ -132,6 +153,36 @@ def test_a_bad_spec_is_refused_with_every_problem(ask, spec):
     assert {"spec.training.num_epochs", "spec.lineages"} <= {
         problem["where"] for problem in problems
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--timeout", "5"], "--wait"),
+        (["--plan", "--study"], "not both"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(spec, options, said):
+    done = call("submit", spec, *options)
+    assert done.exit_code == 2
+    assert options[0] in done.stderr
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "is running (training)"),
+        ({"pause_requested": True}, "is running (training), and is about to pause"),
+        ({"cancel_requested": True}, "is running (training), and is about to be cancelled"),
+        ({"status": "cancelled", "cancel_requested": True}, "is cancelled (training)"),
+    ],
+)
+def test_a_job_is_told_with_what_it_was_asked(tmp_path, changes, words):
+    console = Console(file=io.StringIO(), width=100)
+    session = Session(tmp_path, None, False, False, console, console)
+    say_job(session, JobView.model_validate({**JOB, **changes}))
+    assert console.file.getvalue() == f"{JOB['id']} {words}\n"
 
 
 def test_without_a_service_it_is_said_how_to_start_one(tmp_path, monkeypatch):

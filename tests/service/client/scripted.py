@@ -28,6 +28,7 @@ JOB = {
     "error": None,
     "metadata": {},
     "cancel_requested": False,
+    "pause_requested": False,
 }
 
 

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.client import AsyncClient, Client, UnfinishedError
+from service.client import AsyncClient, Client, UnfinishedError, operations
 from service.client.event_stream import Message, MessageParser
-from service.errors import JobNotFoundError, problem_document
-from tests.service.client.scripted import JOB, Script, call, event, listed, ok
+from service.client.patience import Patience
+from service.client.steps import Call, Emit, Pause
+from service.errors import JobNotFoundError, UnavailableError, problem_document
+from tests.service.client.scripted import JOB, URL, Script, call, event, listed, ok
 
 BOTH = pytest.mark.parametrize("kind", [Client, AsyncClient])
 END = "event: end\ndata: {}\n\n"
@@ -144,6 +146,87 @@ def test_logs_come_whole_in_pieces(kind, named, shown):
     found = call(kind, log_server(["the first", "second one"], job), "logs", JOB["id"], **named)
     assert "".join(found) == shown
     assert len(found) > 1
+
+
+def taken(steps, handler):
+    """What an operation emits and how long it pauses, without a second passing."""
+    emitted, pauses = [], []
+    step = next(steps)
+    while True:
+        try:
+            match step:
+                case Call():
+                    found = answered(handler, step)
+                    step = steps.throw(found) if isinstance(found, Exception) else steps.send(found)
+                    continue
+                case Pause():
+                    pauses.append(step.seconds)
+                case Emit():
+                    emitted.append(step.value)
+            step = steps.send(None)
+        except StopIteration:
+            return emitted, pauses
+
+
+def answered(handler, step):
+    query = {name: value for name, value in step.query.items() if value is not None}
+    request = httpx.Request(step.method, URL + step.path, params=query)
+    found = handler(request)
+    if isinstance(found, httpx.Response):
+        found.request = request
+    return found
+
+
+class Restarted:
+    """A server of logs that is away for some requests, after some that it answered."""
+
+    def __init__(self, num_answered, failures):
+        self.server = log_server(["first", "second one"], {**JOB, "attempt": 2, "status": "failed"})
+        self.num_answered, self.failures = num_answered, list(failures)
+
+    def __call__(self, request):
+        self.num_answered -= 1
+        away = self.num_answered < 0 and self.failures
+        return self.failures.pop(0) if away else self.server(request)
+
+
+@pytest.mark.parametrize("num_answered", [2, 3, 4])
+@pytest.mark.parametrize("failure", [httpx.ConnectError("refused"), httpx.Response(503)])
+def test_followed_logs_wait_for_a_service_that_is_started_again(num_answered, failure):
+    server = Restarted(num_answered, [failure] * 12)
+    emitted, pauses = taken(operations.logs(JOB["id"], follow=True), server)
+    assert "".join(emitted) == "second one"
+    assert pauses == [0.4, 0.8, 1.6, 3.2, *[5.0] * 8]
+
+
+@pytest.mark.parametrize(("num_answered", "follow"), [(0, True), (0, False), (2, False)])
+def test_a_service_that_never_answered_or_is_asked_once_is_given_up_on_soon(num_answered, follow):
+    server = Restarted(num_answered, [httpx.ConnectError("refused")] * 99)
+    with pytest.raises(UnavailableError, match="refused"):
+        taken(operations.logs(JOB["id"], follow=follow), server)
+    assert len(server.failures) == 95
+
+
+def test_logs_of_no_job_are_an_error_at_once_though_they_were_read_before():
+    document = problem_document(JobNotFoundError("no such job"), "/")
+    server = Restarted(2, [httpx.Response(404, json=document)])
+    with pytest.raises(JobNotFoundError, match="no such job"):
+        taken(operations.logs(JOB["id"], follow=True), server)
+
+
+def test_patience_ends_after_two_minutes_and_begins_anew_with_each_answer():
+    now = [1000.0]
+    patience = Patience("/v1/updates/x", lambda: now[0])
+    error = httpx.ConnectError("refused")
+    assert list(patience.wait_out(error, at_most=0.1)) == [Pause(0.1)]
+    now[0] += 120
+    assert list(patience.wait_out(error)) == [Pause(0.8)]
+    patience.answered()
+    now[0] += 1
+    assert list(patience.wait_out(error)) == [Pause(0.4)]
+    now[0] += 121
+    with pytest.raises(UnavailableError, match=r"/v1/updates/x .*refused"):
+        list(patience.wait_out(error))
 
 
 TEXT = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), min_size=1)

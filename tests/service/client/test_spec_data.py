@@ -145,14 +145,23 @@ def test_a_spec_object_is_submitted(folder):
 def test_all_missing_files_are_said_before_anything_is_sent(folder):
     (folder / "c.1.jsonl").touch()
     script = Script(ok(JOB))
-    spec = spec_of(str(folder / "no.jsonl"), validation=str(folder / "c.*.jsonl"))
+    (folder / "shards").mkdir()
+    spec = spec_of(
+        str(folder / "no.jsonl"),
+        validation=str(folder / "c.*.jsonl"),
+        test=str(folder / "shards"),
+    )
     with pytest.raises(SpecError) as caught:
         call(Client, script, "submit", spec)
     places = {problem.where: problem.message for problem in caught.value.problems}
     assert places == {
         "tasks[0].train": "there is no such file",
         "tasks[0].validation": "several files are not uploaded",
+        "tasks[0].test": "a folder is not uploaded",
     }
+    hints = {problem.where: problem.hint for problem in caught.value.problems}
+    assert "--no-upload" in hints["tasks[0].test"]
+    assert hints["tasks[0].validation"] == hints["tasks[0].test"]
     assert script.requests == []
 
 

@@ -73,3 +73,29 @@ def test_a_model_that_became_a_link_to_elsewhere_is_not_loaded(stage, root):
     stage.turn()
     assert stage.job(job_id).error["problems"][0]["where"] == "model.name"
     assert stage.drivers.submitted == []
+
+
+def test_a_model_with_a_file_that_became_a_link_to_elsewhere_is_not_loaded(stage, root):
+    job_id = ask(stage, root, "{root}/a.jsonl", "{root}/model")
+    (root / "model" / "x").unlink()
+    (root / "model" / "x").symlink_to(root.parent / "outside" / "c.jsonl")
+    stage.turn()
+    assert stage.job(job_id).error["problems"][0]["where"] == "model.name"
+    assert stage.drivers.submitted == []
+
+
+@pytest.mark.parametrize(
+    "train",
+    ["{root}/**/*.jsonl", "s3://bucket/data/**/*.parquet", "s3://bucket/data/state/a.parquet"],
+)
+def test_what_could_reach_the_home_or_the_store_is_not_handed_to_a_driver(
+    db, settings, root, train
+):
+    near = {"home": root / "state", "store": "s3://bucket/data/state"}
+    stage = Stage(
+        db, settings.model_copy(update={**near, "data_roots": (str(root), "s3://bucket/data")})
+    )
+    job_id = ask(stage, root, train)
+    stage.turn()
+    assert stage.job(job_id).error["problems"][0]["where"] == "tasks[0].train"
+    stage.close()
