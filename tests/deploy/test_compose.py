@@ -11,7 +11,7 @@ import pytest
 
 from service.settings import Settings
 from tests.deploy.files import COMPOSE, DEPLOY, ROLES, ROOT, SERVICES, ratchet_variables
-from tests.postgres import PASSWORD, postgres_server
+from tests.postgres import postgres_server
 
 TEXT = (DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8")
 OURS = {name: spec for name, spec in SERVICES.items() if "RATCHET_IMAGE" in spec["image"]}
@@ -126,9 +126,9 @@ def test_what_a_reader_fills_with_secrets_is_kept_out_of_git():
 
 
 def test_the_users_of_mlflow_outlive_its_container():
-    users = re.search(r"sqlite:///(\S+)", COMPOSE["configs"]["mlflow_auth"]["content"])
+    (users,) = re.findall(r"sqlite:///(\S+)", COMPOSE["configs"]["mlflow_auth"]["content"])
     folders = [volume.partition(":")[2] for volume in SERVICES["mlflow"]["volumes"]]
-    assert [folder for folder in folders if users[1].startswith(f"{folder}/")]
+    assert [folder for folder in folders if users.startswith(f"{folder}/")]
     image = (DEPLOY / "docker" / "mlflow.Dockerfile").read_text(encoding="utf-8")
     assert "WORKDIR /home/mlflow" in image  # a new volume takes the owner from the image
 
@@ -201,13 +201,12 @@ def test_mlflow_reaches_its_own_database_and_no_other(tmp_path):
         environment = os.environ | {"MLFLOW_DATABASE_PASSWORD": "it's-a-secret"}
         command = [psql, "-v", "ON_ERROR_STOP=1", "--no-psqlrc", server.url("ratchet")]
         subprocess.run([*command, "-f", str(script)], env=environment, check=True, timeout=60)
-        mlflow = {"user": "mlflow", "password": "it's-a-secret"}
-        own = server.url("mlflow").replace(f"ratchet:{PASSWORD}@", "")
-        with psycopg.connect(own, **mlflow) as connection:
+        place = f"host=127.0.0.1 port={server.port} user=mlflow password='it\\'s-a-secret' dbname="
+        with psycopg.connect(f"{place}mlflow") as connection:
             connection.execute("CREATE TABLE runs (id int)")
         for other in ("ratchet", "postgres"):
             with pytest.raises(psycopg.OperationalError, match="permission denied"):
-                psycopg.connect(own.replace("/mlflow", f"/{other}"), **mlflow)
+                psycopg.connect(f"{place}{other}")
 
 
 def test_no_password_has_a_default():
