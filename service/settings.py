@@ -39,6 +39,7 @@ class Settings(BaseSettings):
         router_url: Where the router answers.
         data_roots: Folders and URI prefixes that a spec may name data under.
         max_upload_bytes: Size of the largest upload.
+        max_key_bytes: Size of the uploads that a key holds, all together; admins' have no limit.
         requests_per_minute: Requests that a key may send, unless the key says otherwise.
         max_running_jobs: Jobs that run at a time.
         max_lost_attempts: How often a job may be lost to its surroundings before it fails.
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     router_url: str = "http://127.0.0.1:8000"
     data_roots: Annotated[tuple[str, ...], NoDecode] = Field(default_factory=_default_roots)
     max_upload_bytes: int = Field(default=512 * 2**20, gt=0)
+    max_key_bytes: int = Field(default=50 * 2**30, gt=0)
     requests_per_minute: int = Field(default=600, gt=0)
     max_running_jobs: int = Field(default=2, gt=0)
     max_lost_attempts: int = Field(default=10, ge=0)

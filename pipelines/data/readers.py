@@ -146,15 +146,15 @@ def read_parquet(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:
     """Rows of a Parquet file, read in batches; the line is the row's position from 1."""
     line = 0
     try:
-        table = pq.ParquetFile(file)
-        names = table.schema_arrow.names
-        if not set(columns) <= set(names):
-            yield 1, missing_columns(names, columns)
+        schema = pq.ParquetFile(file).schema_arrow
+        if not set(columns) <= set(schema.names):
+            yield 1, missing_columns(schema.names, columns)
             return
+        table = pq.ParquetFile(file, read_dictionary=_texts(schema, columns))
         for batch in table.iter_batches(
             batch_size=PARQUET_ROWS, columns=list(dict.fromkeys(columns))
         ):
-            values = [batch.column(column).to_pylist() for column in columns]
+            values = [_unpacked(batch.column(column)) for column in columns]
             for row in zip(*values, strict=True):
                 line += 1
                 yield line, row
@@ -162,6 +162,22 @@ def read_parquet(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:
         yield 1, Broken(f"not a readable Parquet file ({str(error).splitlines()[0]})")
     except UnicodeDecodeError:
         yield line + 1, Broken(f"a text in this row or the {PARQUET_ROWS} after it is not UTF-8")
+
+
+def _texts(schema: pa.Schema, columns: Sequence[str]) -> list[str]:
+    """The columns of text: a text that a batch holds many times is to be in memory once."""
+    kinds = {field.name: field.type for field in schema}
+    tests = (pa.types.is_string, pa.types.is_large_string)
+    return [name for name in dict.fromkeys(columns) if any(test(kinds[name]) for test in tests)]
+
+
+def _unpacked(column: pa.Array) -> list[Any]:
+    """The values; those that are equal are one object where the column is a dictionary's."""
+    if not isinstance(column, pa.DictionaryArray):
+        return column.to_pylist()
+    used = column.indices.unique()
+    known = dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
+    return [known[index] for index in column.indices.to_pylist()]
 
 
 def read_text(file: BinaryIO, columns: Sequence[str]) -> Iterator[Record]:

@@ -11,6 +11,11 @@ from service.api.app import create_app
 from service.settings import Settings
 
 GRACE_SECONDS = 5
+MAX_CONNECTIONS = 800
+"""Event streams (200) and all others; fewer than the 1024 files that a process may often open.
+
+Whoever comes when there are more is answered with 503 before the app sees the request.
+"""
 IDLE_SECONDS = 75
 """Longer than clients keep an idle connection (httpx: 5 s): else one is closed while it is used."""
 
@@ -27,6 +32,7 @@ def main() -> None:
         access_log=False,
         log_level="warning",
         server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=IDLE_SECONDS,
     )

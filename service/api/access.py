@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
@@ -102,9 +103,18 @@ def _needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
     return check  # pyright: ignore[reportReturnType]
 
 
-Viewer = Annotated[Caller, Depends(_needs("viewer"))]
-Submitter = Annotated[Caller, Depends(_needs("submitter"))]
-Promoter = Annotated[Caller, Depends(_needs("promoter"))]
+_CHECKS: Mapping[Role, Callable[[Request], Awaitable[Caller]]] = {
+    role: _needs(role) for role in ("viewer", "submitter", "promoter")
+}
+Viewer = Annotated[Caller, Depends(_CHECKS["viewer"])]
+Submitter = Annotated[Caller, Depends(_CHECKS["submitter"])]
+Promoter = Annotated[Caller, Depends(_CHECKS["promoter"])]
+
+
+def needed_roles(route: Dependant) -> list[Role]:
+    """The roles that a route's parameters ask for."""
+    calls = [needed.call for needed in route.dependencies]
+    return [role for role, check in _CHECKS.items() if check in calls]
 
 
 def audit(

@@ -74,18 +74,27 @@ class Blobs:
         suffix = PurePath(filename).suffix.lower()
         return self._folder / sha256[:2] / f"{sha256}{suffix}"
 
+    def check_room(self) -> None:
+        """Make sure that an upload of any size would leave room on the disk.
+
+        Raises:
+            UnavailableError: The disk is needed for what is there: jobs, and the database.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self._folder).free < MIN_FREE_BYTES + self._max_bytes:
+            raise UnavailableError("file: the service's disk is almost full; uploads wait for room")
+
     @contextmanager
     def draft(self, source: Iterator[bytes]) -> Iterator[Draft]:
         """Write a content aside while it is looked at; it is gone afterwards unless it was kept.
 
         Raises:
             TooLargeError: It is longer than contents may be; nothing is left of it.
-            UnavailableError: The disk is needed for what is there: jobs, and the database.
+            UnavailableError: As `check_room`.
         """
         incoming = self._folder / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(incoming).free < MIN_FREE_BYTES + self._max_bytes:
-            raise UnavailableError("file: the service's disk is almost full; uploads wait for room")
+        self.check_room()
         path = incoming / secrets.token_hex(12)
         try:
             with path.open("xb") as file:

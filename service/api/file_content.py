@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -18,6 +19,10 @@ MAX_EXPANSION = 20
 """How many times its packed size a Parquet file may become, at most."""
 
 MAX_COLUMNS = 1000
+MAX_FOOTER_BYTES = 2 * 1024 * 1024
+"""Of a Parquet file; in memory a footer may become some 250 times as large."""
+MAX_FOOTER_ITEMS = 4000
+"""Row groups or schema elements; a schema nested 15,000 deep ends the process that reads it."""
 
 _PARQUET = (".parquet", ".pq")
 
@@ -79,16 +84,35 @@ def _parquet_problems(file: BinaryIO, num_bytes: int) -> list[Problem]:
     The rows are read where a job checks its data, in a process of its own.
     """
     try:
-        footer = pq.read_metadata(file)
+        if _footer_bytes(file) > MAX_FOOTER_BYTES:
+            hint = "Write it with larger row groups"
+            return [Problem("", f"its footer is longer than {MAX_FOOTER_BYTES} bytes", hint=hint)]
+        footer = _footer(file)
         if footer.num_columns > MAX_COLUMNS:
             return [Problem("", f"more than {MAX_COLUMNS} columns")]
         groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
         unpacked = sum(group.total_byte_size for group in groups)
         if unpacked > max(num_bytes, MAX_LINE_BYTES) * MAX_EXPANSION:
             return [Problem("", f"would become {unpacked} bytes when it is unpacked")]
-        if footer.num_rows == 0:
+        if footer.num_rows <= 0:
             return [Problem("", "the file holds no rows")]
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [""])[0]
         return [Problem("", f"not a readable Parquet file ({reason})")]
     return []
+
+
+def _footer_bytes(file: BinaryIO) -> int:
+    """What the file says of its footer's length; 0 of what is no Parquet file."""
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(0, length - 8))
+    end = file.read(8)
+    return int.from_bytes(end[:4], "little") if end[4:] == b"PAR1" else 0
+
+
+def _footer(file: BinaryIO) -> pq.FileMetaData:
+    return pq.ParquetFile(
+        file,
+        thrift_string_size_limit=MAX_FOOTER_BYTES,
+        thrift_container_size_limit=MAX_FOOTER_ITEMS,
+    ).metadata

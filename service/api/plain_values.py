@@ -17,6 +17,8 @@ MAX_DEPTH = 32
 MAX_VALUES = 20_000
 MAX_YAML_CHARACTERS = 64 * 1024
 MAX_PROBLEMS = 50
+SHOWN_NAME = 80
+"""Characters of a field's name that a path shows."""
 LARGEST_INTEGER = 2**63 - 1
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -126,7 +128,7 @@ def _walk(
     if isinstance(value, Mapping):
         for name, part in value.items():
             yield (*path, "(name)"), name
-            yield from _walk(part, (*path, str(name)), depth + 1)
+            yield from _walk(part, (*path, str(name)[:SHOWN_NAME]), depth + 1)
     elif isinstance(value, list):
         for index, part in enumerate(value):
             yield from _walk(part, (*path, index), depth + 1)

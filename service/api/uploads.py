@@ -16,9 +16,9 @@ from service.api.chats import labelled_texts
 from service.api.file_content import content_problems
 from service.api.problems import invalid_request
 from service.errors import InvalidTransitionError, TooLargeError, UnsupportedTypeError
-from service.store.files import create_file, delete_file, find_file
+from service.store.files import bytes_of_key, create_file, delete_file, find_file
 from service.store.jobs import living_job_with
-from service.store.records import File
+from service.store.records import File, Key
 
 PURPOSE = "fine-tune"
 LABELLED = "labelled"
@@ -75,19 +75,43 @@ async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
         yield chunk
 
 
-def keep_upload(backend: Backend, source: BinaryIO, filename: str, key_id: str) -> File:
+def check_place(backend: Backend, key: Key) -> None:
+    """Make sure that the disk and the key have a place for an upload, before it is read.
+
+    Raises:
+        TooLargeError: The key holds as much as it may; an admin's may hold anything.
+        UnavailableError: The disk is almost full.
+    """
+    backend.blobs.check_room()
+    _check_share(backend, key, 1)
+
+
+def _check_share(backend: Backend, key: Key, num_bytes: int) -> None:
+    most = backend.settings.max_key_bytes
+    held = bytes_of_key(backend.db, key.id)
+    if not key.may("admin") and held + num_bytes > most:
+        raise TooLargeError(
+            f"file: the uploads of the key {key.prefix} have {held} bytes, and with this one they "
+            f"would have more than {most}; delete some",
+            "file",
+        )
+
+
+def keep_upload(backend: Backend, source: BinaryIO, filename: str, key: Key) -> File:
     """Check a content and keep it.
 
     Raises:
         InvalidRequestError: Its name or its rows are not what can be learned from.
-        TooLargeError: It is too long.
+        TooLargeError: It is too long, or too much for the key.
     """
     if problem := filename_problem(filename):
         raise invalid_request([Problem("file", problem.message, problem.value)])
     with backend.blobs.draft(chunks(source)) as draft:
         if problems := content_problems(draft.path, filename):
             raise invalid_request([Problem("file", str(problem)) for problem in problems])
-        return _kept(backend, draft, filename, PURPOSE, key_id)
+        with backend.blobs.settled():
+            _check_share(backend, key, draft.num_bytes)
+            return _kept(backend, draft, filename, PURPOSE, key.id)
 
 
 def labelled_file(backend: Backend, file: File) -> File:
@@ -101,7 +125,7 @@ def labelled_file(backend: Backend, file: File) -> File:
     if known is not None:
         return known
     lines: Iterator[bytes] = labelled_texts(backend.blobs.path(file))
-    with backend.blobs.draft(lines) as draft:
+    with backend.blobs.draft(lines) as draft, backend.blobs.settled():
         return _kept(backend, draft, name, LABELLED, file.key_id)
 
 
@@ -123,9 +147,8 @@ def forget_upload(backend: Backend, file: File) -> None:
 
 
 def _kept(backend: Backend, draft: Draft, filename: str, purpose: str, key_id: str | None) -> File:
-    with backend.blobs.settled():
-        backend.blobs.keep(draft, filename)
-        return create_file(backend.db, draft.sha256, filename, purpose, draft.num_bytes, key_id)
+    backend.blobs.keep(draft, filename)
+    return create_file(backend.db, draft.sha256, filename, purpose, draft.num_bytes, key_id)
 
 
 def _forget(backend: Backend, file: File) -> None:

@@ -61,6 +61,8 @@ def _wait(call: Call, response: httpx.Response, pause: float) -> float | None:
     """Seconds until the request is sent again; None where it must not be."""
     if response.status_code == FULL or (response.status_code == AWAY and call.repeatable):
         wanted = retry_after(response)
+        if wanted is None and response.status_code == AWAY:
+            return _spread(pause)  # no answer of the API's own: it has too many connections
         if wanted is None or wanted > LONGEST_PAUSE_SECONDS:
             return None  # a full quota, say: that is for the user to know now
         return _spread(max(wanted, pause))

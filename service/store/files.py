@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy import func, insert, select, tuple_, update
 
 from service.errors import FileNotStoredError
 from service.store.database import Database, Transaction
@@ -147,3 +147,14 @@ def _suffix(filename: str) -> str:
 
 def _unknown(file_id: str) -> FileNotStoredError:
     return FileNotStoredError(f"file: there is no {file_id!r}", param="file")
+
+
+def bytes_of_key(db: Database, key_id: str) -> int:
+    """The size of what a key has uploaded and not deleted, in bytes."""
+    query = select(func.coalesce(func.sum(files.c.bytes), 0).label("bytes")).where(
+        files.c.key_id == key_id, files.c.deleted_at.is_(None)
+    )
+    with db.reading() as tx:
+        row = tx.one(query)
+    assert row is not None  # a sum is one row
+    return int(row["bytes"])

@@ -16,7 +16,14 @@ from service.api.openai_schemas import FileDeletion, FileView
 from service.api.openai_views import file_view
 from service.api.routes.queries import After, Id, answer
 from service.api.submissions import own_file
-from service.api.uploads import LABELLED, PURPOSE, forget_upload, keep_upload, receive
+from service.api.uploads import (
+    LABELLED,
+    PURPOSE,
+    check_place,
+    forget_upload,
+    keep_upload,
+    receive,
+)
 from service.api.views import page_of
 from service.errors import FileNotStoredError, NotStoredError
 from service.store.files import list_files
@@ -50,10 +57,11 @@ _FORM: dict[str, Any] = {
 @router.post("", response_model=FileView, openapi_extra=_FORM)
 async def upload(request: Request, backend: Injected, caller: Submitter) -> Response:
     """Upload rows to learn from: JSON lines, CSV, TSV, Parquet or text."""
+    await run_in_threadpool(check_place, backend, caller.key)
     given = await receive(request, backend.settings.max_upload_bytes)
     try:
         name = given.filename or ""
-        file = await run_in_threadpool(keep_upload, backend, given.file, name, caller.key.id)
+        file = await run_in_threadpool(keep_upload, backend, given.file, name, caller.key)
     finally:
         await given.close()
     detail = {"sha256": file.sha256, "bytes": file.bytes}

@@ -11,6 +11,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.config import ColumnsSpec
+from pipelines.data.readers import read_parquet
 from pipelines.data.sources import MAX_PROBLEMS_PER_FILE, read_rows
 
 ROWS = [("open the door", "open"), ("shut it, please", "shut"), ('say "hello"', "greet")]
@@ -308,3 +309,20 @@ def test_a_disk_that_fails_is_no_fault_of_the_rows(tmp_path, monkeypatch, number
         return
     with pytest.raises(OSError, match="it fails"):
         read(path)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_a_text_that_a_parquet_file_packs_once_is_in_memory_once(tmp_path, kind):
+    path, long = tmp_path / "a.parquet", "x" * 2**20
+    texts = pa.array([long, "y", None] * 1000, pa.dictionary(pa.int32(), kind))
+    table = pa.table({"text": texts, "label": [1, 2, 3] * 1000})
+    pq.write_table(table, path, store_schema=False)
+    before, most, rows = pa.total_allocated_bytes(), 0, []
+    with path.open("rb") as file:
+        for _, row in read_parquet(file, ["text", "label"]):
+            most = max(most, pa.total_allocated_bytes() - before)
+            rows.append(row)
+
+    assert rows == [(long, 1), ("y", 2), (None, 3)] * 1000
+    assert rows[0][0] is rows[3][0]
+    assert most < 64 * 2**20

@@ -105,9 +105,10 @@ def serve(home, url=None, **settings):
 
 
 @contextmanager
-def listening(app):
+def listening(app, **options):
     """The app behind a real server on a free port; gives its address."""
-    config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=2)
+    own = {"port": 0, "log_level": "error", "timeout_graceful_shutdown": 2}
+    config = uvicorn.Config(app, **own, **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

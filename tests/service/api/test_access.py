@@ -2,11 +2,12 @@
 
 import json
 import logging
+import socket
 
 import pytest
 
 from service.store.keys import create_key, list_keys, revoke_key
-from tests.service.api.served import serve
+from tests.service.api.served import listening, serve
 
 WRITES = [
     ("submitter", "POST", "/v1/updates"),
@@ -38,6 +39,31 @@ def test_a_lesser_role_changes_nothing(served, role, method, path):
 
     assert response.status_code == 403
     assert response.json()["error"]["type"] == "permission_error"
+
+
+@pytest.mark.parametrize(("role", "method", "path"), WRITES)
+def test_the_body_of_a_lesser_role_is_not_looked_at(served, role, method, path):
+    lesser = "viewer" if role == "submitter" else "submitter"
+    with served.client(lesser) as client:
+        response = client.request(method, path, content=b"nonsense")
+
+    assert response.status_code == 403
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(served, monkeypatch):
+    monkeypatch.setattr("service.api.guarded_route.BODY_SECONDS", 0.05)
+    with listening(served.app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(
+                b"POST /v1/updates HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+                b"Content-Type: application/json\r\n"
+                b"Authorization: Bearer " + served.secrets["submitter"].encode() + b"\r\n\r\n{"
+            )
+            answer = connection.makefile("rb").read()  # to the end: the connection is closed
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"body: not all of it came within" in answer
 
 
 def test_every_route_but_health_needs_a_key(served):

@@ -113,6 +113,55 @@ def test_uploads_leave_room_on_the_disk(served, monkeypatch):
     assert "almost full" in response.json()["error"]["message"]
 
 
+def nested(levels):
+    """A Parquet file that is a footer alone, of a column that lies levels deep; made by hand."""
+    group, leaf = b"\x35\x00\x18\x01a\x15\x02\x00", b"\x15\x0c\x25\x00\x18\x01a\x00"
+    count = bytes([(levels + 1) & 127 | 128, (levels + 1) >> 7 & 127 | 128, (levels + 1) >> 14])
+    schema = b"\x19\xfc" + count + group * levels + leaf
+    footer = b"\x15\x02" + schema + b"\x16\x00\x19\x0c\x00"
+    return b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def test_a_schema_that_nests_without_end_does_not_end_the_service(served):
+    assert "no rows" in post(served, "a.parquet", nested(1000)).text
+    response = post(served, "b.parquet", nested(50_000))
+    assert response.status_code == 400
+    assert "not a readable Parquet file" in response.text
+
+
+def test_a_long_footer_is_refused_unread(served):
+    content = b"PAR1" + bytes(3 * 2**20) + (3 * 2**20).to_bytes(4, "little") + b"PAR1"
+    response = post(served, "a.parquet", content)
+    assert response.status_code == 400
+    assert "its footer is longer than" in response.text
+
+
+def test_a_key_holds_so_much_and_an_admins_any_amount(tmp_path):
+    served = serve(tmp_path / "home", max_key_bytes=2 * len(ROWS) + 1)
+    first = served.upload()
+    served.upload()
+    refused = post(served, "a.jsonl", ROWS)
+    with served.client() as client:
+        client.delete(f"/v1/files/{first}")
+
+    assert refused.status_code == 413
+    assert "delete some" in refused.json()["error"]["message"]
+    assert post(served, "a.jsonl", ROWS).status_code == 200
+    assert [post(served, "a.jsonl", ROWS, "admin").status_code for _ in range(4)] == [200] * 4
+    served.db.dispose()
+
+
+def test_a_key_that_has_no_place_left_is_refused_before_its_upload_is_read(tmp_path):
+    served = serve(tmp_path / "home", max_key_bytes=len(ROWS))
+    served.upload()
+    with served.client() as client:
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        response = client.post("/v1/files", content=b"nonsense", headers=kind)
+
+    assert response.status_code == 413
+    served.db.dispose()
+
+
 @pytest.mark.parametrize("form", [{}, {"purpose": "assistants"}, {**FORM, "extra": "x"}])
 def test_a_form_that_says_something_else_is_refused(served, form):
     assert post(served, "a.jsonl", ROWS, form=form).status_code == 400

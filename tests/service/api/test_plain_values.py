@@ -84,6 +84,14 @@ def test_yaml_may_be_as_deep_as_json():
         parse_spec_yaml(too_deep, "spec_yaml")
 
 
+def test_a_long_name_is_not_repeated_in_every_place_below_it():
+    with pytest.raises(SpecError) as caught:
+        parse_json(json.dumps({"x" * 100_000: ["\0"] * 50}).encode())
+
+    assert len(caught.value.problems) == 50
+    assert sum(len(problem.where) for problem in caught.value.problems) < 10_000
+
+
 def test_the_deepest_value_that_is_allowed_is_read():
     value = "deep"
     for _ in range(32):

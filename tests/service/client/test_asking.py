@@ -110,6 +110,17 @@ def test_a_busy_server_is_asked_again_when_it_says(kind):
 
 
 @BOTH
+def test_a_server_with_too_many_connections_is_asked_again_where_that_changes_nothing(kind):
+    full = httpx.Response(503, text="Service Unavailable")
+    script = Script(full, ok(JOB))
+    assert call(kind, script, "get", JOB["id"]).id == JOB["id"]
+    script = Script(full)
+    with pytest.raises(errors.UnavailableError):
+        call(kind, script, "rollback", "tiny")
+    assert len(script.requests) == 1
+
+
+@BOTH
 def test_a_full_quota_is_said_at_once(kind):
     script = Script(refusal(errors.QuotaExceededError, **{"retry-after": "30"}))
     with pytest.raises(errors.QuotaExceededError):

@@ -1,8 +1,9 @@
 """What the API lists beyond single jobs."""
 
 from service.store.events import list_events, list_latest_events
-from service.store.files import create_file, delete_file, find_file, list_files
+from service.store.files import bytes_of_key, create_file, delete_file, find_file, list_files
 from service.store.jobs import count_jobs, create_job
+from service.store.keys import create_key
 from service.store.lineages import adopt, list_all_versions, promotions_of
 from service.store.records import KnownVersion, NewEvent, NewJob
 from service.store.work import Limits, claim_next, record_events
@@ -67,3 +68,12 @@ def test_a_content_is_the_last_of_its_suffix_alone(db, key):
     assert not delete_file(db, rows).is_last
     assert delete_file(db, words).is_last
     assert delete_file(db, same).is_last
+
+
+def test_what_a_key_holds_is_what_it_uploaded_and_did_not_delete(db, key):
+    other = create_key(db, "bob", "submitter")[0]
+    assert bytes_of_key(db, key.id) == 0
+    made = [create_file(db, "1" * 64, "a.jsonl", "fine-tune", n, key.id) for n in (5, 2**33, 7)]
+    create_file(db, "1" * 64, "a.jsonl", "fine-tune", 100, other.id)
+    delete_file(db, made[0].id)
+    assert bytes_of_key(db, key.id) == 2**33 + 7
