@@ -35,6 +35,9 @@ RAY_TUNE_SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+LEAVE_SECONDS = 3.0
+"""How long the search has to notice that nobody waits for it any more."""
+
 Next = Callable[[], tuple[int, Mapping[str, Any]] | None]
 """Number and settings of the next trial, or None when there is none."""
 
@@ -92,6 +95,8 @@ def search(
             _wait(searching, watch)
         finally:
             watch.end()
+            # Cut off inside a library's C++ by the end of the process, the thread would abort it.
+            searching.wait(LEAVE_SECONDS)
 
 
 def _tuner(base: TrialBase, places: Places, config: TuneConfig, callback: Callback) -> tune.Tuner:
