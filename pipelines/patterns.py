@@ -111,6 +111,11 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
         yield from it
 
 
+def is_plain_name(name: object) -> bool:
+    """Whether a name, read from somebody's file, is of something in the same folder."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\\"} & set(name)
+
+
 def is_hidden(name: str) -> bool:
     """Whether a name is one that patterns pass over."""
     return name.startswith(".")

@@ -9,6 +9,7 @@ from typing import Any, cast
 from fsspec.spec import AbstractFileSystem
 
 from pipelines.data.readers import Broken, Record, missing_columns
+from pipelines.patterns import is_plain_name
 
 
 def read_saved_dataset(
@@ -57,7 +58,7 @@ def _check_names(state: Any) -> None:
     """
     for file in state["_data_files"]:
         name = file["filename"]
-        if not isinstance(name, str) or name in ("", ".", "..") or {"/", "\\"} & set(name):
+        if not is_plain_name(name):
             raise ValueError(f"state.json names a file that is not in the folder: {name!r}")
 
 

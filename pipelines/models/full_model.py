@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from pipelines.errors import ModelError
+from pipelines.patterns import is_plain_name
 
 
 def check_full_model(location: str) -> None:
@@ -30,7 +31,7 @@ def check_full_model(location: str) -> None:
         )
     index = Path(location) / "model.safetensors.index.json"
     for name in _shards(index) if index.is_file() else ():
-        if not isinstance(name, str) or name in ("", ".", "..") or {"/", "\\"} & set(name):
+        if not is_plain_name(name):
             raise ModelError(f"model.name: {index} names weights outside the folder: {name!r}")
 
 
