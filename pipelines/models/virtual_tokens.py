@@ -96,7 +96,7 @@ class VirtualTokens(SetPart):
         body = cast("PreTrainedModel", body)
         inputs = dict(kwargs) | ({"input_ids": args[0]} if args else {})
         rows, seq = inputs["input_ids"].shape
-        cache = inputs.get("past_key_values")
+        cache = inputs.get("cache")
         held = cache.get_seq_length() if isinstance(cache, Cache) else 0
         mask = inputs.get("attention_mask")
         if mask is None:
@@ -118,8 +118,8 @@ class VirtualTokens(SetPart):
         """Cut off what the trained tokens give, where this pass began a text with embeddings."""
         if self.answering is None:
             return output
-        if kwargs.get("use_cache") is False and output.get("past_key_values") is not None:
-            output.past_key_values = None  # some hand on the cache of the prefix all the same
+        if kwargs.get("use_cache") is False and output.get("cache") is not None:
+            output.cache = None  # some hand on the cache of the prefix all the same
         if kwargs.get("inputs_embeds") is not None:
             output.last_hidden_state = output.last_hidden_state[:, self.length :]
             if output.get("hidden_states") is not None:
@@ -176,7 +176,7 @@ class PrefixPart(VirtualTokens):
 
     def put(self, body: PreTrainedModel, inputs: dict[str, Any], is_first: bool) -> None:
         """Fill the cache with the prefix; see `VirtualTokens.put`."""
-        if body.training and body.is_gradient_checkpointing:
+        if body.training and body.is_activation_checkpointing:
             raise MethodError(
                 "training.gradient_checkpointing: true computes each layer twice, and the prefix "
                 "would be kept the first time only; set it to false, or use lora or adapter"
@@ -187,9 +187,9 @@ class PrefixPart(VirtualTokens):
         states = self.tokens(rows).to(_precision(body))
         states = states.view(rows, self.length, 2 * self.num_layers, self.heads, self.width)
         states = states.permute(2, 0, 3, 1, 4)
-        cache = inputs.get("past_key_values")
+        cache = inputs.get("cache")
         if cache is None:
-            cache = inputs["past_key_values"] = DynamicCache()
+            cache = inputs["cache"] = DynamicCache()
         for layer in range(self.num_layers):
             cache.update(states[2 * layer], states[2 * layer + 1], layer)
 

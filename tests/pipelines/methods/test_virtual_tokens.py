@@ -215,6 +215,56 @@ def test_a_decoder_generates_what_its_forward_pass_says_also_in_a_padded_batch(c
     assert plain[0, 3:].tolist() != wanted[0]
 
 
+def write_words(backbone, part, words):
+    """Make trained tokens of words: their keys and values at a text's beginning, or embeddings."""
+    with torch.no_grad():
+        if isinstance(part, PromptPart):
+            rows = backbone.get_input_embeddings()(words[0])
+        else:
+            part.silent = True
+            cache = backbone(input_ids=words, use_cache=True).cache
+            part.silent = False
+            states = [s[0].transpose(0, 1) for one in cache.layers for s in (one.keys, one.values)]
+            rows = torch.stack(states, dim=1).flatten(1)
+        part.sets["shared"].embedding.weight.copy_(rows)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("config", DECODERS, ids=lambda c: c.__name__)
+def test_trained_tokens_that_stand_for_words_do_in_a_decoder_what_the_words_do(config, part):
+    backbone = backbone_of(config)
+    words, text = torch.tensor([[9, 4, 17]]), torch.tensor([[6, 7, 8, 11]])
+    whole = torch.cat([words, text], dim=1)
+    settings = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    with torch.no_grad():
+        wanted = backbone(input_ids=whole).logits[:, 3:]
+    said = backbone.generate(whole, attention_mask=torch.ones_like(whole), **settings)[:, 7:]
+    made = part_on(backbone, part)
+    write_words(backbone, made, words)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(input_ids=text).logits, wanted)
+    found = backbone.generate(text, attention_mask=torch.ones_like(text), **settings)
+    assert found[:, 4:].tolist() == said.tolist()
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_language_model_is_taught_through_its_trained_tokens(tiny_decoder, kind):
+    model, _ = tuned(tiny_decoder, kind, load=load_causal_lm)
+    inputs = INPUTS | {"completion_mask": INPUTS["attention_mask"]}
+    part = model.parts["mam_prefix" if kind == "mam" else kind]
+    words = torch.tensor([[9, 4, 17]])
+    whole = torch.cat([words, INPUTS["input_ids"][:1]], dim=1)
+    with torch.no_grad():
+        wanted = load_causal_lm(str(tiny_decoder)).eval().backbone(input_ids=whole).logits[:, 3:]
+    write_words(model.backbone, part, words)
+    logits = model.train()(inputs).logits
+    torch.testing.assert_close(logits[:1], wanted)
+    logits.square().sum().backward()
+    gradient = part.sets["shared"].embedding.weight.grad
+    assert (gradient.abs().amax(dim=0) > 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")  # PEFT's own
 @pytest.mark.parametrize("kind", ["prefix", "prompt"])
 def test_a_decoder_s_adapter_lies_in_peft_s_format_and_peft_gives_the_same_logits(
     tiny_decoder, tmp_path, kind
