@@ -148,3 +148,10 @@ def is_passing(error: BaseException) -> bool:
     if error.errno is None:
         return isinstance(error, TimeoutError | ConnectionError)
     return error.errno in PASSING_ERRNOS
+
+
+def without_credentials(address: str) -> str:
+    """An address without the user and the password that somebody may have put into it."""
+    scheme, separator, rest = address.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"

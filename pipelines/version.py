@@ -24,16 +24,16 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipelines.errors import VersionError
-from pipelines.manifest import Manifest, read_manifest, verify_files
-from pipelines.method_config import AnyMethodConfig, MethodConfig
-from pipelines.methods.base import MemoryRow, MethodStack, MethodState
-from pipelines.methods.registry import build_stack
-from pipelines.models.load import load_model, model_spec_of
-from pipelines.models.router_statistics import RouterStatistics
-from pipelines.models.taught_model import TaughtModel, base_hash
-from pipelines.models.virtual_tokens import VirtualTokens
-from pipelines.types import Task
+from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.methods.base import MemoryRow, MethodStack, MethodState
+from ratchet.pipelines.methods.registry import build_stack
+from ratchet.pipelines.models.load import load_model, model_spec_of
+from ratchet.pipelines.models.router_statistics import RouterStatistics
+from ratchet.pipelines.models.taught_model import TaughtModel, base_hash
+from ratchet.pipelines.models.virtual_tokens import VirtualTokens
+from ratchet.pipelines.registry.manifest import Manifest, read_manifest, verify_files
+from ratchet.pipelines.spec.methods import AnyMethodConfig, MethodConfig
+from ratchet.pipelines.types import Task
 
 WEIGHTS_FILE = "weights.safetensors"
 ADAPTERS_FOLDER = "adapters"

@@ -35,8 +35,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from pipelines.errors import ModelError, Problem, RatchetError
-from pipelines.manifest import Manifest
+from ratchet.pipelines.errors import Problem, RatchetError
 
 _QUOTED = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
 _NAMES = re.compile(rf"\[(?P<quoted>{_QUOTED})\]|[^.\[\]]+")
@@ -293,7 +292,8 @@ def problem_document(error: ServiceError, instance: str) -> dict[str, Any]:
 def json_pointer(where: str) -> str:
     """A field's path, such as `methods[1].strength`, as a JSON pointer: `#/methods/1/strength`.
 
-    Names in quotes, such as `metadata["a.b"]`, are one part: see `pipelines.spec_problems.path_of`.
+    Names in quotes, such as `metadata["a.b"]`, are one part, as in
+    `ratchet.pipelines.spec.problems.path_of`.
     """
     found = _NAMES.finditer(where)
     names = [json.loads(part["quoted"]) if part["quoted"] else part[0] for part in found]
@@ -306,17 +306,3 @@ def _openai_type(status: int) -> str:
     if status in known:
         return known[status]
     return "invalid_request_error" if status < 500 else "server_error"
-
-
-def refuse_language_model(manifest: Manifest) -> None:
-    """Say that versions of language models are not served.
-
-    Raises:
-        ModelError: The version is one of a language model.
-    """
-    if manifest.kind == "causal_lm":
-        raise ModelError(
-            f"model.kind: {manifest.lineage}@{manifest.version} is a causal language model, and "
-            "serving answers with classifiers only; use `ratchet predict`, or hand the version's "
-            "adapters (in PEFT's format) to a server of language models"
-        )

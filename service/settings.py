@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from pipelines.mlflow_client import default_tracking_uri
+from ratchet.pipelines.tracking.mlflow_client import default_tracking_uri
 
 
 def _default_database(known: dict[str, Any]) -> SecretStr:

@@ -8,8 +8,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from pipelines.config import UpdateSpec
-from pipelines.run import Home, run_update
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.update.run import run_update
 
 FILLER = [
     "please",

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pipelines.config import UpdateSpec
+from ratchet.pipelines.spec.update_spec import UpdateSpec
 from tests.tiny import FILLER, MARKERS, TASKS, texts_of
 
 TEMPLATE = (

@@ -5,7 +5,7 @@ import time
 
 import httpx
 
-from service.up.layout import free_port
+from ratchet.service.up.layout import free_port
 
 __all__ = ["free_port", "wait_for", "wait_for_url"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from pipelines.models.source import model_location
+from ratchet.pipelines.models.source import model_location
 
 
 def write(folder: Path, name: str, seed: int) -> None:

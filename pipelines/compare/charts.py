@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.compare.summary import Row
-from pipelines.report import words
-from pipelines.report.estimate import Estimate
-from pipelines.report.labels import Label, place_labels
-from pipelines.report.scale import Scale, Tick
+from ratchet.pipelines.compare.summary import Row
+from ratchet.pipelines.pages import words
+from ratchet.pipelines.pages.estimate import Estimate
+from ratchet.pipelines.pages.labels import Label, place_labels
+from ratchet.pipelines.pages.scale import Scale, Tick
 
 WIDTH, HEIGHT = 880, 470
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 14, 44

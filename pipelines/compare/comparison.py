@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic_file import write_atomically
-from pipelines.compare.contender import contenders
-from pipelines.compare.design import Design, PlannedRun, plan_runs
-from pipelines.compare.page import html
-from pipelines.compare.record import add_intransigence, record_of
-from pipelines.compare.runner import Machine, Runner, Say
-from pipelines.compare.summary import rows_of
-from pipelines.compare.table import markdown, sorted_rows
-from pipelines.errors import SpecError
-from pipelines.lock import exclusive
-from pipelines.report.estimate import INTERVAL_WORDS
+from ratchet.pipelines.compare.contender import contenders
+from ratchet.pipelines.compare.design import Design, PlannedRun, plan_runs
+from ratchet.pipelines.compare.page import html
+from ratchet.pipelines.compare.record import add_intransigence, record_of
+from ratchet.pipelines.compare.runner import Machine, Runner, Say
+from ratchet.pipelines.compare.summary import rows_of
+from ratchet.pipelines.compare.table import markdown, sorted_rows
+from ratchet.pipelines.errors import SpecError
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.files.lock import exclusive
+from ratchet.pipelines.pages.estimate import INTERVAL_WORDS
 
 LOCK_FILE = ".comparing"
 

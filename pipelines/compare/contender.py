@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Problem, SpecError
-from pipelines.method_config import METHOD_CONFIGS
-from pipelines.presets import preset_names, read_preset
-from pipelines.spec_problems import unknown
-from pipelines.yaml_file import read_yaml
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.yaml_file import read_yaml
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS
+from ratchet.pipelines.spec.presets import preset_names, read_preset
+from ratchet.pipelines.spec.problems import unknown
 
 BASELINES = ("finetune", "joint")
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.compare.contender import Contender
-from pipelines.config import UpdateSpec, spec_as_dict
-from pipelines.errors import Problem, SpecError
-from pipelines.spec_changes import Change, parse_changes
-from pipelines.spec_file import load_spec, parse_spec
+from ratchet.pipelines.compare.contender import Contender
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.spec.changes import Change, parse_changes
+from ratchet.pipelines.spec.reading import load_spec, parse_spec
+from ratchet.pipelines.spec.update_spec import UpdateSpec, spec_as_dict
 
 STACK_FIELDS = ("preset", "methods", "joint", "tune")
 

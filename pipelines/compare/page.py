@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-from pipelines.compare import charts
-from pipelines.compare.summary import Row
-from pipelines.compare.table import columns_of, percent
-from pipelines.report.estimate import INTERVAL_WORDS, Estimate
+from ratchet.pipelines.compare import charts
+from ratchet.pipelines.compare.summary import Row
+from ratchet.pipelines.compare.table import columns_of, percent
+from ratchet.pipelines.pages.environment import page_environment
+from ratchet.pipelines.pages.estimate import INTERVAL_WORDS, Estimate
 
 FAMILIES = ("baseline", "isolation", "regularization", "head", "replay", "combined")
 
@@ -25,15 +24,7 @@ def html(found: Mapping[str, Any], rows: Sequence[Row], title: str, training: st
         title: What was compared.
         training: How the contenders were trained, in words.
     """
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("pipelines", "compare"), PackageLoader("pipelines", "report")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("ratchet.pipelines.compare")
     first = [row for row in rows if row.order == 0 and row.model == Path(found["model"]).name]
     colours = family_colours(rows)
     return environment.get_template("comparison.html.j2").render(

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.compare.design import PlannedRun
-from pipelines.outcome import main_measure
+from ratchet.pipelines.compare.design import PlannedRun
+from ratchet.pipelines.evaluation.history import main_measure
 
 Record = dict[str, Any]
 

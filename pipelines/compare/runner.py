@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic_file import write_atomically
-from pipelines.compare.design import PlannedRun
-from pipelines.compare.single_run import HOME_FOLDER, RESULT_FILE, SPEC_FILE
-from pipelines.config import ScalingSpec
+from ratchet.pipelines.compare.design import PlannedRun
+from ratchet.pipelines.compare.single_run import HOME_FOLDER, RESULT_FILE, SPEC_FILE
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.spec.update_spec import ScalingSpec
 
 LOG_FILE = "log.txt"
 RUNS_FOLDER = "runs"
@@ -152,7 +152,13 @@ class Runner:
         options = ["--keep-version"] if self.keep_versions else []
         threads = str(self.machine.num_threads)
         with subprocess.Popen(
-            [sys.executable, "-m", "pipelines.compare.single_run", self._folder(run), *options],
+            [
+                sys.executable,
+                "-m",
+                "ratchet.pipelines.compare.single_run",
+                self._folder(run),
+                *options,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -1,4 +1,4 @@
-"""One run of a comparison, a process of its own: `python -m pipelines.compare.single_run FOLDER`.
+"""One run of a comparison: `python -m ratchet.pipelines.compare.single_run FOLDER`.
 
 The folder holds `spec.json`; `result.json` is written at the end. Events of the stages go to
 stdout, a JSON line each. The process ends when its standard input does, so that none is left over
@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic_file import write_atomically
-from pipelines.config import UpdateSpec
-from pipelines.errors import RatchetError
+from ratchet.pipelines.errors import RatchetError
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.spec.update_spec import UpdateSpec
 
 SPEC_FILE = "spec.json"
 RESULT_FILE = "result.json"
@@ -35,8 +35,9 @@ def main(folder: Path, keep_version: bool) -> None:
         keep_version: Whether the version's files stay; otherwise only its report does.
     """
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    from pipelines.quiet import quiet_libraries
-    from pipelines.run import Home, run_update
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.registry.home import Home
+    from ratchet.pipelines.update.run import run_update
 
     quiet_libraries()
     spec = UpdateSpec.model_validate_json((folder / SPEC_FILE).read_text(encoding="utf-8"))

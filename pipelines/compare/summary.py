@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.compare.record import Record
-from pipelines.report.estimate import Estimate
+from ratchet.pipelines.compare.record import Record
+from ratchet.pipelines.pages.estimate import Estimate
 
 METRICS = (
     "average_accuracy",

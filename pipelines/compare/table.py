@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.compare.summary import Row
-from pipelines.method_config import Kind
-from pipelines.report import words
-from pipelines.report.estimate import INTERVAL_WORDS, Estimate
+from ratchet.pipelines.compare.summary import Row
+from ratchet.pipelines.pages import words
+from ratchet.pipelines.pages.estimate import INTERVAL_WORDS, Estimate
+from ratchet.pipelines.spec.methods import Kind
 
 NONE = "–"
 Estimates = Mapping[str, Estimate | None]

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipelines.config import UpdateSpec
-from pipelines.data.cutting import Draft
-from pipelines.data.findings import Findings
-from pipelines.data.rows import Rows
+from ratchet.pipelines.data.cutting import Draft
+from ratchet.pipelines.data.findings import Findings
+from ratchet.pipelines.data.rows import Rows
+from ratchet.pipelines.spec.update_spec import UpdateSpec
 
 ROWS_PER_ANSWER = 4
 """Training rows that each answer of a task has on average, for it to be taken as closed."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.types import Batch
+from ratchet.pipelines.types import Batch
 
 BATCHES_PER_WINDOW = 50
 """Rows are sorted by length within so many batches: enough to spare padding, and still random."""

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.data.rows import TakenTexts
+from ratchet.pipelines.data.rows import TakenTexts
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.findings import Findings
-from pipelines.data.rows import Rows, TaskRows
-from pipelines.method_config import Scenario
+from ratchet.pipelines.data.findings import Findings
+from ratchet.pipelines.data.rows import Rows, TaskRows
+from ratchet.pipelines.spec.methods import Scenario
 
 _OTHER_SCENARIO = (
     "Rename the label in one task, or set `scenario` to task_incremental (the task is named with "

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.config import StreamSpec
-from pipelines.data.checks import text_hashes
-from pipelines.data.findings import Findings
-from pipelines.data.rows import Rows, TaskRows
+from ratchet.pipelines.data.checks import text_hashes
+from ratchet.pipelines.data.findings import Findings
+from ratchet.pipelines.data.rows import Rows, TaskRows
+from ratchet.pipelines.spec.update_spec import StreamSpec
 
 _CLASSES_NAME = re.compile(r"classes_(\d+)")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipelines.errors import DataError, Problem
+from ratchet.pipelines.errors import DataError, Problem
 
 
 class Findings:

@@ -11,9 +11,9 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
-from pipelines.data.readers import PLAIN_SUFFIXES, READERS, format_suffix
-from pipelines.errors import Problem, is_passing
-from pipelines.patterns import (
+from ratchet.pipelines.data.readers import PLAIN_SUFFIXES, READERS, format_suffix
+from ratchet.pipelines.errors import Problem, is_passing
+from ratchet.pipelines.files.patterns import (
     Visits,
     has_signs,
     is_hidden,

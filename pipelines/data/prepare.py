@@ -20,12 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.data.batching import BatchRows
-from pipelines.data.blocks import BlockTexts, Layout, file_path, write_file, write_texts
-from pipelines.data.rows import JoinedTexts, TakenTexts
-from pipelines.data.streamed import StreamedRows, column_path, fingerprint_of, write_manifest
-from pipelines.data.tokens import encode, tokenize
-from pipelines.errors import DataError, Problem
+from ratchet.pipelines.data.batching import BatchRows
+from ratchet.pipelines.data.blocks import BlockTexts, Layout, file_path, write_file, write_texts
+from ratchet.pipelines.data.rows import JoinedTexts, TakenTexts
+from ratchet.pipelines.data.streamed import (
+    StreamedRows,
+    column_path,
+    fingerprint_of,
+    write_manifest,
+)
+from ratchet.pipelines.data.tokens import encode, tokenize
+from ratchet.pipelines.errors import DataError, Problem
 
 Encoder = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 """Texts -> their tokens, flat, and how many each has."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.data.batching import BatchRows
-from pipelines.data.streamed import StreamedRows, is_streamed
-from pipelines.data.tokens import TokenizedRows
+from ratchet.pipelines.data.batching import BatchRows
+from ratchet.pipelines.data.streamed import StreamedRows, is_streamed
+from ratchet.pipelines.data.tokens import TokenizedRows
 
 DATA_FOLDER = "data"
 
@@ -74,3 +74,33 @@ def load_rows(path: Path) -> TokenizedRows:
 def open_rows(path: Path) -> BatchRows:
     """Rows of either kind: those that `prepare_rows` left in the folder `path`, or saved rows."""
     return StreamedRows(path) if is_streamed(path) else load_rows(path)
+
+
+def train_path(folder: Path, stage: int) -> Path:
+    """Where the training rows of a stage lie in a run's folder."""
+    return folder / DATA_FOLDER / f"train_{stage:03d}"
+
+
+def save_data(data: PreparedData, folder: Path) -> None:
+    """Write prepared data where every worker can read it; rows that stream lie on disk already."""
+    for stage, rows in data.train.items():
+        if isinstance(rows, TokenizedRows):  # others were written there when they were prepared
+            save_rows(rows, folder / f"train_{stage:03d}")
+    sizes = {}
+    for task_id, held in data.held_out.items():
+        save_rows(held.rows, folder / f"held_out_{task_id:03d}")
+        sizes[task_id] = held.num_validation
+    index = {"train": sorted(data.train), "held_out": sizes}
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def load_data(folder: Path) -> PreparedData:
+    """The data that `save_data` wrote."""
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    return PreparedData(
+        train={stage: open_rows(folder / f"train_{stage:03d}") for stage in index["train"]},
+        held_out={
+            int(task_id): HeldOut(load_rows(folder / f"held_out_{int(task_id):03d}"), size)
+            for task_id, size in index["held_out"].items()
+        },
+    )

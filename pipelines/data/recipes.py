@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.config import ColumnsSpec
-from pipelines.data.readers import TEXT_COLUMN, Broken
-from pipelines.data.segments import SEPARATOR, first_tokens, join_segments
+from ratchet.pipelines.data.readers import TEXT_COLUMN, Broken
+from ratchet.pipelines.data.segments import SEPARATOR, first_tokens, join_segments
+from ratchet.pipelines.spec.update_spec import ColumnsSpec
 
 Made = tuple[int, str, str]
 """Lines after the record's first, text, label."""

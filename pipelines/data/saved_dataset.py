@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from fsspec.spec import AbstractFileSystem
 
-from pipelines.data.readers import Broken, Record, missing_columns
-from pipelines.patterns import is_plain_name
+from ratchet.pipelines.data.readers import Broken, Record, missing_columns
+from ratchet.pipelines.files.patterns import is_plain_name
 
 
 def read_saved_dataset(

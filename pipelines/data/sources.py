@@ -9,13 +9,13 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from pipelines.config import ColumnsSpec
-from pipelines.data.locations import Location, locate
-from pipelines.data.readers import READERS, Broken, Record, format_suffix
-from pipelines.data.recipes import Instructions, LabelledText, LanguageData, Recipe, as_name
-from pipelines.data.rows import Origins, Rows
-from pipelines.data.saved_dataset import read_saved_dataset
-from pipelines.errors import Problem, is_passing
+from ratchet.pipelines.data.locations import Location, locate
+from ratchet.pipelines.data.readers import READERS, Broken, Record, format_suffix
+from ratchet.pipelines.data.recipes import Instructions, LabelledText, LanguageData, Recipe, as_name
+from ratchet.pipelines.data.rows import Origins, Rows
+from ratchet.pipelines.data.saved_dataset import read_saved_dataset
+from ratchet.pipelines.errors import Problem, is_passing
+from ratchet.pipelines.spec.update_spec import ColumnsSpec
 
 __all__ = ["Rows", "read_rows", "read_rows_into"]
 

@@ -8,13 +8,13 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.config import UpdateSpec
-from pipelines.data.blocks import BlockTexts, Layout, write_texts
-from pipelines.data.locations import locate
-from pipelines.data.recipes import LanguageData
-from pipelines.data.rows import Rows
-from pipelines.data.sources import read_rows, read_rows_into
-from pipelines.errors import Problem
+from ratchet.pipelines.data.blocks import BlockTexts, Layout, write_texts
+from ratchet.pipelines.data.locations import locate
+from ratchet.pipelines.data.recipes import LanguageData
+from ratchet.pipelines.data.rows import Rows
+from ratchet.pipelines.data.sources import read_rows, read_rows_into
+from ratchet.pipelines.errors import Problem
+from ratchet.pipelines.spec.update_spec import UpdateSpec
 
 _LAYOUT = Layout(rows_per_block=256, blocks_per_file=32)
 """Small blocks: while data are checked and cut, texts are read from the first to the last."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.config import StreamSpec, TaskSpec, UpdateSpec
-from pipelines.data.answers import answers_of, name_answers
-from pipelines.data.checks import check_tasks
-from pipelines.data.cutting import Draft, cut_stream, cut_validation
-from pipelines.data.findings import Findings
-from pipelines.data.recipes import LanguageData
-from pipelines.data.rows import Rows, TaskRows
-from pipelines.data.spill import Reader
+from ratchet.pipelines.data.answers import answers_of, name_answers
+from ratchet.pipelines.data.checks import check_tasks
+from ratchet.pipelines.data.cutting import Draft, cut_stream, cut_validation
+from ratchet.pipelines.data.findings import Findings
+from ratchet.pipelines.data.recipes import LanguageData
+from ratchet.pipelines.data.rows import Rows, TaskRows
+from ratchet.pipelines.data.spill import Reader
+from ratchet.pipelines.spec.update_spec import StreamSpec, TaskSpec, UpdateSpec
 
 __all__ = ["Stream", "TaskRows", "load_stream"]
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.data.blocks import BlockReader, BlockTexts, Layout, Recent
-from pipelines.data.tokens import collate
-from pipelines.types import Batch
+from ratchet.pipelines.data.blocks import BlockReader, BlockTexts, Layout, Recent
+from ratchet.pipelines.data.tokens import collate
+from ratchet.pipelines.types import Batch
 
 MANIFEST = "rows.json"
 

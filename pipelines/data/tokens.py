@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.data.segments import encode_segments
-from pipelines.types import Batch
+from ratchet.pipelines.data.segments import encode_segments
+from ratchet.pipelines.types import Batch
 
 _TEXTS_PER_CALL = 4096
 

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.data.batching import BatchRows, ordered_batches
-from pipelines.data.prepared import HeldOut
-from pipelines.data.tokens import TokenizedRows
-from pipelines.methods.base import Method
-from pipelines.models.feature_table import feature_table
-from pipelines.models.prototype_router import Router
-from pipelines.models.router_statistics import RouterStatistics
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Task, Workers, route_tasks
+from ratchet.pipelines.data.batching import BatchRows, ordered_batches
+from ratchet.pipelines.data.prepared import HeldOut
+from ratchet.pipelines.data.tokens import TokenizedRows
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.models.feature_table import feature_table
+from ratchet.pipelines.models.prototype_router import Router
+from ratchet.pipelines.models.router_statistics import RouterStatistics
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.types import Task, Workers, route_tasks
 
 EVALUATION_ROWS = 64
 NO_CLASS = -1

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.config import EvaluationSpec
-from pipelines.data.answers import is_open
-from pipelines.data.batching import BatchRows
-from pipelines.data.segments import is_raw, last_completion, plain_tokens
-from pipelines.data.tokens import TokenizedRows, collate_rows
-from pipelines.evaluation.evaluator import EVALUATION_ROWS, Evaluator, TaskScores
-from pipelines.evaluation.overlap import rouge_l
-from pipelines.methods.base import Method
-from pipelines.models.causal_lm import CausalLM, learned_tokens, token_log_likelihoods
-from pipelines.models.prototype_router import Router
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Task, Workers
+from ratchet.pipelines.data.answers import is_open
+from ratchet.pipelines.data.batching import BatchRows
+from ratchet.pipelines.data.segments import is_raw, last_completion, plain_tokens
+from ratchet.pipelines.data.tokens import TokenizedRows, collate_rows
+from ratchet.pipelines.evaluation.evaluator import EVALUATION_ROWS, Evaluator, TaskScores
+from ratchet.pipelines.evaluation.overlap import rouge_l
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.models.causal_lm import CausalLM, learned_tokens, token_log_likelihoods
+from ratchet.pipelines.models.prototype_router import Router
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.update_spec import EvaluationSpec
+from ratchet.pipelines.types import Task, Workers
 
 MAX_EXPONENT = 80.0
 """Perplexities end here, so that they stay numbers in JSON."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.models.ridge import RidgeSums
+from ratchet.pipelines.models.ridge import RidgeSums
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 TINY = 1e-6

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
-from pipelines.method_config import AdapterConfig
-from pipelines.methods.task_parts import TaskParts
-from pipelines.models.bottleneck import BottleneckPart
-from pipelines.models.sublayers import sublayers_of
-from pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.methods.task_parts import TaskParts
+from ratchet.pipelines.models.bottleneck import BottleneckPart
+from ratchet.pipelines.models.sublayers import sublayers_of
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import AdapterConfig
 
 
 class Adapter(TaskParts):

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pipelines.method_config import AgemConfig
-from pipelines.methods.memory import Memory
-from pipelines.methods.rehearsal import Rehearsal, share_of
-from pipelines.types import Batch, TaskContext
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.memory import Memory
+from ratchet.pipelines.methods.rehearsal import Rehearsal, share_of
+from ratchet.pipelines.spec.methods import AgemConfig
+from ratchet.pipelines.types import Batch
 
 
 class Agem(Rehearsal):

@@ -8,13 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pipelines.errors import MethodError
-from pipelines.method_config import AnalyticConfig
-from pipelines.methods.base import Method, MethodState
-from pipelines.models.ridge import RidgeSums
-from pipelines.models.ridge_head import RidgeHead
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Batch, Output, Task, TaskContext
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.base import Method, MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.ridge import RidgeSums
+from ratchet.pipelines.models.ridge_head import RidgeHead
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import AnalyticConfig
+from ratchet.pipelines.types import Batch, Output, Task
 
 BUFFER_ROWS = 512
 VALIDATION_ROWS = 500

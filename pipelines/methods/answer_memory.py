@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pipelines.methods.base import MemoryRow
-from pipelines.methods.memory import Memory
-from pipelines.types import Batch, TaskContext
+from ratchet.pipelines.methods.base import MemoryRow
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.memory import Memory
+from ratchet.pipelines.types import Batch
 
 
 class AnswerMemory(Memory):

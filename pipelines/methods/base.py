@@ -12,10 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
-from pipelines.errors import VersionError
-from pipelines.method_config import StrengthConfig
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Batch, Output, Task, TaskContext
+from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import StrengthConfig
+from ratchet.pipelines.types import Batch, Output, Task
 
 
 @dataclass(frozen=True)

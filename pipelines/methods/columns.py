@@ -8,12 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pipelines.method_config import ColumnsConfig
-from pipelines.methods.base import Method
-from pipelines.models.column import BASE, Column
-from pipelines.models.task_columns import TaskColumns
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Task, TaskContext
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.column import BASE, Column
+from ratchet.pipelines.models.task_columns import TaskColumns
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import ColumnsConfig
+from ratchet.pipelines.types import Task
 
 
 class Columns(Method):

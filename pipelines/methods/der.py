@@ -8,11 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pipelines.method_config import DerConfig
-from pipelines.methods.answer_memory import AnswerMemory, side_by_side, taken_apart
-from pipelines.methods.base import MethodState
-from pipelines.methods.rehearsal import Rehearsal, share_of
-from pipelines.types import Batch, Output, TaskContext
+from ratchet.pipelines.methods.answer_memory import AnswerMemory, side_by_side, taken_apart
+from ratchet.pipelines.methods.base import MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.rehearsal import Rehearsal, share_of
+from ratchet.pipelines.spec.methods import DerConfig
+from ratchet.pipelines.types import Batch, Output
 
 ANSWERS = "der_answers"
 LABELS = "der_labels"

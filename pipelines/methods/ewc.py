@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pipelines.method_config import EwcConfig
-from pipelines.methods.base import MethodState, StrengthMethod
-from pipelines.methods.importance.mean import mean_magnitudes
-from pipelines.methods.importance.rows import Objective
-from pipelines.methods.penalty import QuadraticPenalty, held_parameter
-from pipelines.models.shards import sharded_parameters
-from pipelines.types import Batch, Output, TaskContext
+from ratchet.pipelines.methods.base import MethodState, StrengthMethod
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.importance.mean import mean_magnitudes
+from ratchet.pipelines.methods.importance.row_by_row import Objective
+from ratchet.pipelines.methods.penalty import QuadraticPenalty, held_parameter
+from ratchet.pipelines.models.shards import sharded_parameters
+from ratchet.pipelines.spec.methods import EwcConfig
+from ratchet.pipelines.types import Batch, Output
 
 
 class Ewc(StrengthMethod):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from pipelines.errors import MethodError
-from pipelines.method_config import ExpansionConfig
-from pipelines.methods.base import Method
-from pipelines.models.expansion import ExpandedHeads
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Task
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.models.expansion import ExpandedHeads
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import ExpansionConfig
+from ratchet.pipelines.types import Task
 
 
 class Expansion(Method):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipelines.method_config import ExpertsConfig
-from pipelines.methods.base import Method
-from pipelines.models.experts import ExpertBlocks
-from pipelines.models.sublayers import sublayers_of
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Batch, Output, Task, TaskContext
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.experts import ExpertBlocks
+from ratchet.pipelines.models.sublayers import sublayers_of
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import ExpertsConfig
+from ratchet.pipelines.types import Batch, Output, Task
 
 
 class Experts(Method):

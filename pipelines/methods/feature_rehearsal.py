@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.method_config import GenerativeConfig
-from pipelines.methods.base import Method, MethodState
-from pipelines.methods.owed import Owed
-from pipelines.models.class_gaussians import ClassGaussians
-from pipelines.models.router_statistics import RouterStatistics
-from pipelines.types import Batch, Output, TaskContext, route_classes
+from ratchet.pipelines.methods.base import Method, MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.whole_rows import Owed
+from ratchet.pipelines.models.class_gaussians import ClassGaussians
+from ratchet.pipelines.models.router_statistics import RouterStatistics
+from ratchet.pipelines.spec.methods import GenerativeConfig
+from ratchet.pipelines.types import Batch, Output, route_classes
 
 ANY_TOKENS = torch.zeros(1, dtype=torch.int32)
 """Of rows whose features are given, so that no token is read."""

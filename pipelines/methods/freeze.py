@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from pipelines.errors import MethodError
-from pipelines.method_config import FreezeConfig
-from pipelines.methods.base import Method
-from pipelines.models.blocks import find_blocks
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Task, TaskContext
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.blocks import find_blocks
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import FreezeConfig
+from ratchet.pipelines.types import Task
 
 
 class Freeze(Method):

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from pipelines.method_config import GenerativeConfig, Kind
-from pipelines.methods.base import Method, MethodState
-from pipelines.methods.feature_rehearsal import FeatureRehearsal
-from pipelines.methods.text_rehearsal import TextRehearsal
-from pipelines.types import Batch, Output, TaskContext
+from ratchet.pipelines.methods.base import Method, MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.feature_rehearsal import FeatureRehearsal
+from ratchet.pipelines.methods.text_rehearsal import TextRehearsal
+from ratchet.pipelines.spec.methods import GenerativeConfig, Kind
+from ratchet.pipelines.types import Batch, Output
 
 
 class Generative(Method):

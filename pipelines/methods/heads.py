@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pipelines.method_config import HeadsConfig
-from pipelines.methods.base import Method
-from pipelines.models.heads import Heads, Layout
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Task, TaskContext
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.heads import Heads, Layout
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import HeadsConfig
+from ratchet.pipelines.types import Task
 
 
 class HeadsMethod(Method):

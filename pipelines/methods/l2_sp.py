@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pipelines.method_config import L2SpConfig
-from pipelines.methods.base import MethodState, StrengthMethod
-from pipelines.types import Batch, TaskContext
+from ratchet.pipelines.methods.base import MethodState, StrengthMethod
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.spec.methods import L2SpConfig
+from ratchet.pipelines.types import Batch
 
 
 class L2Sp(StrengthMethod):

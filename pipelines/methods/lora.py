@@ -6,12 +6,12 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
-from pipelines.method_config import LoraConfig, OLoraConfig
-from pipelines.methods.base import Method
-from pipelines.methods.task_parts import peft_task_type
-from pipelines.models.part import task_part
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Task
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.methods.task_parts import peft_task_type
+from ratchet.pipelines.models.part import task_part
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import LoraConfig, OLoraConfig
+from ratchet.pipelines.types import Task
 
 SHARED_ADAPTER = "shared"
 

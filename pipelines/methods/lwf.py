@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.method_config import LwfConfig
-from pipelines.methods.base import MethodState, StrengthMethod
-from pipelines.models.causal_lm import learned_tokens
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Batch, Output, TaskContext
+from ratchet.pipelines.methods.base import MethodState, StrengthMethod
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.causal_lm import learned_tokens
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import LwfConfig
+from ratchet.pipelines.types import Batch, Output
 
 
 class Lwf(StrengthMethod):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
-from pipelines.method_config import MamConfig
-from pipelines.methods.task_parts import TaskParts, peft_task_type
-from pipelines.models.bottleneck import BottleneckPart
-from pipelines.models.part import SetPart
-from pipelines.models.sublayers import sublayers_of
-from pipelines.models.taught_model import TaughtModel
-from pipelines.models.virtual_tokens import PrefixPart
+from ratchet.pipelines.methods.task_parts import TaskParts, peft_task_type
+from ratchet.pipelines.models.bottleneck import BottleneckPart
+from ratchet.pipelines.models.part import SetPart
+from ratchet.pipelines.models.sublayers import sublayers_of
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.models.virtual_tokens import PrefixPart
+from ratchet.pipelines.spec.methods import MamConfig
 
 PREFIX, ADAPTER = "mam_prefix", "mam_adapter"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipelines.method_config import MasConfig
-from pipelines.methods.base import MethodState, StrengthMethod
-from pipelines.methods.importance.mean import mean_magnitudes
-from pipelines.methods.penalty import QuadraticPenalty
-from pipelines.models.heads import loss_mask
-from pipelines.types import Batch, Output, TaskContext
+from ratchet.pipelines.methods.base import MethodState, StrengthMethod
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.importance.mean import mean_magnitudes
+from ratchet.pipelines.methods.penalty import QuadraticPenalty
+from ratchet.pipelines.models.heads import loss_mask
+from ratchet.pipelines.spec.methods import MasConfig
+from ratchet.pipelines.types import Batch, Output
 
 
 class Mas(StrengthMethod):

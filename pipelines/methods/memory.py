@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipelines.methods.base import MemoryRow
-from pipelines.methods.selection import class_quotas, herding, reservoir
-from pipelines.types import Batch, TaskContext
+from ratchet.pipelines.methods.base import MemoryRow
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.selection import class_quotas, herding, reservoir
+from ratchet.pipelines.types import Batch
 
 Group = tuple[int, int]
 """A task id and a class id."""

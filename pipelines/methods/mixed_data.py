@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.config import ColumnsSpec
-from pipelines.data.recipes import LanguageData
-from pipelines.data.sources import read_rows
-from pipelines.errors import DataError, Problem
-from pipelines.method_config import MixedDataConfig
-from pipelines.methods.base import Method, MethodState
-from pipelines.methods.owed import Owed
-from pipelines.types import Batch, TaskContext
+from ratchet.pipelines.data.recipes import LanguageData
+from ratchet.pipelines.data.sources import read_rows
+from ratchet.pipelines.errors import DataError, Problem
+from ratchet.pipelines.methods.base import Method, MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.whole_rows import Owed
+from ratchet.pipelines.spec.methods import MixedDataConfig
+from ratchet.pipelines.spec.update_spec import ColumnsSpec
+from ratchet.pipelines.types import Batch
 
 FIELD = "methods.mixed_data.sources"
 

@@ -11,11 +11,12 @@ from peft.tuners.lora import LoraLayer, LoraModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from pipelines.method_config import OLoraConfig
-from pipelines.methods.base import StrengthMethod
-from pipelines.methods.lora import add_adapter
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Batch, Output, Task, TaskContext
+from ratchet.pipelines.methods.base import StrengthMethod
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.lora import add_adapter
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import OLoraConfig
+from ratchet.pipelines.types import Batch, Output, Task
 
 
 class OLora(StrengthMethod):

@@ -9,11 +9,12 @@ from peft.tuners.osf.utils import decompose_weight_matrix
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from pipelines.errors import MethodError
-from pipelines.method_config import OsfConfig
-from pipelines.methods.base import Method, MethodState
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Batch, Task, TaskContext
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.base import Method, MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import OsfConfig
+from ratchet.pipelines.types import Batch, Task
 
 KINDS = ("left", "values", "right")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pipelines.errors import DivergedError, MethodError
+from ratchet.pipelines.errors import DivergedError, MethodError
 
 _CHUNK = 128 * 1024
 """Numbers handled at a time on a CPU: the difference stays in the second-level cache of a core."""

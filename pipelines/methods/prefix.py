@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
-from pipelines.method_config import PrefixConfig
-from pipelines.methods.task_parts import TaskParts, peft_task_type
-from pipelines.models.taught_model import TaughtModel
-from pipelines.models.virtual_tokens import PrefixPart
+from ratchet.pipelines.methods.task_parts import TaskParts, peft_task_type
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.models.virtual_tokens import PrefixPart
+from ratchet.pipelines.spec.methods import PrefixConfig
 
 
 class Prefix(TaskParts):

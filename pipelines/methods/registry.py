@@ -6,31 +6,31 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from pipelines.method_config import HeadsConfig, Kind, MethodConfig, Scenario, head_layout
-from pipelines.methods.adapter import Adapter
-from pipelines.methods.agem import Agem
-from pipelines.methods.analytic import Analytic
-from pipelines.methods.base import Method, MethodStack
-from pipelines.methods.columns import Columns
-from pipelines.methods.der import Der
-from pipelines.methods.ewc import Ewc
-from pipelines.methods.expansion import Expansion
-from pipelines.methods.experts import Experts
-from pipelines.methods.freeze import Freeze
-from pipelines.methods.generative import Generative
-from pipelines.methods.heads import HeadsMethod
-from pipelines.methods.l2_sp import L2Sp
-from pipelines.methods.lora import Lora
-from pipelines.methods.lwf import Lwf
-from pipelines.methods.mam import Mam
-from pipelines.methods.mas import Mas
-from pipelines.methods.mixed_data import MixedData
-from pipelines.methods.o_lora import OLora
-from pipelines.methods.osf import Osf
-from pipelines.methods.prefix import Prefix
-from pipelines.methods.prompt import Prompt
-from pipelines.methods.replay import Replay
-from pipelines.methods.si import Si
+from ratchet.pipelines.methods.adapter import Adapter
+from ratchet.pipelines.methods.agem import Agem
+from ratchet.pipelines.methods.analytic import Analytic
+from ratchet.pipelines.methods.base import Method, MethodStack
+from ratchet.pipelines.methods.columns import Columns
+from ratchet.pipelines.methods.der import Der
+from ratchet.pipelines.methods.ewc import Ewc
+from ratchet.pipelines.methods.expansion import Expansion
+from ratchet.pipelines.methods.experts import Experts
+from ratchet.pipelines.methods.freeze import Freeze
+from ratchet.pipelines.methods.generative import Generative
+from ratchet.pipelines.methods.heads import HeadsMethod
+from ratchet.pipelines.methods.l2_sp import L2Sp
+from ratchet.pipelines.methods.lora import Lora
+from ratchet.pipelines.methods.lwf import Lwf
+from ratchet.pipelines.methods.mam import Mam
+from ratchet.pipelines.methods.mas import Mas
+from ratchet.pipelines.methods.mixed_data import MixedData
+from ratchet.pipelines.methods.o_lora import OLora
+from ratchet.pipelines.methods.osf import Osf
+from ratchet.pipelines.methods.prefix import Prefix
+from ratchet.pipelines.methods.prompt import Prompt
+from ratchet.pipelines.methods.replay import Replay
+from ratchet.pipelines.methods.si import Si
+from ratchet.pipelines.spec.methods import HeadsConfig, Kind, MethodConfig, Scenario, head_layout
 
 METHODS: Mapping[str, Callable[[Any], Method]] = MappingProxyType(
     {

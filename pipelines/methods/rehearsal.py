@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.methods.base import Method, MethodState
-from pipelines.methods.memory import Memory
-from pipelines.types import TaskContext
+from ratchet.pipelines.methods.base import Method, MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.memory import Memory
 
 
 class Rehearsal(Method):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pipelines.method_config import ReplayConfig
-from pipelines.methods.base import MethodState
-from pipelines.methods.memory import Memory
-from pipelines.methods.rehearsal import Rehearsal
-from pipelines.types import Batch, TaskContext
+from ratchet.pipelines.methods.base import MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.memory import Memory
+from ratchet.pipelines.methods.rehearsal import Rehearsal
+from ratchet.pipelines.spec.methods import ReplayConfig
+from ratchet.pipelines.types import Batch
 
 ROUNDING = 1e-9
 

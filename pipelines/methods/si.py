@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pipelines.method_config import SiConfig
-from pipelines.methods.base import MethodState, StrengthMethod
-from pipelines.methods.penalty import QuadraticPenalty
-from pipelines.types import Batch, Output, TaskContext
+from ratchet.pipelines.methods.base import MethodState, StrengthMethod
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.penalty import QuadraticPenalty
+from ratchet.pipelines.spec.methods import SiConfig
+from ratchet.pipelines.types import Batch, Output
 
 
 class Si(StrengthMethod):

@@ -7,12 +7,12 @@ from typing import Protocol, cast
 from peft import TaskType
 from transformers import PreTrainedModel
 
-from pipelines.methods.base import Method
-from pipelines.models.causal_lm import CausalLM
-from pipelines.models.part import SetPart, task_part
-from pipelines.models.taught_model import TaughtModel
-from pipelines.models.virtual_tokens import VirtualTokens
-from pipelines.types import Task
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.models.causal_lm import CausalLM
+from ratchet.pipelines.models.part import SetPart, task_part
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.models.virtual_tokens import VirtualTokens
+from ratchet.pipelines.types import Task
 
 SHARED_SET = "shared"
 

@@ -7,13 +7,20 @@ from collections.abc import Sequence
 
 import torch
 
-from pipelines.data.segments import SEPARATOR, first_tokens, is_raw, join_segments, plain_tokens
-from pipelines.method_config import GenerativeConfig
-from pipelines.methods.base import MemoryRow, Method, MethodState
-from pipelines.methods.owed import Owed
-from pipelines.methods.rehearsal import share_of
-from pipelines.models.causal_lm import CausalLM
-from pipelines.types import Batch, Task, TaskContext
+from ratchet.pipelines.data.segments import (
+    SEPARATOR,
+    first_tokens,
+    is_raw,
+    join_segments,
+    plain_tokens,
+)
+from ratchet.pipelines.methods.base import MemoryRow, Method, MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.rehearsal import share_of
+from ratchet.pipelines.methods.whole_rows import Owed
+from ratchet.pipelines.models.causal_lm import CausalLM
+from ratchet.pipelines.spec.methods import GenerativeConfig
+from ratchet.pipelines.types import Batch, Task
 
 _log = logging.getLogger(__name__)
 

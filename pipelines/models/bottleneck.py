@@ -8,8 +8,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.models.part import SetPart
-from pipelines.models.sublayers import Sublayers
+from ratchet.pipelines.models.part import SetPart
+from ratchet.pipelines.models.sublayers import Sublayers
 
 Variant = Literal["houlsby", "pfeiffer", "parallel"]
 

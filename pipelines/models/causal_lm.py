@@ -17,13 +17,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from pipelines.errors import ModelError
-from pipelines.method_config import Kind
-from pipelines.models.full_model import check_full_model
-from pipelines.models.pooling import pool, spread_features
-from pipelines.models.source import model_location
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Batch, Output
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.full_model import check_full_model
+from ratchet.pipelines.models.pooling import pool, spread_features
+from ratchet.pipelines.models.source import model_location
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.methods import Kind
+from ratchet.pipelines.types import Batch, Output
 
 DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
     {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.models.router_statistics import RouterStatistics
+from ratchet.pipelines.models.router_statistics import RouterStatistics
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.errors import MethodError
+from ratchet.pipelines.errors import MethodError
 
 BASE = "base"
 """The source of the laterals that read the frozen base; the others are earlier columns."""

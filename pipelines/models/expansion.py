@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.models.heads import Heads, linear_block
+from ratchet.pipelines.models.heads import Heads, linear_block
 
 
 class SparseExpansion(nn.Module):

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.models.bottleneck import Bottleneck
-from pipelines.models.part import Part
-from pipelines.models.sublayers import Sublayers
+from ratchet.pipelines.models.bottleneck import Bottleneck
+from ratchet.pipelines.models.part import Part
+from ratchet.pipelines.models.sublayers import Sublayers
 
 
 def top_gates(logits: Tensor, top_k: int) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Batch, Workers
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.types import Batch, Workers
 
 Compute = Callable[[Mapping[str, Tensor]], Tensor]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from pipelines.errors import ModelError
-from pipelines.patterns import is_plain_name
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.files.patterns import is_plain_name
 
 
 def check_full_model(location: str) -> None:

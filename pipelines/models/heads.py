@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.models.part import task_part
-from pipelines.types import Task
+from ratchet.pipelines.models.part import task_part
+from ratchet.pipelines.types import Task
 
 Layout = Literal["per_task", "growing", "shared"]
 

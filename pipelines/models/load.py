@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from pipelines.config import ModelSpec
-from pipelines.errors import ModelError
-from pipelines.manifest import Manifest
-from pipelines.models.causal_lm import UNLIMITED, load_causal_lm
-from pipelines.models.classifier import load_classifier
-from pipelines.models.source import model_location
-from pipelines.models.taught_model import TaughtModel
-from pipelines.models.virtual_tokens import first_position
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.causal_lm import UNLIMITED, load_causal_lm
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.models.source import model_location
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.models.virtual_tokens import first_position
+from ratchet.pipelines.registry.manifest import Manifest
+from ratchet.pipelines.spec.update_spec import ModelSpec
 
 
 def load_model(spec: ModelSpec) -> TaughtModel:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipelines.errors import ModelError
+from ratchet.pipelines.errors import ModelError
 
 BACKGROUND_WEIGHT = 0.9
 TEMPERATURE = 48.0  # in units of squared distance: features are not Gaussian, and 2 is far too sure

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.errors import ModelError
-from pipelines.models.symmetric import pack_symmetric, unpack_symmetric
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.symmetric import pack_symmetric, unpack_symmetric
 
 BLOCK = 1024
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.models.heads import ClassColumns
-from pipelines.models.ridge import project, random_projection
-from pipelines.types import Task
+from ratchet.pipelines.models.heads import ClassColumns
+from ratchet.pipelines.models.ridge import project, random_projection
+from ratchet.pipelines.types import Task
 
 
 class RidgeHead(ClassColumns):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.errors import ModelError
-from pipelines.models.prototype_router import Router, fit_router
-from pipelines.models.symmetric import pack_symmetric, unpack_symmetric
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.prototype_router import Router, fit_router
+from ratchet.pipelines.models.symmetric import pack_symmetric, unpack_symmetric
 
 
 @dataclass

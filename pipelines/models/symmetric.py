@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pipelines.errors import ModelError
+from ratchet.pipelines.errors import ModelError
 
 
 def pack_symmetric(matrix: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from pipelines.errors import MethodError
-from pipelines.models.causal_lm import CausalLM
-from pipelines.models.column import BASE, Column, ColumnSize, Watch, column_size
-from pipelines.models.part import Part, task_part
-from pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.models.causal_lm import CausalLM
+from ratchet.pipelines.models.column import BASE, Column, ColumnSize, Watch, column_size
+from ratchet.pipelines.models.part import Part, task_part
+from ratchet.pipelines.models.taught_model import TaughtModel
 
 PROBE_TOKENS = 8
 

@@ -18,14 +18,14 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.errors import ModelError
-from pipelines.method_config import Kind
-from pipelines.models.heads import Head
-from pipelines.models.part import Part
-from pipelines.models.pooling import spread_layers
-from pipelines.models.shards import OwnParameters, fill, own_part
-from pipelines.models.source import weights_hash
-from pipelines.types import Batch, Output
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.heads import Head
+from ratchet.pipelines.models.part import Part
+from ratchet.pipelines.models.pooling import spread_layers
+from ratchet.pipelines.models.shards import OwnParameters, fill, own_part
+from ratchet.pipelines.models.source import weights_hash
+from ratchet.pipelines.spec.methods import Kind
+from ratchet.pipelines.types import Batch, Output
 
 ADDED = re.compile(r"\.(lora_|prompt_encoder|osf_)")
 """What PEFT adds inside a backbone has one of these in its name."""

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache
 
-from pipelines.errors import MethodError
-from pipelines.models.part import SetPart
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.models.part import SetPart
 
 ENCODERS = frozenset({"bert", "camembert", "electra", "roberta", "xlm-roberta"})
 PADDED_POSITIONS = frozenset({"camembert", "roberta", "xlm-roberta"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.report.data import TaskReport
+from ratchet.pipelines.report.data import TaskReport
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.report.data import Matrix, ReportData, TaskReport
+from ratchet.pipelines.report.data import Matrix, ReportData, TaskReport
 
 WIDTH, HEIGHT = 220, 116
 LEFT, RIGHT, TOP, BOTTOM = 30, 10, 10, 22

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.report.data import Matrix, ReportData, TaskReport
-from pipelines.report.scores import Cell, HeatRow, heat_rows
-from pipelines.report.words import listed
+from ratchet.pipelines.pages.words import listed
+from ratchet.pipelines.report.data import Matrix, ReportData, TaskReport
+from ratchet.pipelines.report.scores import Cell, HeatRow, heat_rows
 
 MEASURES = ("perplexity", "token_accuracy", "exact_match", "rouge_l")
 

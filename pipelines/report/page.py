@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from pipelines.atomic_file import write_atomically
-from pipelines.report import words
-from pipelines.report.costs import cost_rows, phases
-from pipelines.report.curves import curves
-from pipelines.report.data import ReportData
-from pipelines.report.language import language_rows, measures_of, perplexity_rows, scored
-from pipelines.report.scores import heat_rows, metric_rows, scale, task_rows
-from pipelines.report.search import search_rows
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.pages import words
+from ratchet.pipelines.pages.environment import page_environment
+from ratchet.pipelines.pages.search import search_rows
+from ratchet.pipelines.report.costs import cost_rows, phases
+from ratchet.pipelines.report.curves import curves
+from ratchet.pipelines.report.data import ReportData
+from ratchet.pipelines.report.headline import headline
+from ratchet.pipelines.report.language import language_rows, measures_of, perplexity_rows, scored
+from ratchet.pipelines.report.scores import heat_rows, metric_rows, scale, task_rows
 
 FILE_NAME = "report.html"
 
@@ -36,26 +36,11 @@ def render(data: ReportData, folder: Path) -> Path:
 
 def html(data: ReportData) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("pipelines", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": words.percent,
-        "points": words.points,
-        "loss": words.loss,
-        "count": words.count,
-        "perplexity": words.perplexity,
-        "size": words.size,
-        "duration": words.duration,
-    }
+    environment = page_environment("ratchet.pipelines.report")
     both = data["accuracy_matrix_with_task_id"]
     return environment.get_template("report.html.j2").render(
         data=data,
-        headline=words.headline(data),
+        headline=headline(data),
         created=words.day(data["created"]),
         heat=heat_rows(data["accuracy_matrix"], data["tasks"]),
         heat_with_task_id=None if both is None else heat_rows(both, data["tasks"]),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.report.data import Matrix, ReportData, TaskReport
+from ratchet.pipelines.report.data import Matrix, ReportData, TaskReport
 
 MEANINGS: Mapping[str, str] = {
     "average_accuracy": "Mean accuracy over all tasks, at the end.",

@@ -19,12 +19,12 @@ from typing import Any, Protocol
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipelines.atomic_file import put_on_disk, rename_for_good
-from pipelines.methods.base import MemoryRow, MethodState
-from pipelines.models.shards import own_part
-from pipelines.models.taught_model import TaughtModel
-from pipelines.training.sharded_state import read_shards, write_shards
-from pipelines.training.workers import AnyWorkers, SingleWorker
+from ratchet.pipelines.files.atomic_file import put_on_disk, rename_for_good
+from ratchet.pipelines.methods.base import MemoryRow, MethodState
+from ratchet.pipelines.models.shards import own_part
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.training.sharded_state import read_shards, write_shards
+from ratchet.pipelines.training.workers import AnyWorkers, SingleWorker
 
 SHARED_FILE = "shared.safetensors"
 STATE_FILE = "state.json"

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.data.prepared import PreparedData
-from pipelines.errors import Problem, SpecError
-from pipelines.evaluation.evaluator import Evaluator
-from pipelines.evaluation.example_history import ExampleHistory
-from pipelines.evaluation.flips import pack_right
-from pipelines.training.job import UpdateJob
-from pipelines.training.probing import feature_groups, probe_tasks
-from pipelines.training.retention import general_data
-from pipelines.types import Task
+from ratchet.pipelines.data.prepared import PreparedData
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.evaluation.evaluator import Evaluator
+from ratchet.pipelines.evaluation.example_history import ExampleHistory
+from ratchet.pipelines.evaluation.flips import pack_right
+from ratchet.pipelines.training.job import UpdateJob
+from ratchet.pipelines.training.probing import feature_groups, probe_tasks
+from ratchet.pipelines.training.retention import general_data
+from ratchet.pipelines.types import Task
 
 NUM_MOST_FORGOTTEN = 20
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import UpdateSpec
-from pipelines.remote.address import RunAddress
-from pipelines.types import Task
+from ratchet.pipelines.registry.s3.address import RunAddress
+from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.types import Task
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
-from pipelines.config import UpdateSpec
-from pipelines.errors import ModelError
-from pipelines.models.load import load_model
-from pipelines.models.taught_model import TaughtModel
-from pipelines.training.precision import Precision
-from pipelines.training.sharding import share_out
-from pipelines.training.workers import AnyWorkers
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.load import load_model
+from ratchet.pipelines.models.precision import Precision
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.training.sharding import share_out
+from ratchet.pipelines.training.workers import AnyWorkers
 
 
 def load_for_training(

@@ -10,16 +10,17 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from pipelines.config import TrainingSpec
-from pipelines.data.batching import BatchRows, num_steps, ordered_batches, training_batches
-from pipelines.errors import DivergedError
-from pipelines.methods.base import MethodStack
-from pipelines.models.feature_table import FeatureTable, feature_table
-from pipelines.training.optim import StageOptimizer
-from pipelines.training.random_state import derive_seed
-from pipelines.training.sharding import norm_over_workers, share_of_step, sum_gradients
-from pipelines.training.workers import AnyWorkers, average_gradients
-from pipelines.types import Batch, Output, TaskContext
+from ratchet.pipelines.data.batching import BatchRows, num_steps, ordered_batches, training_batches
+from ratchet.pipelines.errors import DivergedError
+from ratchet.pipelines.methods.base import MethodStack
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.feature_table import FeatureTable, feature_table
+from ratchet.pipelines.spec.update_spec import TrainingSpec
+from ratchet.pipelines.training.optim import StageOptimizer
+from ratchet.pipelines.training.random_state import derive_seed
+from ratchet.pipelines.training.sharding import norm_over_workers, share_of_step, sum_gradients
+from ratchet.pipelines.training.workers import AnyWorkers, average_gradients
+from ratchet.pipelines.types import Batch, Output
 
 PASS_ROWS = 64
 

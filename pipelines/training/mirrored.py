@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipelines.errors import StoreError
-from pipelines.training.checkpoint import CheckpointStore
-from pipelines.training.events import EventLog
-from pipelines.training.job import UpdateJob
-from pipelines.training.workers import AnyWorkers
+from ratchet.pipelines.errors import StoreError
+from ratchet.pipelines.registry.s3.runs import open_run
+from ratchet.pipelines.training.checkpoint import CheckpointStore
+from ratchet.pipelines.training.events import EventLog
+from ratchet.pipelines.training.job import UpdateJob
+from ratchet.pipelines.training.workers import AnyWorkers
 
 if TYPE_CHECKING:
-    from pipelines.remote.runs import RemoteRun
+    from ratchet.pipelines.registry.s3.runs import RemoteRun
 
 
 class LocalCheckpoints(CheckpointStore, Protocol):
@@ -95,7 +96,7 @@ def mirrored_where_asked(
     def warn(message: str) -> None:
         events.emit("warning", message=message)
 
-    mirror = MirroredCheckpoints(local, job.mirror.open(), workers, warn)
+    mirror = MirroredCheckpoints(local, open_run(job.mirror), workers, warn)
     try:
         yield mirror
     finally:

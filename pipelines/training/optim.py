@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from pipelines.config import TrainingSpec
+from ratchet.pipelines.spec.update_spec import TrainingSpec
 
 
 class StageOptimizer:

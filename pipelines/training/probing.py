@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
-from pipelines.data.batching import BatchRows
-from pipelines.data.prepared import PreparedData
-from pipelines.evaluation.evaluator import Evaluator
-from pipelines.evaluation.probe import LinearProbe, ProbeRows
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Task
+from ratchet.pipelines.data.batching import BatchRows
+from ratchet.pipelines.data.prepared import PreparedData
+from ratchet.pipelines.evaluation.evaluator import Evaluator
+from ratchet.pipelines.evaluation.probe import LinearProbe, ProbeRows
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.types import Task
 
 
 def probe_tasks(

@@ -11,20 +11,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.config import RetentionSpec, UpdateSpec
-from pipelines.data.recipes import LanguageData
-from pipelines.data.rows import Rows
-from pipelines.data.sources import read_rows
-from pipelines.data.tokens import TokenizedRows, tokenize
-from pipelines.errors import DataError, Problem, SpecError
-from pipelines.evaluation.evaluator import Evaluator
-from pipelines.evaluation.language import LanguageEvaluator
-from pipelines.evaluation.probe import LinearProbe, ProbeRows
-from pipelines.models.causal_lm import CausalLM
-from pipelines.models.classifier import Classifier
-from pipelines.models.pooling import pool
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Task
+from ratchet.pipelines.data.recipes import LanguageData
+from ratchet.pipelines.data.rows import Rows
+from ratchet.pipelines.data.sources import read_rows
+from ratchet.pipelines.data.tokens import TokenizedRows, tokenize
+from ratchet.pipelines.errors import DataError, Problem, SpecError
+from ratchet.pipelines.evaluation.evaluator import Evaluator
+from ratchet.pipelines.evaluation.language import LanguageEvaluator
+from ratchet.pipelines.evaluation.probe import LinearProbe, ProbeRows
+from ratchet.pipelines.models.causal_lm import CausalLM
+from ratchet.pipelines.models.classifier import Classifier
+from ratchet.pipelines.models.pooling import pool
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.spec.update_spec import RetentionSpec, UpdateSpec
+from ratchet.pipelines.types import Task
 
 VALIDATION_EVERY = 5
 

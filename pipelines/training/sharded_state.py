@@ -18,8 +18,8 @@ from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageWriter,
 )
 
-from pipelines.methods.base import MethodStack, MethodState
-from pipelines.models.shards import (
+from ratchet.pipelines.methods.base import MethodStack, MethodState
+from ratchet.pipelines.models.shards import (
     as_sharded,
     is_sharded,
     own_part,
@@ -27,7 +27,7 @@ from pipelines.models.shards import (
     sharded_parameters,
     whole,
 )
-from pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.models.taught_model import TaughtModel
 
 SHARDS_FOLDER = "shards"
 

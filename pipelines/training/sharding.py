@@ -18,13 +18,13 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import PreTrainedModel
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
-from pipelines.errors import ModelError
-from pipelines.models.blocks import find_blocks
-from pipelines.models.shards import is_sharded, sharded_parameters
-from pipelines.models.taught_model import TaughtModel
-from pipelines.training.optim import joint_norm
-from pipelines.training.precision import Precision
-from pipelines.training.workers import AnyWorkers
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.blocks import find_blocks
+from ratchet.pipelines.models.precision import Precision
+from ratchet.pipelines.models.shards import is_sharded, sharded_parameters
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.training.optim import joint_norm
+from ratchet.pipelines.training.workers import AnyWorkers
 
 Model = TypeVar("Model", bound=TaughtModel)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from pipelines.methods.base import MethodStack
-from pipelines.models.router_statistics import RouterStatistics
-from pipelines.models.shards import sharded_parameters
-from pipelines.models.task_columns import BASE, TaskColumns
-from pipelines.models.taught_model import TaughtModel
-from pipelines.training.workers import AnyWorkers
-from pipelines.types import Task
+from ratchet.pipelines.methods.base import MethodStack
+from ratchet.pipelines.models.router_statistics import RouterStatistics
+from ratchet.pipelines.models.shards import sharded_parameters
+from ratchet.pipelines.models.task_columns import BASE, TaskColumns
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.training.workers import AnyWorkers
+from ratchet.pipelines.types import Task
 
 CLEAR_REFS = Path("/proc/self/clear_refs")
 RESET_PEAK = "5"

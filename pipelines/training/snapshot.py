@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.methods.base import MethodStack, MethodState
-from pipelines.models.taught_model import TaughtModel
-from pipelines.training.random_state import random_state, set_random_state
+from ratchet.pipelines.methods.base import MethodStack, MethodState
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.training.random_state import random_state, set_random_state
 
 
 class Snapshot:

@@ -14,28 +14,28 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
-from pipelines.atomic_file import write_atomically
-from pipelines.auto_fields import (
+from ratchet.pipelines.data.batching import BatchRows
+from ratchet.pipelines.errors import DivergedError
+from ratchet.pipelines.evaluation.evaluator import Evaluator
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.methods.base import MethodStack, StrengthMethod
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.registry.manifest import read_manifest
+from ratchet.pipelines.spec.auto_fields import (
     decay_settings,
     first_strengths,
     is_searched,
     searched_methods,
     searches_rate,
 )
-from pipelines.config import TrainingSpec
-from pipelines.data.batching import BatchRows
-from pipelines.errors import DivergedError
-from pipelines.evaluation.evaluator import Evaluator
-from pipelines.manifest import read_manifest
-from pipelines.method_config import METHOD_CONFIGS
-from pipelines.methods.base import MethodStack, StrengthMethod
-from pipelines.training.events import EventLog
-from pipelines.training.job import UpdateJob
-from pipelines.training.loop import Position, Progress, StageLoop
-from pipelines.training.snapshot import Snapshot
-from pipelines.training.task_search import Setting, TaskSearch, Training
-from pipelines.training.workers import AnyWorkers
-from pipelines.types import TaskContext
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS
+from ratchet.pipelines.spec.update_spec import TrainingSpec
+from ratchet.pipelines.training.events import EventLog
+from ratchet.pipelines.training.job import UpdateJob
+from ratchet.pipelines.training.loop import Position, Progress, StageLoop
+from ratchet.pipelines.training.snapshot import Snapshot
+from ratchet.pipelines.training.task_search import Setting, TaskSearch, Training
+from ratchet.pipelines.training.workers import AnyWorkers
 
 SEARCH_FILE = "search.json"
 """In the run's folder: the trainings done so far by task, so that none is done again."""

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from pipelines.data.prepared import PreparedData
-from pipelines.data.tokens import collate_rows, tokens_of
-from pipelines.models.taught_model import TaughtModel
-from pipelines.training.job import UpdateJob
-from pipelines.training.loop import shard_batches
-from pipelines.training.workers import AnyWorkers
-from pipelines.types import Batch, Task, TaskContext
+from ratchet.pipelines.data.prepared import PreparedData
+from ratchet.pipelines.data.tokens import collate_rows, tokens_of
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.training.job import UpdateJob
+from ratchet.pipelines.training.loop import shard_batches
+from ratchet.pipelines.training.workers import AnyWorkers
+from ratchet.pipelines.types import Batch, Task
 
 VALIDATION_ROWS = 64
 

@@ -13,15 +13,17 @@ from typing import Any
 
 import torch
 
-from pipelines.atomic_file import put_on_disk, write_atomically
-from pipelines.data.prepared import PreparedData
-from pipelines.evaluation.language import make_evaluator
-from pipelines.methods.base import MethodState
-from pipelines.methods.registry import build_stack
-from pipelines.models.router_statistics import RouterStatistics
-from pipelines.models.shards import wholes
-from pipelines.models.taught_model import base_hash
-from pipelines.training.checkpoint import (
+from ratchet.pipelines.data.prepared import PreparedData
+from ratchet.pipelines.evaluation.language import make_evaluator
+from ratchet.pipelines.files.atomic_file import put_on_disk, write_atomically
+from ratchet.pipelines.methods.base import MethodState
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.registry import build_stack
+from ratchet.pipelines.models.precision import Precision, autocast, resolve_precision
+from ratchet.pipelines.models.router_statistics import RouterStatistics
+from ratchet.pipelines.models.shards import wholes
+from ratchet.pipelines.models.taught_model import base_hash
+from ratchet.pipelines.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
     read_checkpoint,
@@ -29,25 +31,24 @@ from pipelines.training.checkpoint import (
     under,
     write_checkpoint,
 )
-from pipelines.training.events import EventLog
-from pipelines.training.instruments import Instruments
-from pipelines.training.job import UpdateJob
-from pipelines.training.loading import load_for_training
-from pipelines.training.loop import Position, Progress, StageLoop, shard_batches
-from pipelines.training.precision import Precision, autocast, resolve_precision
-from pipelines.training.random_state import derive_seed, random_state, set_random_state
-from pipelines.training.sharded_state import (
+from ratchet.pipelines.training.events import EventLog
+from ratchet.pipelines.training.instruments import Instruments
+from ratchet.pipelines.training.job import UpdateJob
+from ratchet.pipelines.training.loading import load_for_training
+from ratchet.pipelines.training.loop import Position, Progress, StageLoop, shard_batches
+from ratchet.pipelines.training.random_state import derive_seed, random_state, set_random_state
+from ratchet.pipelines.training.sharded_state import (
     describe_shards,
     own_parts,
     take_sharded,
     whole_states,
 )
-from pipelines.training.sizes import column_sizes, held_sizes, sizes_of
-from pipelines.training.stability_decay import StabilityDecay
-from pipelines.training.stage_context import stage_context
-from pipelines.training.workers import AnyWorkers
-from pipelines.types import Task, TaskContext, route_classes, route_tasks
-from pipelines.version import (
+from ratchet.pipelines.training.sizes import column_sizes, held_sizes, sizes_of
+from ratchet.pipelines.training.stability_decay import StabilityDecay
+from ratchet.pipelines.training.stage_context import stage_context
+from ratchet.pipelines.training.workers import AnyWorkers
+from ratchet.pipelines.types import Task, route_classes, route_tasks
+from ratchet.pipelines.version import (
     read_router,
     read_states,
     read_weights,

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.errors import DivergedError
-from pipelines.stability_decay_spec import StabilityDecaySpec
+from ratchet.pipelines.errors import DivergedError
+from ratchet.pipelines.spec.stability_decay import StabilityDecaySpec
 
 ROUNDING = 1e-9
 """Scores are counts over counts: one that is exactly enough must not fail by its last bit."""

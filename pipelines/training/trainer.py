@@ -12,26 +12,23 @@ from typing import Any
 
 import torch
 
-from pipelines import errors
-from pipelines.atomic_file import write_atomically
-from pipelines.data.prepared import (
+from ratchet.pipelines import errors
+from ratchet.pipelines.data.prepared import (
     DATA_FOLDER,
-    HeldOut,
     PreparedData,
-    load_rows,
-    open_rows,
-    save_rows,
+    load_data,
+    save_data,
 )
-from pipelines.data.tokens import TokenizedRows
-from pipelines.errors import RatchetError
-from pipelines.quiet import quiet_libraries
-from pipelines.training.allocator import WORKER_ALLOCATOR, keep_freed_memory
-from pipelines.training.checkpoint import FolderCheckpoints
-from pipelines.training.job import UpdateJob
-from pipelines.training.mirrored import mirrored_where_asked
-from pipelines.training.precision import own_cpus, set_threads
-from pipelines.training.stream import OUTCOME_FILE, StreamTeacher
-from pipelines.training.workers import SingleWorker, current_workers
+from ratchet.pipelines.errors import RatchetError
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.models.precision import own_cpus, set_threads
+from ratchet.pipelines.quiet import quiet_libraries
+from ratchet.pipelines.training.allocator import WORKER_ALLOCATOR, keep_freed_memory
+from ratchet.pipelines.training.checkpoint import FolderCheckpoints
+from ratchet.pipelines.training.job import UpdateJob
+from ratchet.pipelines.training.mirrored import mirrored_where_asked
+from ratchet.pipelines.training.stream import OUTCOME_FILE, StreamTeacher
+from ratchet.pipelines.training.workers import SingleWorker, current_workers
 
 DRAFT_FOLDER = "draft"
 CHECKPOINTS_FOLDER = "checkpoints"
@@ -104,31 +101,6 @@ def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
         trainer.fit()
     except TrainingFailedError as error:
         raise RatchetError(f"the worker group failed: {error}") from error
-
-
-def save_data(data: PreparedData, folder: Path) -> None:
-    """Write prepared data where every worker can read it; rows that stream lie on disk already."""
-    for stage, rows in data.train.items():
-        if isinstance(rows, TokenizedRows):  # others were written there when they were prepared
-            save_rows(rows, folder / f"train_{stage:03d}")
-    sizes = {}
-    for task_id, held in data.held_out.items():
-        save_rows(held.rows, folder / f"held_out_{task_id:03d}")
-        sizes[task_id] = held.num_validation
-    index = {"train": sorted(data.train), "held_out": sizes}
-    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
-
-
-def load_data(folder: Path) -> PreparedData:
-    """The data that `save_data` wrote."""
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    return PreparedData(
-        train={stage: open_rows(folder / f"train_{stage:03d}") for stage in index["train"]},
-        held_out={
-            int(task_id): HeldOut(load_rows(folder / f"held_out_{int(task_id):03d}"), size)
-            for task_id, size in index["held_out"].items()
-        },
-    )
 
 
 def _teach_as_worker(raw: dict[str, Any]) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.report.words import loss, percent
-from pipelines.tune_spec import ChooseSpec
-from pipelines.tuning.front import TIE, Placed, best_by, front, knee, placed
-from pipelines.tuning.trial import Trial
+from ratchet.pipelines.pages.words import loss, percent
+from ratchet.pipelines.spec.tune import ChooseSpec
+from ratchet.pipelines.tuning.front import TIE, Placed, best_by, front, knee, placed
+from ratchet.pipelines.tuning.trial import Trial
 
 
 @dataclass(frozen=True)

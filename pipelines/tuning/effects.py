@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.tune_spec import AnyRange, ChoiceRange
-from pipelines.tuning.front import Placed, placed
-from pipelines.tuning.trial import Trial
+from ratchet.pipelines.spec.tune import AnyRange, ChoiceRange
+from ratchet.pipelines.tuning.front import Placed, placed
+from ratchet.pipelines.tuning.trial import Trial
 
 MIN_TRIALS = 6
 NUM_ORDERS = 2000

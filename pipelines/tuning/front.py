@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.tuning.trial import Trial
+from ratchet.pipelines.tuning.trial import Trial
 
 Point = tuple[float, ...]
 FIXED_REFERENCE: Mapping[str, float] = {"plasticity": 0.0, "stability": -1.0}

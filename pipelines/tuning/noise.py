@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.report.estimate import Estimate
-from pipelines.tuning.front import placed
-from pipelines.tuning.trial import SeedResult, Trial
+from ratchet.pipelines.pages.estimate import Estimate
+from ratchet.pipelines.tuning.front import placed
+from ratchet.pipelines.tuning.trial import SeedResult, Trial
 
 NUM_RESAMPLES = 2000
 LIKELY = 0.5

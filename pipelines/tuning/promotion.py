@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic_file import write_atomically
-from pipelines.config import UpdateSpec
-from pipelines.hand_over import CLAIM_FILE, DONE_FILE
-from pipelines.plan import digest_from
-from pipelines.run import Home, run_update
-from pipelines.run_end import open_attempt
-from pipelines.run_events import EventHandler
-from pipelines.tuning.question import question_of
-from pipelines.tuning.space import RawSpec
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.tuning.search.space import RawSpec
+from ratchet.pipelines.tuning.study_name import question_of
+from ratchet.pipelines.update.ending import open_attempt
+from ratchet.pipelines.update.events import EventHandler
+from ratchet.pipelines.update.kept_result import CLAIM_FILE, DONE_FILE
+from ratchet.pipelines.update.plan import digest_from
+from ratchet.pipelines.update.run import run_update
 
 NOTE_FILE = "promotion.json"
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from pipelines.atomic_file import write_atomically
-from pipelines.tune_spec import TuneSpec
-from pipelines.tuning.choice import Choice, choose
-from pipelines.tuning.effects import Effect, effects
-from pipelines.tuning.front import Placed, Point, front, hypervolume, knee, reference_point
-from pipelines.tuning.noise import Noise, noise
-from pipelines.tuning.trial import Trial
-
-STUDY_FILE, PAGE_FILE, PICTURE_FILE = "study.json", "study.html", "front.png"
+from ratchet.pipelines.spec.tune import TuneSpec
+from ratchet.pipelines.tuning.choice import Choice, choose
+from ratchet.pipelines.tuning.effects import Effect, effects
+from ratchet.pipelines.tuning.front import Placed, Point, front, hypervolume, knee, reference_point
+from ratchet.pipelines.tuning.noise import Noise, noise
+from ratchet.pipelines.tuning.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ class Study:
 
     @cached_property
     def hypervolume(self) -> float:
-        """How far the front reaches; see `pipelines.tuning.front.hypervolume`."""
+        """How far the front reaches; see `ratchet.pipelines.tuning.front.hypervolume`."""
         return hypervolume([own.point for own in self.front], self.corner)
 
     @property
@@ -114,26 +109,6 @@ class Study:
             "seconds_saved": self.seconds_saved,
             "warnings": list(self.warnings),
         }
-
-    def write(self, folder: Path) -> Path:
-        """Write `study.json`, `study.html` and `front.png`, each in one step.
-
-        Args:
-            folder: Where they go; made when missing.
-
-        Returns:
-            The page's path.
-        """
-        # The page needs a template engine, the picture matplotlib: who only asks needs neither.
-        from pipelines.tuning.page import html
-        from pipelines.tuning.picture import write_picture
-
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False)
-        write_atomically(folder / STUDY_FILE, text + "\n")
-        write_picture(self, folder / PICTURE_FILE)
-        write_atomically(folder / PAGE_FILE, html(self))
-        return folder / PAGE_FILE
 
 
 def _by_text(found: Mapping[int, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class SeedResult:
         shared_seconds: What the shared part would have taken, had it been taught again.
         num_past: How many of the tasks the champion knew before: the first ones.
         search: What was tried and decided for each new task by its name, where rates or strengths
-            were left to `auto`; see `pipelines.training.stability_decay`.
+            were left to `auto`; see `ratchet.pipelines.training.stability_decay`.
     """
 
     seed: int

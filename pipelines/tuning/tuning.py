@@ -8,35 +8,33 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.config import UpdateSpec, spec_as_dict, spec_as_yaml
-from pipelines.data.segments import is_raw
-from pipelines.errors import NotFoundError, Problem, SpecError
-from pipelines.lock import exclusive
-from pipelines.models.load import load_tokenizer
-from pipelines.plan import (
-    Lineage,
-    Plan,
+from ratchet.pipelines.data.segments import is_raw
+from ratchet.pipelines.errors import NotFoundError, Problem, SpecError
+from ratchet.pipelines.files.lock import exclusive
+from ratchet.pipelines.models.load import load_tokenizer
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.spec.problems import parameter_path
+from ratchet.pipelines.spec.tune import TuneSpec
+from ratchet.pipelines.spec.update_spec import UpdateSpec, spec_as_dict, spec_as_yaml
+from ratchet.pipelines.tracking.tracker import Tracker
+from ratchet.pipelines.tuning.promotion import promoted_study
+from ratchet.pipelines.tuning.search.decay import decay_settings
+from ratchet.pipelines.tuning.search.early_stopping import warnings_of
+from ratchet.pipelines.tuning.search.grid import check_grid, cut_warnings
+from ratchet.pipelines.tuning.search.seed_run import cut_to
+from ratchet.pipelines.tuning.search.space import RawSpec, Witness, check_witnesses, witnesses
+from ratchet.pipelines.tuning.search.study_run import Planned, Request, Say, StudyRun
+from ratchet.pipelines.tuning.study import Study
+from ratchet.pipelines.tuning.study_name import question_of
+from ratchet.pipelines.update.checks import (
     check_context,
     check_continues,
     check_joint,
     check_memory,
-    make_plan,
-    open_lineage,
 )
-from pipelines.run import Home
-from pipelines.spec_problems import parameter_path
-from pipelines.stale_run import data_digest
-from pipelines.tracking import Tracker
-from pipelines.tune_spec import TuneSpec
-from pipelines.tuning.decay import decay_settings
-from pipelines.tuning.early_stopping import warnings_of
-from pipelines.tuning.grid import check_grid, cut_warnings
-from pipelines.tuning.promotion import promoted_study
-from pipelines.tuning.question import question_of
-from pipelines.tuning.seed_run import cut_to
-from pipelines.tuning.space import RawSpec, Witness, check_witnesses, witnesses
-from pipelines.tuning.study import Study
-from pipelines.tuning.study_run import Planned, Request, Say, StudyRun
+from ratchet.pipelines.update.plan import Plan, make_plan
+from ratchet.pipelines.update.stale import data_digest
+from ratchet.pipelines.update.start import Start, open_start
 
 
 def run_study(request: Request, say: Say) -> tuple[Study, Path]:
@@ -83,12 +81,12 @@ def _studied(
     """
     spec, registry = request.source.spec, request.home.registry
     assert spec.tune is not None, "it was checked"
-    lineage = open_lineage(None if start is None else registry.fetched(spec.lineage, start))
+    begin = open_start(None if start is None else registry.fetched(spec.lineage, start))
     question = question_of(spec, start)
     place = studies_folder(request.home, spec.lineage)
     with exclusive(place / f".{question}.lock", f"this study of {spec.lineage}"):
-        plan = make_plan(spec, lineage, load_tokenizer(spec.model), place / f".{question}.plan")
-        _check_on_rows(tried, spec.tune, plan, lineage)
+        plan = make_plan(spec, begin, load_tokenizer(spec.model), place / f".{question}.plan")
+        _check_on_rows(tried, spec.tune, plan, begin)
         # Other rows make another study: its trials could not be held against these.
         name = hashlib.sha256(f"{question}{data_digest(plan)}".encode()).hexdigest()[:12]
         folder = place / name
@@ -151,7 +149,7 @@ def _check_in_turn(spec: UpdateSpec) -> None:
         raise SpecError([Problem("joint", message, True, "Remove it to tune")])
 
 
-def _check_on_rows(tried: Sequence[Witness], tune: TuneSpec, plan: Plan, lineage: Lineage) -> None:
+def _check_on_rows(tried: Sequence[Witness], tune: TuneSpec, plan: Plan, lineage: Start) -> None:
     """What only the rows and the lineage can tell, before the first trial.
 
     Raises:

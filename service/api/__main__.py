@@ -1,4 +1,4 @@
-"""`python -m service.api`: the job API, as the settings say, until SIGTERM or SIGINT."""
+"""`python -m ratchet.service.api`: the job API, as the settings say, until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 import uvicorn
 
-from service.api.app import create_app
-from service.settings import Settings
+from ratchet.service.api.app import create_app
+from ratchet.service.settings import Settings
 
 GRACE_SECONDS = 5
 MAX_CONNECTIONS = 800

@@ -12,13 +12,13 @@ from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
-from service.api.backend import Backend, backend_of
-from service.api.rate_limits import Allowance
-from service.api.request_log import note_of
-from service.errors import ForbiddenError, KeyRefusedError, RateLimitedError
-from service.store import audit as audit_trail
-from service.store.keys import authenticate
-from service.store.records import Key, Role
+from ratchet.service.api.backend import Backend, backend_of
+from ratchet.service.api.rate_limits import Allowance
+from ratchet.service.api.request_log import note_of
+from ratchet.service.errors import ForbiddenError, KeyRefusedError, RateLimitedError
+from ratchet.service.store import audit as audit_trail
+from ratchet.service.store.keys import authenticate
+from ratchet.service.store.records import Key, Role
 
 _SECRET = re.compile(r"^rk_[0-9a-f]{8}_[A-Za-z0-9_-]{43}$")
 _BEARER = HTTPBearer(auto_error=False, description="An API key, as `ratchet keys create` made it")

@@ -10,18 +10,18 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api.backend import Backend
-from service.api.blobs import Blobs
-from service.api.data_uris import DataRoots
-from service.api.metrics import ApiMetrics
-from service.api.native_schemas import ProblemDocument
-from service.api.problems import PROBLEM_TYPE, handle_errors
-from service.api.rate_limits import RateLimits
-from service.api.request_log import RequestLog
-from service.api.routes import files, fine_tuning, health, lineages, models
-from service.api.routes.jobs import job_routes
-from service.settings import Settings
-from service.store.database import Database
+from ratchet.service.api.backend import Backend
+from ratchet.service.api.metrics import ApiMetrics
+from ratchet.service.api.problems import PROBLEM_TYPE, handle_errors
+from ratchet.service.api.rate_limits import RateLimits
+from ratchet.service.api.request_log import RequestLog
+from ratchet.service.api.routes import files, fine_tuning, health, lineages, models
+from ratchet.service.api.routes.jobs import job_routes
+from ratchet.service.inputs.blobs import Blobs
+from ratchet.service.inputs.data_uris import DataRoots
+from ratchet.service.schemas.jobs import ProblemDocument
+from ratchet.service.settings import Settings
+from ratchet.service.store.database import Database
 
 NUM_THREADS = 16
 """Threads that wait for the database; more would only wait for the interpreter."""

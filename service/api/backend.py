@@ -8,12 +8,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.blobs import Blobs
-from service.api.data_uris import DataRoots
-from service.api.metrics import ApiMetrics
-from service.api.rate_limits import RateLimits
-from service.settings import Settings
-from service.store.database import Database
+from ratchet.service.api.metrics import ApiMetrics
+from ratchet.service.api.rate_limits import RateLimits
+from ratchet.service.inputs.blobs import Blobs
+from ratchet.service.inputs.data_uris import DataRoots
+from ratchet.service.settings import Settings
+from ratchet.service.store.database import Database
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from service.api.access import Caller
-from service.api.backend import Backend
-from service.api.spec_check import is_model_name
-from service.api.views import RESERVED
-from service.errors import (
+from ratchet.service.api.access import Caller
+from ratchet.service.api.backend import Backend
+from ratchet.service.api.spec_check import is_model_name
+from ratchet.service.api.views import RESERVED
+from ratchet.service.errors import (
     InvalidRequestError,
     LineageNotFoundError,
     UnknownModelError,
     VersionNotFoundError,
 )
-from service.store.jobs import list_jobs
-from service.store.lineages import get_lineage, get_version, list_versions
-from service.store.records import Job
+from ratchet.service.store.jobs import list_jobs
+from ratchet.service.store.lineages import get_lineage, get_version, list_versions
+from ratchet.service.store.records import Job
 
 KEPT = (
     "model",

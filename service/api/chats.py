@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import DataError, Problem
+from ratchet.pipelines.errors import DataError, Problem
 
 MAX_PROBLEMS = 20
 

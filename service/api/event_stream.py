@@ -15,13 +15,13 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from pipelines.errors import Problem
-from service.api.backend import Backend
-from service.api.problems import invalid_request
-from service.errors import OverloadedError
-from service.store.events import list_events
-from service.store.jobs import get_job
-from service.store.records import Event, Job
+from ratchet.pipelines.errors import Problem
+from ratchet.service.api.backend import Backend
+from ratchet.service.api.problems import invalid_request
+from ratchet.service.errors import OverloadedError
+from ratchet.service.store.events import list_events
+from ratchet.service.store.jobs import get_job
+from ratchet.service.store.records import Event, Job
 
 HEARTBEAT_SECONDS = 15
 POLL_SECONDS = 0.5

@@ -10,8 +10,8 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.data.readers import READERS, TEXT_COLUMN, Broken, Record
-from pipelines.errors import Problem
+from ratchet.pipelines.data.readers import READERS, TEXT_COLUMN, Broken, Record
+from ratchet.pipelines.errors import Problem
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_PROBLEMS = 20

@@ -8,32 +8,32 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from pipelines.config import TrainingSpec
-from pipelines.errors import DataError, Problem
-from pipelines.presets import preset_names, read_preset
-from service.api.access import Caller
-from service.api.backend import Backend
-from service.api.base_models import (
+from ratchet.pipelines.errors import DataError, Problem
+from ratchet.pipelines.spec.presets import preset_names, read_preset
+from ratchet.pipelines.spec.update_spec import TrainingSpec
+from ratchet.service.api.access import Caller
+from ratchet.service.api.backend import Backend
+from ratchet.service.api.base_models import (
     RATES,
     REQUEST_ENTRY,
     check_base_model,
     known_lineage,
     last_settings,
 )
-from service.api.chats import holds_chats
-from service.api.openai_schemas import FineTuningRequest
-from service.api.problems import invalid_request
-from service.api.request_places import (
+from ratchet.service.api.chats import holds_chats
+from ratchet.service.api.problems import invalid_request
+from ratchet.service.api.request_places import (
     KIND_ENTRY,
     LINEAGE_ENTRY,
     PRESET_ENTRY,
     TASK_ENTRY,
     hyperparameters_of,
 )
-from service.api.submissions import Asked, own_file, refuse_reserved
-from service.api.uploads import labelled_file
-from service.errors import FileNotStoredError
-from service.store.records import File, NewEvent
+from ratchet.service.api.submissions import Asked, own_file, refuse_reserved
+from ratchet.service.api.uploads import labelled_file
+from ratchet.service.errors import FileNotStoredError
+from ratchet.service.schemas.openai import FineTuningRequest
+from ratchet.service.store.records import File, NewEvent
 
 DEFAULT_PRESET = "lora_replay_ewc"
 

@@ -9,10 +9,10 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
-from service.api.access import admit, needed_roles
-from service.api.plain_values import parse_json
-from service.api.request_log import note_of
-from service.errors import InvalidRequestError, TooLargeError, UnsupportedTypeError
+from ratchet.service.api.access import admit, needed_roles
+from ratchet.service.api.plain_values import parse_json
+from ratchet.service.api.request_log import note_of
+from ratchet.service.errors import InvalidRequestError, TooLargeError, UnsupportedTypeError
 
 MAX_JSON_BYTES = 1024 * 1024
 QUICK_BYTES = 16 * 1024

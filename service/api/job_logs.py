@@ -6,9 +6,9 @@ import codecs
 import os
 from pathlib import Path
 
-from service.api.native_schemas import LogPage
-from service.errors import NotStoredError
-from service.store.records import Job
+from ratchet.service.errors import NotStoredError
+from ratchet.service.schemas.jobs import LogPage
+from ratchet.service.store.records import Job
 
 
 def read_log(home: Path, job: Job, attempt: int | None, offset: int, limit: int) -> LogPage:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from service.api.base_models import REQUEST_ENTRY
-from service.api.openai_schemas import (
+from ratchet.service.api.base_models import REQUEST_ENTRY
+from ratchet.service.api.views import DecidedJob, own_metadata, progress_view, whole
+from ratchet.service.schemas.openai import (
     MAX_COUNT,
     CheckpointMetrics,
     FileView,
@@ -19,8 +20,7 @@ from service.api.openai_schemas import (
     MethodView,
     OpenAIStatus,
 )
-from service.api.views import DecidedJob, own_metadata, progress_view, whole
-from service.store.records import Event, File, Job
+from ratchet.service.store.records import Event, File, Job
 
 
 def fine_tuning_job(decided: DecidedJob) -> FineTuningJob:

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from pipelines.errors import Problem, SpecError
-from pipelines.spec_problems import path_of
-from pipelines.yaml_file import parse_yaml
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.yaml_file import parse_yaml
+from ratchet.pipelines.spec.problems import path_of
 
 MAX_DEPTH = 32
 MAX_VALUES = 20_000

@@ -12,9 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from pipelines.errors import Problem, SpecError
-from pipelines.spec_problems import path_of
-from service.errors import (
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.spec.problems import path_of
+from ratchet.service.errors import (
     InvalidRequestError,
     InvalidSpecError,
     KeyRefusedError,

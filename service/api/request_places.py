@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from pipelines.errors import Problem
-from service.api.openai_schemas import FineTuningRequest, Hyperparameters
-from service.api.problems import invalid_spec
-from service.errors import InvalidRequestError, InvalidSpecError
+from ratchet.pipelines.errors import Problem
+from ratchet.service.api.problems import invalid_spec
+from ratchet.service.errors import InvalidRequestError, InvalidSpecError
+from ratchet.service.schemas.openai import FineTuningRequest, Hyperparameters
 
 TASK_ENTRY, PRESET_ENTRY, LINEAGE_ENTRY, KIND_ENTRY = "task", "preset", "lineage", "kind"
 

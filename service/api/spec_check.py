@@ -10,14 +10,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import UpdateSpec
-from pipelines.errors import Problem, SpecError
-from pipelines.models.source import ENTRY_POINT_GROUP, MODEL_PACKAGES
-from pipelines.patterns import Visits
-from pipelines.spec_file import parse_spec
-from pipelines.spec_problems import parameter_path
-from service.api.data_uris import MAX_VISITS, DataRoots
-from service.api.spec_paths import data_paths, searched_paths
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.patterns import Visits
+from ratchet.pipelines.models.source import ENTRY_POINT_GROUP, MODEL_PACKAGES
+from ratchet.pipelines.spec.problems import parameter_path
+from ratchet.pipelines.spec.reading import parse_spec
+from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.service.inputs.data_uris import MAX_VISITS, DataRoots
+from ratchet.service.inputs.spec_paths import data_paths, searched_paths
 
 FILE_ID = re.compile(r"^file-[0-9a-f]{24}$")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")

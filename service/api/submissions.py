@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Problem, SpecError
-from service.api.access import Caller
-from service.api.backend import Backend
-from service.api.native_schemas import Kind, Submission
-from service.api.plain_values import parse_spec_yaml
-from service.api.problems import invalid_request, invalid_spec
-from service.api.spec_check import SpecRules
-from service.api.views import RESERVED
-from service.errors import FileNotStoredError
-from service.store.files import get_file
-from service.store.jobs import create_job
-from service.store.records import File, Job, NewEvent, NewJob
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.service.api.access import Caller
+from ratchet.service.api.backend import Backend
+from ratchet.service.api.plain_values import parse_spec_yaml
+from ratchet.service.api.problems import invalid_request, invalid_spec
+from ratchet.service.api.spec_check import SpecRules
+from ratchet.service.api.views import RESERVED
+from ratchet.service.errors import FileNotStoredError
+from ratchet.service.schemas.jobs import Kind, Submission
+from ratchet.service.store.files import get_file
+from ratchet.service.store.records import File, Job, NewEvent, NewJob
+from ratchet.service.store.submitting import create_job
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from pipelines.errors import Problem
-from service.api.backend import Backend
-from service.api.blobs import Draft, chunks, filename_problem
-from service.api.chats import labelled_texts
-from service.api.file_content import content_problems
-from service.api.problems import invalid_request
-from service.errors import InvalidTransitionError, TooLargeError, UnsupportedTypeError
-from service.store.files import bytes_of_key, create_file, delete_file, find_file
-from service.store.jobs import living_job_with
-from service.store.records import File, Key
+from ratchet.pipelines.errors import Problem
+from ratchet.service.api.backend import Backend
+from ratchet.service.api.chats import labelled_texts
+from ratchet.service.api.file_content import content_problems
+from ratchet.service.api.problems import invalid_request
+from ratchet.service.errors import InvalidTransitionError, TooLargeError, UnsupportedTypeError
+from ratchet.service.inputs.blobs import Draft, chunks, filename_problem
+from ratchet.service.store.files import bytes_of_key, create_file, delete_file, find_file
+from ratchet.service.store.jobs import living_job_with
+from ratchet.service.store.records import File, Key
 
 PURPOSE = "fine-tune"
 LABELLED = "labelled"

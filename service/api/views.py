@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from service.api.native_schemas import (
+from ratchet.service.schemas.jobs import (
     Decision,
     EventView,
     JobError,
@@ -20,9 +20,9 @@ from service.api.native_schemas import (
     PromotionView,
     VersionView,
 )
-from service.store.database import Database
-from service.store.lineages import promotions_of
-from service.store.records import Event, Job, Lineage, Promotion, Version
+from ratchet.service.store.database import Database
+from ratchet.service.store.lineages import promotions_of
+from ratchet.service.store.records import Event, Job, Lineage, Promotion, Version
 
 RESERVED = "ratchet."
 """What the API's own entries of a job's metadata begin with; clients neither set nor see them."""

@@ -1,6 +1,6 @@
-"""`python -m service.cli`: the command line of this very Python."""
+"""`python -m ratchet.service.cli`: the command line of this very Python."""
 
-from service.cli import main
+from ratchet.service.cli import main
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import (
+from ratchet.service.cli import (
     catalogue,
     comparing,
     health,
@@ -23,7 +23,7 @@ from service.cli import (
     versions,
     watching,
 )
-from service.cli.session import verb
+from ratchet.service.cli.session import verb
 
 PROCESS_SETTINGS = {
     # An OpenMP pool that spins between regions was measured 8 times slower on a busy machine.

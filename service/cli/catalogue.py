@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.errors import NotFoundError
-from service.cli.session import Session
+from ratchet.pipelines.errors import NotFoundError
+from ratchet.service.cli.session import Session
 
 Facts = Mapping[str, Mapping[str, Any]]
 
@@ -21,7 +21,7 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="A method or preset, for all of it.")] = None,
 ) -> None:
     """List the methods and presets, or explain one."""
-    from service.method_facts import all_methods, all_presets
+    from ratchet.service.terminal.method_facts import all_methods, all_presets
 
     known, ready = all_methods(), all_presets()
     if name is None:
@@ -47,7 +47,7 @@ def schema(
     ] = False,
 ) -> None:
     """Print the JSON schema of a spec, for editors; or an example to start from."""
-    from pipelines.spec_schema import example_spec, spec_schema
+    from ratchet.pipelines.spec.schema import example_spec, spec_schema
 
     if not example:
         session.emit(spec_schema())

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from service.cli.failures import FAILED
-from service.cli.session import Session, checked_folder
-from service.cli.updates import SetOption, SpecArgument
+from ratchet.service.cli.failures import FAILED
+from ratchet.service.cli.session import Session, checked_folder
+from ratchet.service.cli.updates import SetOption, SpecArgument
 
 
 def compare(
@@ -47,9 +47,9 @@ def compare(
 
     Nothing is registered or promoted. Interrupted, the same command goes on; what is done is kept.
     """
-    from pipelines.compare.comparison import Options, failures
-    from pipelines.compare.comparison import compare as run_comparison
-    from pipelines.compare.design import Design
+    from ratchet.pipelines.compare.comparison import Options, failures
+    from ratchet.pipelines.compare.comparison import compare as run_comparison
+    from ratchet.pipelines.compare.design import Design
 
     folder = out or session.home / "comparisons" / spec.stem
     folder = checked_folder(folder.resolve(), "--out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.errors import (
+from ratchet.pipelines.errors import (
     DataError,
     MethodError,
     ModelError,
@@ -12,7 +12,7 @@ from pipelines.errors import (
     RatchetError,
     SpecError,
 )
-from service.errors import ServiceError
+from ratchet.service.errors import ServiceError
 
 DONE = 0
 FAILED = 1

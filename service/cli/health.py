@@ -5,17 +5,17 @@ from __future__ import annotations
 import typer
 from rich.markup import escape
 
-from service.cli.failures import FAILED
-from service.cli.session import Session
+from ratchet.service.cli.failures import FAILED
+from ratchet.service.cli.session import Session
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def doctor(session: Session) -> None:
     """Look at this machine: libraries, processor, memory, disk, stores, models, ports."""
-    from pipelines.mlflow_client import default_tracking_uri
-    from pipelines.quiet import quiet_libraries
-    from service.doctor import examine
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.tracking.mlflow_client import default_tracking_uri
+    from ratchet.service.doctor.machine import examine
 
     quiet_libraries()
     findings = []

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.service_access import JobArgument, UrlOption, client_of
-from service.cli.session import Session
-from service.cli.submitting import say_job
+from ratchet.service.cli.service_access import JobArgument, UrlOption, client_of
+from ratchet.service.cli.session import Session
+from ratchet.service.cli.submitting import say_job
 
 Kind = Literal["update", "study", "plan"]
 Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -23,7 +23,7 @@ def list(
     url: UrlOption = None,
 ) -> None:
     """List the jobs of the service, newest first."""
-    from service.job_view import show_jobs
+    from ratchet.service.terminal.jobs import show_jobs
 
     with client_of(session, url) as client:
         jobs = client.list(kind=kind, lineage=lineage, status=status, limit=limit)
@@ -35,7 +35,7 @@ def list(
 
 def get(session: Session, job: JobArgument, url: UrlOption = None) -> None:
     """Show JOB: its state, how far it is, what came of it."""
-    from service.job_view import show_job
+    from ratchet.service.terminal.jobs import show_job
 
     with client_of(session, url) as client:
         found = client.get(job)

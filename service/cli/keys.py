@@ -11,11 +11,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from service.cli.session import Session, verb
+from ratchet.service.cli.session import Session, verb
 
 if TYPE_CHECKING:
-    from service.store.database import Database
-    from service.store.records import Key
+    from ratchet.service.store.database import Database
+    from ratchet.service.store.records import Key
 
 Role = Literal["viewer", "submitter", "promoter", "admin"]
 LimitOption = Annotated[int | None, typer.Option(min=1, show_default=False)]
@@ -39,7 +39,7 @@ def create(
     requests_per_minute: LimitOption = None,
 ) -> None:
     """Make a key, and show its secret: the only time."""
-    from service.store.keys import create_key
+    from ratchet.service.store.keys import create_key
 
     with _database(session) as database:
         key, secret = create_key(
@@ -61,7 +61,7 @@ def create(
 
 def list_(session: Session) -> None:
     """List the keys, revoked ones too; secrets are not kept."""
-    from service.store.keys import list_keys
+    from ratchet.service.store.keys import list_keys
 
     with _database(session) as database:
         keys = list_keys(database)
@@ -82,7 +82,7 @@ def revoke(
     key: Annotated[str, typer.Argument(help="Its prefix, or its id.")],
 ) -> None:
     """Make a key useless at once; jobs that it submitted go on."""
-    from service.store.keys import revoke_key
+    from ratchet.service.store.keys import revoke_key
 
     with _database(session) as database:
         revoked = revoke_key(database, key)
@@ -104,8 +104,8 @@ def keys_app() -> typer.Typer:
 @contextmanager
 def _database(session: Session) -> Iterator[Database]:
     """The service's database, laid out if it is new."""
-    from service.settings import Settings
-    from service.store.database import Database
+    from ratchet.service.settings import Settings
+    from ratchet.service.store.database import Database
 
     database = Database(Settings(home=session.home).database_url)
     database.migrate()

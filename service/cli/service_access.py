@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.errors import BusyError
-from service.cli.session import Session
+from ratchet.pipelines.errors import BusyError
+from ratchet.service.cli.session import Session
 
 if TYPE_CHECKING:
-    from service.client import Client
+    from ratchet.service.client import Client
 
 UrlOption = Annotated[
     str | None,
@@ -27,7 +27,7 @@ JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job."
 
 def client_of(session: Session, url: str | None) -> Client:
     """A client of the service that is meant."""
-    from service.client import Client
+    from ratchet.service.client import Client
 
     return Client(url, home=session.home)
 
@@ -39,7 +39,7 @@ def is_run_by_service(session: Session, url: str | None) -> bool:
     path = session.home / "service" / "up.json"
     if not path.is_file():
         return False
-    from service.up.record import read_record
+    from ratchet.service.up.record import read_record
 
     record = read_record(path)
     return record is not None and record.is_alive

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.errors import Problem, SpecError
-from service.cli.session import Session
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.service.cli.session import Session
+from ratchet.service.serving.routing import AUTO
+
+if TYPE_CHECKING:
+    from ratchet.pipelines.answering.answer import Answer
+    from ratchet.pipelines.answering.continuation import Continuation
 
 
 def predict(
@@ -23,11 +29,12 @@ def predict(
 ) -> None:
     """Classify texts here, or continue them with a language model, without a server."""
     wanted = [line for text in texts for line in _lines(text)]
-    from pipelines.quiet import quiet_libraries
-    from service.predict import predict as classify
+    from ratchet.pipelines.answering.predict import predict as classify
+    from ratchet.pipelines.quiet import quiet_libraries
 
     quiet_libraries()
-    answers = classify(session.home, reference, wanted, task)
+    found = classify(session.home, reference, wanted, None if task == AUTO else task)
+    answers = [_plain(place, answer) for place, answer in enumerate(found)]
     if session.as_json:
         session.emit(answers)
         return
@@ -61,16 +68,16 @@ def serve(
     """Serve the champions of LINEAGES over HTTP until Ctrl-C; a promotion goes live by itself."""
     if bool(lineages) == every:
         raise SpecError([Problem("LINEAGES", "name lineages, or give --all, and not both")])
-    from pipelines.manifest import read_manifest
-    from pipelines.quiet import quiet_libraries
-    from pipelines.registry import Registry
-    from service.errors import refuse_language_model
+    from ratchet.pipelines.answering.served_version import refuse_language_model
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.registry.manifest import read_manifest
+    from ratchet.pipelines.registry.registry import Registry
 
     registry = Registry(session.home)
     for lineage in lineages or ():
         refuse_language_model(read_manifest(registry.resolve(lineage)))  # before Ray is started
     quiet_libraries()
-    from service.app import serve_lineages
+    from ratchet.service.serving.graph import serve_lineages
 
     session.err.print(f"Starting at http://{escape(host)}:{port} … Ctrl-C ends it.")
     try:
@@ -87,6 +94,16 @@ def _completions(texts: list[str], answers: list[dict[str, Any]]) -> Table:
     for text, answer in zip(texts, answers, strict=True):
         table.add_row(escape(text), escape(answer["completion"]), escape(answer["task"] or "·"))
     return table
+
+
+def _plain(place: int, answer: Answer | Continuation) -> dict[str, Any]:
+    """An answer as `--json` prints it."""
+    from ratchet.pipelines.answering.continuation import Continuation
+    from ratchet.service.serving.classification import classification
+
+    if isinstance(answer, Continuation):
+        return {"index": place, **asdict(answer)}
+    return classification(place, answer).model_dump(mode="json")
 
 
 def _lines(text: str) -> list[str]:

@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.errors import Problem, RatchetError, SpecError
-from pipelines.remote.attachment import attach_store
-from service.cli.failures import CANCELLED, as_json_error, exit_code
+from ratchet.pipelines.errors import Problem, RatchetError, SpecError
+from ratchet.pipelines.registry.s3.attachment import attach_store
+from ratchet.service.cli.failures import CANCELLED, as_json_error, exit_code
 
 DEFAULT_HOME = Path(".ratchet")
 PIPE_WIDTH = 120

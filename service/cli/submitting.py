@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from pipelines.errors import Problem, SpecError
-from service.cli.failures import CANCELLED, DONE, FAILED, REFUSED
-from service.cli.service_access import JobArgument, UrlOption, client_of
-from service.cli.session import Session
-from service.cli.updates import LineageOption, SetOption, SpecArgument, changed
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.service.cli.failures import CANCELLED, DONE, FAILED, REFUSED
+from ratchet.service.cli.service_access import JobArgument, UrlOption, client_of
+from ratchet.service.cli.session import Session
+from ratchet.service.cli.updates import LineageOption, SetOption, SpecArgument, changed
 
 if TYPE_CHECKING:
-    from service.client import Client, JobView
+    from ratchet.service.client import Client, JobView
 
 TimeoutOption = Annotated[
     float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most; then exit 6.")
@@ -84,9 +84,9 @@ def wait(
 
 
 def _await(session: Session, client: Client, job_id: str, timeout: float | None) -> None:
-    from service.client import UnfinishedError
-    from service.job_lines import JobLines
-    from service.job_view import show_job
+    from ratchet.service.client import UnfinishedError
+    from ratchet.service.terminal.job_lines import JobLines
+    from ratchet.service.terminal.jobs import show_job
 
     try:
         with JobLines(session.err, lambda: client.get(job_id)) as lines:
@@ -123,8 +123,8 @@ def _check_options(study: bool, plan: bool, wait: bool, timeout: float | None) -
 
 def _read(spec: Path, changes: list[str]) -> dict[str, Any]:
     """The fields of a spec file, with paths that hold from anywhere."""
-    from pipelines.spec_changes import apply_changes, parse_changes
-    from service.client.spec_data import make_absolute, place_model, read_spec
+    from ratchet.pipelines.spec.changes import apply_changes, parse_changes
+    from ratchet.service.client.spec_data import make_absolute, place_model, read_spec
 
     raw, folder = read_spec(spec)
     raw = apply_changes(raw, parse_changes(changes))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from service.cli.session import Session
+from ratchet.service.cli.session import Session
 
 
 def track(
@@ -18,8 +18,8 @@ def track(
     ],
 ) -> None:
     """Send to MLflow what an update tracked while MLflow was away."""
-    from pipelines.mlflow_client import default_tracking_uri
-    from pipelines.tracking import send_outbox
+    from ratchet.pipelines.tracking.mlflow_client import default_tracking_uri
+    from ratchet.pipelines.tracking.tracker import send_outbox
 
     uri = session.tracking_uri or default_tracking_uri(session.home)
     number = send_outbox(send, uri)

@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from service.cli.failures import FAILED, REFUSED
-from service.cli.service_access import refuse_home_of_service
-from service.cli.session import Session
-from service.cli.updates import AddressOption, LineageOption, SetOption, SpecArgument, changed
+from ratchet.service.cli.failures import FAILED, REFUSED
+from ratchet.service.cli.service_access import refuse_home_of_service
+from ratchet.service.cli.session import Session
+from ratchet.service.cli.updates import (
+    AddressOption,
+    LineageOption,
+    SetOption,
+    SpecArgument,
+    changed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipelines.config import UpdateSpec
-    from pipelines.tuning.study import Study
-    from pipelines.tuning.study_run import Request
+    from ratchet.pipelines.spec.update_spec import UpdateSpec
+    from ratchet.pipelines.tuning.search.study_run import Request
+    from ratchet.pipelines.tuning.study import Study
 
 
 def tune(
@@ -48,19 +54,19 @@ def tune(
     """
     if promote:
         refuse_home_of_service(session, f"ratchet submit {spec} --study")
-    from pipelines.spec_changes import parse_changes
-    from pipelines.tuning.space import RawSpec
-    from pipelines.yaml_file import read_yaml
+    from ratchet.pipelines.files.yaml_file import read_yaml
+    from ratchet.pipelines.spec.changes import parse_changes
+    from ratchet.pipelines.tuning.search.space import RawSpec
 
     own = changed(changes, lineage)
     own += [] if trials is None else [f"tune.num_trials={trials}"]
     source = RawSpec(read_yaml(spec), spec.resolve().parent, tuple(parse_changes(own)))
     _ = source.spec  # what is wrong with it is said before anything heavy is loaded
 
-    from pipelines.quiet import quiet_libraries
-    from pipelines.run import Home
-    from pipelines.tuning.study_run import Request
-    from pipelines.tuning.tuning import run_study
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.registry.home import Home
+    from ratchet.pipelines.tuning.search.study_run import Request
+    from ratchet.pipelines.tuning.tuning import run_study
 
     quiet_libraries()
     home = Home.at(session.home, session.tracking_uri)
@@ -81,8 +87,8 @@ def tune(
 
 def _write_spec(path: Path, best: UpdateSpec, study: Study) -> None:
     """A spec with its paths made absolute, and where it comes from in a comment."""
-    from pipelines.atomic_file import write_atomically
-    from pipelines.config import spec_as_yaml
+    from ratchet.pipelines.files.atomic_file import write_atomically
+    from ratchet.pipelines.spec.update_spec import spec_as_yaml
 
     chosen = study.chosen
     assert chosen is not None, "the caller has looked"
@@ -94,8 +100,8 @@ def _write_spec(path: Path, best: UpdateSpec, study: Study) -> None:
 def _promoted(
     session: Session, request: Request, settings: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
-    from pipelines.tuning.promotion import promote
-    from service.console_lines import ProgressLines
+    from ratchet.pipelines.tuning.promotion import promote
+    from ratchet.service.terminal.progress_lines import ProgressLines
 
     with ProgressLines(session.err) as lines:
         return promote(request.source, settings, folder, request.home, lines, request.address)
@@ -105,12 +111,12 @@ def _emit(session: Session, study: Study, folder: Path, result: dict[str, Any] |
     if session.as_json:
         session.emit(study.as_dict() | {"page": str(folder / "study.html"), "update": result})
         return
-    from service.study_view import show_study
+    from ratchet.service.terminal.study import show_study
 
     show_study(study, session.out)
     session.out.print(f"The page: {escape(str(folder / 'study.html'))}", soft_wrap=True)
     if result is not None:
-        from service.result_view import show_result
+        from ratchet.service.terminal.result import show_result
 
         show_result(result, session.out)
 

@@ -10,12 +10,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.errors import Problem, SpecError
-from service.cli.session import Session
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.service.cli.session import Session
 
 if TYPE_CHECKING:
-    from service.up.layout import Layout
-    from service.up.supervisor import Supervisor
+    from ratchet.service.up.layout import Layout
+    from ratchet.service.up.supervisor import Supervisor
 
 Port = typer.Option(min=1, max=65535)
 
@@ -48,10 +48,10 @@ def up(
 
     Everything listens on this machine alone, or asks for a token.
     """
-    from service.settings import Settings
-    from service.up.layout import Layout
-    from service.up.secrets import make_admin_key
-    from service.up.supervisor import supervising
+    from ratchet.service.settings import Settings
+    from ratchet.service.up.layout import Layout
+    from ratchet.service.up.secrets import make_admin_key
+    from ratchet.service.up.supervisor import supervising
 
     layout = Layout(
         session.home,
@@ -89,7 +89,7 @@ def _root(text: str) -> str:
 
 def _show(session: Session, layout: Layout, supervisor: Supervisor) -> None:
     """What runs, where it answers and what it takes."""
-    from service.up.remains import memory_bytes
+    from ratchet.service.up.stray_processes import memory_bytes
 
     rows = [
         (child.part.name, child.part.url, child.pid, memory_bytes(child.pid or 0), child.log)

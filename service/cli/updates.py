@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from service.cli.failures import REFUSED
-from service.cli.service_access import refuse_home_of_service
-from service.cli.session import Session
+from ratchet.service.cli.failures import REFUSED
+from ratchet.service.cli.service_access import refuse_home_of_service
+from ratchet.service.cli.session import Session
 
 SpecArgument = Annotated[Path, typer.Argument(help="The spec of the update, a YAML file.")]
 SetOption = Annotated[
@@ -39,16 +39,19 @@ def run(
     Interrupted, the same command goes on from the last checkpoint.
     """
     refuse_home_of_service(session, f"ratchet submit {spec} --wait")
-    from pipelines.spec_file import load_spec
+    from ratchet.pipelines.spec.reading import load_spec
 
     update = load_spec(spec, changed(changes, lineage))
-    from pipelines.ray_session import ray_session
+    from ratchet.pipelines.update.ray_session import ray_session
 
-    with ray_session(update.scaling, address, preload=("pipelines.run", "ray.train.torch")):
-        from pipelines.quiet import quiet_libraries
-        from pipelines.run import Home, run_update
-        from service.console_lines import ProgressLines
-        from service.result_view import show_result
+    with ray_session(
+        update.scaling, address, preload=("ratchet.pipelines.update.run", "ray.train.torch")
+    ):
+        from ratchet.pipelines.quiet import quiet_libraries
+        from ratchet.pipelines.registry.home import Home
+        from ratchet.pipelines.update.run import run_update
+        from ratchet.service.terminal.progress_lines import ProgressLines
+        from ratchet.service.terminal.result import show_result
 
         quiet_libraries()
         home = Home.at(session.home, session.tracking_uri)
@@ -69,13 +72,13 @@ def plan(
     lineage: LineageOption = None,
 ) -> None:
     """Say what `run SPEC` would do, without doing it: steps, parameters, bytes, time."""
-    from pipelines.spec_file import load_spec
+    from ratchet.pipelines.spec.reading import load_spec
 
     update = load_spec(spec, changed(changes, lineage))
-    from pipelines.describe import describe_update
-    from pipelines.quiet import quiet_libraries
-    from pipelines.registry import Registry
-    from service.plan_view import show_plan
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.registry.registry import Registry
+    from ratchet.pipelines.update.describe import describe_update
+    from ratchet.service.terminal.plan import show_plan
 
     quiet_libraries()
     with session.err.status("reading the data, trying a few steps …"):

@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from service.cli.session import Session
+from ratchet.service.cli.session import Session
 
 
 def say_versions(session: Session, lineage: str, rows: Sequence[dict[str, Any]]) -> None:

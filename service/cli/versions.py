@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from service.cli.service_access import UrlOption, is_run_by_service, refuse_home_of_service
-from service.cli.session import Session
-from service.cli.version_tables import say_lineages, say_versions
+from ratchet.service.cli.service_access import UrlOption, is_run_by_service, refuse_home_of_service
+from ratchet.service.cli.session import Session
+from ratchet.service.cli.version_tables import say_lineages, say_versions
 
 if TYPE_CHECKING:
-    from pipelines.registry import Registry
+    from ratchet.pipelines.registry.registry import Registry
 
 LineageArgument = Annotated[str, typer.Argument(help="Name of the lineage.")]
 
@@ -26,7 +26,7 @@ def versions(
 ) -> None:
     """List the versions of LINEAGE, or the lineages that exist."""
     if is_run_by_service(session, url):
-        from service.cli import served_versions
+        from ratchet.service.cli import service_versions as served_versions
 
         served_versions.versions(session, lineage, url)
         return
@@ -49,7 +49,7 @@ def promote(
 ) -> None:
     """Make a version the champion, whatever the gate said of it."""
     if is_run_by_service(session, url):
-        from service.cli import served_versions
+        from ratchet.service.cli import service_versions as served_versions
 
         _say_champion(session, *served_versions.promote(session, reference, url))
         return
@@ -65,7 +65,7 @@ def promote(
 def rollback(session: Session, lineage: LineageArgument, url: UrlOption = None) -> None:
     """Make the champion before this one the champion again."""
     if is_run_by_service(session, url):
-        from service.cli import served_versions
+        from ratchet.service.cli import service_versions as served_versions
 
         _say_champion(session, *served_versions.rollback(session, lineage, url))
         return
@@ -83,13 +83,13 @@ def evaluate(
     spec: Annotated[Path, typer.Argument(help="The spec that names the tasks and their data.")],
 ) -> None:
     """Measure a version on the tasks of SPEC, matched by name, without training."""
-    from pipelines.spec_file import load_spec
+    from ratchet.pipelines.spec.reading import load_spec
 
     folder = registry_of(session).resolve(reference)
     data = load_spec(spec)
-    from pipelines.evaluate import evaluate_version
-    from pipelines.quiet import quiet_libraries
-    from service.result_view import show_scores
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.update.evaluate import evaluate_version
+    from ratchet.service.terminal.result import show_scores
 
     quiet_libraries()
     with session.err.status("measuring …"):
@@ -104,8 +104,8 @@ def evaluate(
 
 def registry_of(session: Session) -> Registry:
     """The registry below the session's home."""
-    from pipelines.mlflow_client import default_tracking_uri
-    from pipelines.registry import Registry
+    from ratchet.pipelines.registry.registry import Registry
+    from ratchet.pipelines.tracking.mlflow_client import default_tracking_uri
 
     uri = session.tracking_uri or default_tracking_uri(session.home)
     return Registry(session.home, uri)
@@ -135,7 +135,7 @@ def _list_lineages(session: Session, registry: Registry) -> None:
 
 
 def _row(registry: Registry, lineage: str, number: int) -> dict[str, Any]:
-    from pipelines.manifest import read_manifest
+    from ratchet.pipelines.registry.manifest import read_manifest
 
     manifest = read_manifest(registry.path(lineage, number))
     aliases = registry.aliases(lineage)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.service_access import JobArgument, UrlOption, client_of
-from service.cli.session import Session
+from ratchet.service.cli.service_access import JobArgument, UrlOption, client_of
+from ratchet.service.cli.session import Session
 
 if TYPE_CHECKING:
-    from service.client import Client
+    from ratchet.service.client import Client
 
 FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")
@@ -21,7 +21,7 @@ def events(
     session: Session, job: JobArgument, follow: FollowOption = False, url: UrlOption = None
 ) -> None:
     """Show what happened to JOB. With --follow and --json, one object a line."""
-    from service.job_lines import event_line
+    from ratchet.service.terminal.job_lines import event_line
 
     with client_of(session, url) as client:
         if session.as_json and not follow:
@@ -64,7 +64,7 @@ def _print(session: Session, client: Client, job: str, follow: bool, attempt: in
             session.out.file.write(text)
             session.out.file.flush()
         return
-    from service.job_lines import JobLines
+    from ratchet.service.terminal.job_lines import JobLines
 
     with JobLines(session.out, lambda: client.get(job)) as lines:
         for text in pieces:

@@ -1,6 +1,8 @@
 """The Python client of the service. Loads neither torch nor ray nor the database's library."""
 
-from service.api.native_schemas import (
+from ratchet.service.client.client import AsyncClient, Client
+from ratchet.service.client.failures import UnfinishedError
+from ratchet.service.schemas.jobs import (
     Decision,
     EventView,
     JobError,
@@ -10,8 +12,6 @@ from service.api.native_schemas import (
     PromotionView,
     VersionView,
 )
-from service.client.client import AsyncClient, Client
-from service.client.failures import UnfinishedError
 
 __all__ = [
     "AsyncClient",

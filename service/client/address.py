@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipelines.errors import Problem, SpecError
-from service.client.steps import Server
-from service.up.record import read_record
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.service.client.steps import Server
+from ratchet.service.up.record import read_record
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_ROUTER_URL = "http://127.0.0.1:8000"

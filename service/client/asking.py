@@ -6,8 +6,8 @@ import random
 
 import httpx
 
-from service.client.failures import error_of, retry_after, unreachable
-from service.client.steps import Call, Pause, Steps
+from ratchet.service.client.failures import error_of, retry_after, unreachable
+from ratchet.service.client.steps import Call, Pause, Steps
 
 PAUSES_SECONDS = (0.1, 0.4, 1.2)
 LONGEST_PAUSE_SECONDS = 10.0

@@ -10,11 +10,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from service.api.native_schemas import EventView
-from service.client import operations
-from service.client.address import Address, find_address
-from service.client.drivers import AwaitingDriver, BlockingDriver
-from service.client.steps import Steps
+from ratchet.service.client import operations
+from ratchet.service.client.address import Address, find_address
+from ratchet.service.client.drivers import AwaitingDriver, BlockingDriver
+from ratchet.service.client.steps import Steps
+from ratchet.service.schemas.jobs import EventView
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-from service.client.address import Address
-from service.client.steps import Call, Close, Emit, Open, Pause, Read, Step, Steps, Tell
+from ratchet.service.client.address import Address
+from ratchet.service.client.steps import Call, Close, Emit, Open, Pause, Read, Step, Steps, Tell
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 import httpx
 
-from pipelines.errors import Problem, RatchetError
-from service.errors import (
+from ratchet.pipelines.errors import Problem, RatchetError
+from ratchet.service.errors import (
     ForbiddenError,
     InvalidRequestError,
     KeyRefusedError,

@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 
-from service.api.native_schemas import ENDED, EventView, JobView
-from service.client.asking import asked
-from service.client.event_stream import Message, MessageParser
-from service.client.patience import LONGEST_PAUSE_SECONDS, Patience, accepted
-from service.client.steps import Call, Close, Open, Pause, Read, Step, Steps
+from ratchet.service.client.asking import asked
+from ratchet.service.client.event_stream import Message, MessageParser
+from ratchet.service.client.patience import LONGEST_PAUSE_SECONDS, Patience, accepted
+from ratchet.service.client.steps import Call, Close, Open, Pause, Read, Step, Steps
+from ratchet.service.schemas.jobs import ENDED, EventView, JobView
 
 EVENT_STREAM = "text/event-stream"
 SILENCE_SECONDS = 40.0

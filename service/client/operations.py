@@ -9,7 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from service.api.native_schemas import (
+from ratchet.service.client.asking import asked
+from ratchet.service.client.failures import UnfinishedError
+from ratchet.service.client.following import Ask, follow, job_path, read_job
+from ratchet.service.client.patience import Patience
+from ratchet.service.client.spec_data import local_data, make_absolute, place_model, read_spec
+from ratchet.service.client.steps import Call, Emit, Pause, Steps, Tell
+from ratchet.service.schemas.classify import ClassifyResponse, ModelList
+from ratchet.service.schemas.jobs import (
     ENDED,
     EventView,
     JobView,
@@ -21,16 +28,9 @@ from service.api.native_schemas import (
     Status,
     VersionView,
 )
-from service.client.asking import asked
-from service.client.failures import UnfinishedError
-from service.client.following import Ask, follow, job_path, read_job
-from service.client.patience import Patience
-from service.client.spec_data import local_data, make_absolute, place_model, read_spec
-from service.client.steps import Call, Emit, Pause, Steps, Tell
-from service.schemas import ClassifyResponse, ModelList
 
 if TYPE_CHECKING:
-    from pipelines.config import UpdateSpec
+    from ratchet.pipelines.spec.update_spec import UpdateSpec
 
 PATHS: Mapping[Kind, str] = {"update": "/v1/updates", "study": "/v1/studies", "plan": "/v1/plans"}
 LOG_POLL_SECONDS = 0.5

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from service.client.failures import error_of, unreachable
-from service.client.steps import Call, Pause, Steps
+from ratchet.service.client.failures import error_of, unreachable
+from ratchet.service.client.steps import Call, Pause, Steps
 
 PATIENCE_SECONDS = 120.0
 """A service that went away is started again by itself."""

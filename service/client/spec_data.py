@@ -8,11 +8,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import Problem, SpecError
+from ratchet.pipelines.errors import Problem, SpecError
 
 if TYPE_CHECKING:
-    from pipelines.config import UpdateSpec
-    from service.api.spec_paths import NamedPath
+    from ratchet.pipelines.spec.update_spec import UpdateSpec
+    from ratchet.service.inputs.spec_paths import NamedPath
 
 FILE_ID = "file-"
 PATTERN = "*?["
@@ -25,13 +25,13 @@ def read_spec(spec: str | Path | Mapping[str, Any] | UpdateSpec) -> tuple[dict[s
         SpecError: The file cannot be read or holds no spec.
     """
     if isinstance(spec, str | Path):
-        from pipelines.yaml_file import read_yaml
+        from ratchet.pipelines.files.yaml_file import read_yaml
 
         raw, folder = read_yaml(Path(spec)), Path(spec).resolve().parent
     elif isinstance(spec, Mapping):
         raw, folder = deepcopy(dict(spec)), Path.cwd()
     else:
-        from pipelines.config import spec_as_dict
+        from ratchet.pipelines.spec.update_spec import spec_as_dict
 
         raw, folder = dict(spec_as_dict(spec)), Path.cwd()
     if not isinstance(raw, dict):
@@ -75,7 +75,7 @@ def place_model(raw: dict[str, Any], folder: Path) -> None:
 
 def _local(raw: dict[str, Any]) -> list[NamedPath]:
     """Each place of a spec that names a path of this machine."""
-    from service.api.spec_paths import data_paths
+    from ratchet.service.inputs.spec_paths import data_paths
 
     return [
         place

@@ -1,8 +1,8 @@
 """What an operation asks of the outside world, one step at a time.
 
 An operation is a generator of steps that returns its result. It waits for nothing itself: a
-blocking driver and an asynchronous one (`service.client.drivers`) take the steps, so that every
-operation is written once.
+blocking driver and an asynchronous one (`ratchet.service.client.drivers`) take the steps, so
+that every operation is written once.
 """
 
 from __future__ import annotations

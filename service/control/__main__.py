@@ -1,4 +1,4 @@
-"""Runs the controller: `python -m service.control`, with the settings of the service.
+"""Runs the controller: `python -m ratchet.service.control`, with the settings of the service.
 
 SIGTERM and SIGINT end it cleanly: running jobs go on, and the next controller takes them up.
 """
@@ -14,16 +14,16 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from pipelines.registry import Registry
-from pipelines.remote.attachment import attach_store
-from service.control.controller import AWAY_SECONDS, Controller
-from service.control.launcher import Launcher, auth_token
-from service.control.mirror import Mirror, MlflowMirror
-from service.control.processes import Processes
-from service.control.ray_jobs import RayJobs
-from service.errors import StoreSchemaError, StoreUnavailableError
-from service.settings import Settings
-from service.store.database import Database
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.pipelines.registry.s3.attachment import attach_store
+from ratchet.service.control.controller import AWAY_SECONDS, Controller
+from ratchet.service.control.launcher import Launcher, auth_token
+from ratchet.service.control.mirror import Mirror, MlflowMirror
+from ratchet.service.control.processes import Processes
+from ratchet.service.control.ray_jobs import RayJobs
+from ratchet.service.errors import StoreSchemaError, StoreUnavailableError
+from ratchet.service.settings import Settings
+from ratchet.service.store.database import Database
 
 LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
 

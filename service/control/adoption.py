@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from pipelines.errors import RatchetError, is_passing
-from pipelines.registry import Registry
-from service.control.version_facts import known_version
-from service.errors import LeaseLostError, StoreUnavailableError
-from service.store.database import Database
-from service.store.lineages import adopt
+from ratchet.pipelines.errors import RatchetError, is_passing
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.service.control.version_facts import known_version
+from ratchet.service.errors import LeaseLostError, StoreUnavailableError
+from ratchet.service.store.database import Database
+from ratchet.service.store.lineages import adopt
 
 _log = logging.getLogger(__name__)
 

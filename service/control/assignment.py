@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import DataError, Problem
-from service.api.blobs import Blobs
-from service.api.data_uris import DataRoots
-from service.api.spec_paths import NamedPath, data_paths
-from service.control.launcher import Attempt
-from service.driver.job_folder import JobFolder, Task
-from service.errors import FileNotStoredError
-from service.settings import Settings
-from service.store.database import Database
-from service.store.files import get_file
-from service.store.records import Job
+from ratchet.pipelines.errors import DataError, Problem
+from ratchet.service.control.launcher import Attempt
+from ratchet.service.driver.job_folder import JobFolder, Task
+from ratchet.service.errors import FileNotStoredError
+from ratchet.service.inputs.blobs import Blobs
+from ratchet.service.inputs.data_uris import DataRoots
+from ratchet.service.inputs.spec_paths import NamedPath, data_paths
+from ratchet.service.settings import Settings
+from ratchet.service.store.database import Database
+from ratchet.service.store.files import get_file
+from ratchet.service.store.records import Job
 
 _FILE_ID = re.compile(r"file-[0-9a-f]{24}")
 

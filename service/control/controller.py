@@ -9,20 +9,20 @@ import socket
 import threading
 import time
 
-from pipelines.errors import BusyError, RatchetError
-from pipelines.registry import Registry
-from service.control.adoption import adopt_home
-from service.control.complaints import Complaints
-from service.control.job_steps import JobSteps
-from service.control.launcher import Launcher
-from service.control.leftovers import clear_ended
-from service.control.mirror import Mirror
-from service.errors import InvalidTransitionError, LeaseLostError, StoreUnavailableError
-from service.settings import Settings
-from service.store.database import Database
-from service.store.leases import acquire, release, renew
-from service.store.records import Job, Lease
-from service.store.work import Limits, claim_next, running_jobs
+from ratchet.pipelines.errors import BusyError, RatchetError
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.service.control.adoption import adopt_home
+from ratchet.service.control.cleanup import clear_ended
+from ratchet.service.control.job_steps import JobSteps
+from ratchet.service.control.launcher import Launcher
+from ratchet.service.control.log_once import Complaints
+from ratchet.service.control.mirror import Mirror
+from ratchet.service.errors import InvalidTransitionError, LeaseLostError, StoreUnavailableError
+from ratchet.service.settings import Settings
+from ratchet.service.store.database import Database
+from ratchet.service.store.leases import acquire, release, renew
+from ratchet.service.store.records import Job, Lease
+from ratchet.service.store.running_jobs import Limits, claim_next, running_jobs
 
 LEASE_NAME = "controller"
 AWAY_SECONDS = 2.0

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.driver.journal import Line
-from service.store.records import NewEvent
+from ratchet.service.driver.journal import Line
+from ratchet.service.store.records import NewEvent
 
 CHUNK_BYTES = 256 * 1024
 

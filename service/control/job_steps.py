@@ -11,26 +11,26 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.errors import BusyError, DataError
-from pipelines.hand_over import kept_result
-from pipelines.registry import Registry
-from service.control.assignment import attempt_of, folder_of, task_of
-from service.control.follower import hear
-from service.control.launcher import Attempt, Launcher, LauncherError
-from service.control.leftovers import clear_leftovers
-from service.control.retries import pause_before_retry
-from service.control.sighting import Lookout, Sighting
-from service.control.version_facts import check_result, new_version
-from service.driver.failure import failure_of
-from service.driver.job_folder import Failure, JobFolder
-from service.driver.kinds import run_name
-from service.errors import InvalidTransitionError
-from service.settings import Settings
-from service.store.database import Database
-from service.store.leases import confirm
-from service.store.records import Job, Lease, NewEvent
-from service.store.success import succeed
-from service.store.work import (
+from ratchet.pipelines.errors import BusyError, DataError
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.pipelines.update.kept_result import kept_result
+from ratchet.service.control.assignment import attempt_of, folder_of, task_of
+from ratchet.service.control.attempt_state import Lookout, Sighting
+from ratchet.service.control.cleanup import clear_leftovers
+from ratchet.service.control.follower import hear
+from ratchet.service.control.launcher import Attempt, Launcher, LauncherError
+from ratchet.service.control.retries import pause_before_retry
+from ratchet.service.control.version_facts import check_result, new_version
+from ratchet.service.driver.failure import failure_of
+from ratchet.service.driver.job_folder import Failure, JobFolder
+from ratchet.service.driver.kinds import run_name
+from ratchet.service.errors import InvalidTransitionError
+from ratchet.service.settings import Settings
+from ratchet.service.store.database import Database
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.leases import confirm
+from ratchet.service.store.records import Job, Lease, NewEvent
+from ratchet.service.store.running_jobs import (
     end_cancelled,
     end_paused,
     fail,

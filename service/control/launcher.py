@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pipelines.errors import RatchetError
-from service.driver.job_folder import JobFolder
+from ratchet.pipelines.errors import RatchetError
+from ratchet.service.driver.job_folder import JobFolder
 
 Standing = Literal["running", "ended", "gone", "unknown"]
 """A hint about an attempt. `ended` was known once, `gone` is not known (any more), `unknown` means
@@ -67,7 +67,7 @@ class Launcher(Protocol):
 def driver_command(attempt: Attempt, *options: str) -> list[str]:
     """The command that runs an attempt; nothing of it comes from a client."""
     place = [str(attempt.folder.path), str(attempt.number)]
-    return [sys.executable, "-m", "service.driver", *place, *options]
+    return [sys.executable, "-m", "ratchet.service.driver", *place, *options]
 
 
 def driver_entrypoint(attempt: Attempt) -> str:

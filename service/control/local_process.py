@@ -10,8 +10,8 @@ from typing import Literal
 
 import psutil
 
-from service.control.launcher import Attempt
-from service.driver.job_folder import DriverProcess
+from ratchet.service.control.launcher import Attempt
+from ratchet.service.driver.job_folder import DriverProcess
 
 GRACE_SECONDS = 5.0
 _SAME = 0.05

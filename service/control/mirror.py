@@ -12,22 +12,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipelines.aliases import Aliases
-from pipelines.errors import NotFoundError, RatchetError, TrackingError
-from pipelines.registry import Registry
-from service.control.complaints import Complaints
-from service.errors import LeaseLostError, StoreUnavailableError
-from service.store.database import Database
-from service.store.jobs import get_job
-from service.store.leases import confirm
-from service.store.lineages import (
+from ratchet.pipelines.errors import NotFoundError, RatchetError, TrackingError
+from ratchet.pipelines.registry.aliases import Aliases
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.service.control.log_once import Complaints
+from ratchet.service.errors import LeaseLostError, StoreUnavailableError
+from ratchet.service.store.database import Database
+from ratchet.service.store.jobs import get_job
+from ratchet.service.store.leases import confirm
+from ratchet.service.store.lineages import (
     get_lineage,
     list_lineages,
     list_versions,
     mark_mirrored,
     unmirrored,
 )
-from service.store.records import Lease, Lineage, Promotion, Version
+from ratchet.service.store.records import Lease, Lineage, Promotion, Version
 
 CHECK_SECONDS = 10.0
 PAGE = 100

@@ -8,9 +8,9 @@ import subprocess
 
 import psutil
 
-from service.control.launcher import Attempt, LauncherError, Standing, driver_command
-from service.control.local_process import end_local_driver, sight_of
-from service.driver.job_folder import DriverProcess
+from ratchet.service.control.launcher import Attempt, LauncherError, Standing, driver_command
+from ratchet.service.control.local_process import end_local_driver, sight_of
+from ratchet.service.driver.job_folder import DriverProcess
 
 SECRETS = frozenset({"RATCHET_DATABASE_URL"})
 """What a driver has no business with."""

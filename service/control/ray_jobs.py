@@ -11,8 +11,8 @@ from typing import Any, Literal
 import httpx
 from pydantic import SecretStr
 
-from service.control.launcher import Attempt, LauncherError, Standing, driver_entrypoint
-from service.control.local_process import end_local_driver
+from ratchet.service.control.launcher import Attempt, LauncherError, Standing, driver_entrypoint
+from ratchet.service.control.local_process import end_local_driver
 
 TIMEOUT_SECONDS = 5.0
 SUBMIT_TIMEOUT_SECONDS = 30.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.driver.job_folder import Failure
+from ratchet.service.driver.job_folder import Failure
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.errors import VersionError
-from pipelines.manifest import Manifest
-from pipelines.registry import Registry
-from service.driver.job_folder import finite
-from service.store.records import KnownVersion, NewVersion
+from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.registry.manifest import Manifest
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.service.driver.job_folder import finite
+from ratchet.service.store.records import KnownVersion, NewVersion
 
 
 def summary_of(manifest: Manifest) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What runs a job: a process over a job's folder, `python -m service.driver JOB_FOLDER ATTEMPT`."""
+"""What runs a job: a process over its folder, `python -m ratchet.service.driver FOLDER ATTEMPT`."""

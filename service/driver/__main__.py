@@ -1,4 +1,4 @@
-"""Runs one attempt of a job: `python -m service.driver JOB_FOLDER ATTEMPT [--with-parent]`.
+"""Runs one attempt of a job: `python -m ratchet.service.driver JOB_FOLDER ATTEMPT [--with-parent]`.
 
 Ends with 0 when the attempt's end is in the job's folder (a result, a failure, or a line that says
 that it was stopped), and with 1 where it could not even be written there.
@@ -17,19 +17,19 @@ from types import TracebackType
 
 import psutil
 
-from pipelines.errors import Problem, SpecError
-from service.driver.failure import failure_of
-from service.driver.job_folder import DriverProcess, FenceLostError, JobFolder, Task
-from service.driver.journal import Journal
-from service.driver.kinds import Work, run_work
-from service.driver.watch import Watch, end_children
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.service.driver.failure import failure_of
+from ratchet.service.driver.job_folder import DriverProcess, FenceLostError, JobFolder, Task
+from ratchet.service.driver.journal import Journal
+from ratchet.service.driver.kinds import Work, run_work
+from ratchet.service.driver.watch import Watch, end_children
 
 CPU_SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def main() -> None:
     """Run the attempt that the command line names."""
-    parser = argparse.ArgumentParser(prog="service.driver")
+    parser = argparse.ArgumentParser(prog="ratchet.service.driver")
     parser.add_argument("folder", type=Path)
     parser.add_argument("attempt", type=int)
     parser.add_argument("--with-parent", action="store_true")

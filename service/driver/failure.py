@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Any
 
-from pipelines.errors import (
+from ratchet.pipelines.errors import (
     PASSING_ERRNOS,
     BusyError,
     DataError,
@@ -21,7 +21,7 @@ from pipelines.errors import (
     VersionError,
     is_passing,
 )
-from service.driver.job_folder import Failure
+from ratchet.service.driver.job_folder import Failure
 
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (SpecError, "spec"),

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic_file import write_atomically
-from pipelines.errors import Problem, RatchetError, SpecError
+from ratchet.pipelines.errors import Problem, RatchetError, SpecError
+from ratchet.pipelines.files.atomic_file import write_atomically
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from service.driver.job_folder import finite
+from ratchet.service.driver.job_folder import finite
 
 Level = Literal["info", "warn", "error"]
 LineType = Literal["message", "metrics", "status", "checkpoint", "progress"]

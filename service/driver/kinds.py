@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Problem, SpecError
-from service.driver.job_folder import JobFolder, Task
-from service.driver.journal import Journal
-from service.driver.progress import Progress
+from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.service.driver.job_folder import JobFolder, Task
+from ratchet.service.driver.journal import Journal
+from ratchet.service.driver.progress import Progress
 
 SUBMITTED = "spec.yaml"
 """What a study calls the spec in the commands of its page: the file that the client submitted."""
@@ -52,17 +52,18 @@ def run_work(work: Work) -> dict[str, Any]:
 
 
 def _update(work: Work) -> dict[str, Any]:
-    from pipelines.hand_over import HandOver
-    from pipelines.quiet import quiet_libraries
-    from pipelines.ray_session import ray_session
-    from pipelines.spec_file import parse_spec
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.spec.reading import parse_spec
+    from ratchet.pipelines.update.ending import HandOver
+    from ratchet.pipelines.update.ray_session import ray_session
 
     task = work.task
     spec = parse_spec(task.spec, work.folder.path)
     work.journal.write("checking the data", type="status", phase="checking_data")
-    libraries = ("pipelines.run", "ray.train.torch")
+    libraries = ("ratchet.pipelines.update.run", "ray.train.torch")
     with ray_session(spec.scaling, task.address, preload=libraries):
-        from pipelines.run import Home, run_update
+        from ratchet.pipelines.registry.home import Home
+        from ratchet.pipelines.update.run import run_update
 
         quiet_libraries()
         return run_update(
@@ -75,11 +76,11 @@ def _update(work: Work) -> dict[str, Any]:
 
 
 def _study(work: Work) -> dict[str, Any]:
-    from pipelines.quiet import quiet_libraries
-    from pipelines.run import Home
-    from pipelines.tuning.space import RawSpec
-    from pipelines.tuning.study_run import Request
-    from pipelines.tuning.tuning import run_study
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.registry.home import Home
+    from ratchet.pipelines.tuning.search.space import RawSpec
+    from ratchet.pipelines.tuning.search.study_run import Request
+    from ratchet.pipelines.tuning.tuning import run_study
 
     task = work.task
     work.journal.write("checking the data and the space", type="status", phase="checking_data")
@@ -96,10 +97,10 @@ def _study(work: Work) -> dict[str, Any]:
 
 
 def _plan(work: Work) -> dict[str, Any]:
-    from pipelines.describe import describe_update
-    from pipelines.quiet import quiet_libraries
-    from pipelines.registry import Registry
-    from pipelines.spec_file import parse_spec
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.registry.registry import Registry
+    from ratchet.pipelines.spec.reading import parse_spec
+    from ratchet.pipelines.update.describe import describe_update
 
     task = work.task
     work.journal.write("checking the data", type="status", phase="checking_data")

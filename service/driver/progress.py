@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from service.driver.journal import Journal
-from service.step_count import StepCount
+from ratchet.pipelines.update.step_count import StepCount
+from ratchet.service.driver.journal import Journal
 
 PROGRESS_SECONDS = 1.0
 METRICS_SECONDS = 2.0

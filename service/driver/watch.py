@@ -16,8 +16,8 @@ from typing import NoReturn
 
 import psutil
 
-from pipelines.errors import SpecError
-from service.driver.job_folder import FenceLostError, JobFolder
+from ratchet.pipelines.errors import SpecError
+from ratchet.service.driver.job_folder import FenceLostError, JobFolder
 
 BEAT_SECONDS = 1.0
 

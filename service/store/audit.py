@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from service.store.database import Database, Transaction
-from service.store.records import AuditEntry
-from service.store.rows import record as as_record
-from service.store.tables import audit
+from ratchet.service.store.database import Database, Transaction
+from ratchet.service.store.records import AuditEntry
+from ratchet.service.store.rows import record as as_record
+from ratchet.service.store.tables import audit
 
 
 def record(

@@ -27,8 +27,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from service.errors import StoreUnavailableError
-from service.store.migrating import check_revision, migrate_to
+from ratchet.service.errors import StoreUnavailableError
+from ratchet.service.store.migrating import check_revision, migrate_to
 
 _WAIT_SECONDS = 30
 _POOL = {"pool_size": 10, "max_overflow": 30, "pool_timeout": _WAIT_SECONDS}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from service.store.database import Database
-from service.store.records import Event, EventType
-from service.store.rows import record
-from service.store.tables import events
+from ratchet.service.store.database import Database
+from ratchet.service.store.records import Event, EventType
+from ratchet.service.store.rows import record
+from ratchet.service.store.tables import events
 
 _LAST_SEQUENCE = 2**31 - 1
 """What the column can hold; PostgreSQL refuses to compare it with more."""

@@ -7,11 +7,11 @@ from pathlib import PurePath
 
 from sqlalchemy import func, insert, select, tuple_, update
 
-from service.errors import FileNotStoredError
-from service.store.database import Database, Transaction
-from service.store.records import File, new_id
-from service.store.rows import record
-from service.store.tables import files
+from ratchet.service.errors import FileNotStoredError
+from ratchet.service.store.database import Database, Transaction
+from ratchet.service.store.records import File, new_id
+from ratchet.service.store.rows import record
+from ratchet.service.store.tables import files
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, column, false, func, or_, select, true
 
-from service.store.columns import storable
-from service.store.database import Transaction
+from ratchet.service.store.columns import storable
+from ratchet.service.store.database import Transaction
 
 
 def has_entry(tx: Transaction, place: Column[Any], name: str, value: str) -> ColumnElement[bool]:

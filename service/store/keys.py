@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import RowMapping, insert, or_, select, update
 
-from service.errors import InvalidRequestError, KeyNotFoundError
-from service.store.audit import add
-from service.store.database import Database
-from service.store.records import ROLES, Key, Role, new_id
-from service.store.tables import keys
+from ratchet.service.errors import InvalidRequestError, KeyNotFoundError
+from ratchet.service.store.audit import add
+from ratchet.service.store.database import Database
+from ratchet.service.store.records import ROLES, Key, Role, new_id
+from ratchet.service.store.tables import keys
 
 _SECRET = re.compile(r"rk_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 _GLOB = re.compile(r"[A-Za-z0-9._*?-]{1,128}")

@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import Select, select, update
 
-from service.errors import LeaseLostError
-from service.store.database import Database, Transaction
-from service.store.records import Lease
-from service.store.rows import record
-from service.store.tables import leases
+from ratchet.service.errors import LeaseLostError
+from ratchet.service.store.database import Database, Transaction
+from ratchet.service.store.records import Lease
+from ratchet.service.store.rows import record
+from ratchet.service.store.tables import leases
 
 
 def acquire(db: Database, name: str, holder: str, seconds: float) -> Lease | None:

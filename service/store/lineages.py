@@ -7,18 +7,14 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Column, ColumnElement, func, select, update
 
-from service.errors import (
-    InvalidTransitionError,
-    StaleChampionError,
-    VersionNotFoundError,
-)
-from service.store.audit import add as add_to_trail
-from service.store.database import Database, Transaction
-from service.store.deciding import champion_before, decide
-from service.store.filters import matches_any
-from service.store.records import KnownVersion, Lineage, Promotion, Version
-from service.store.rows import R, change_lineage, find_lineage, record
-from service.store.tables import lineages, promotions, versions
+from ratchet.service.errors import InvalidTransitionError, StaleChampionError, VersionNotFoundError
+from ratchet.service.store.audit import add as add_to_trail
+from ratchet.service.store.database import Database, Transaction
+from ratchet.service.store.filters import matches_any
+from ratchet.service.store.promotions import champion_before, decide
+from ratchet.service.store.records import KnownVersion, Lineage, Promotion, Version
+from ratchet.service.store.rows import R, change_lineage, find_lineage, record
+from ratchet.service.store.tables import lineages, promotions, versions
 
 
 class Anything:

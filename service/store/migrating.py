@@ -12,8 +12,8 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
-from pipelines.lock import waiting
-from service.errors import StoreSchemaError
+from ratchet.pipelines.files.lock import waiting
+from ratchet.service.errors import StoreSchemaError
 
 _FOLDER = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x7261746368  # any number that nothing else in the database locks

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import RowMapping, insert, select, update
 
-from service.errors import InvalidTransitionError, JobNotFoundError, LineageNotFoundError
-from service.store.database import Transaction
-from service.store.records import Job, Lineage, NewEvent, Status
-from service.store.tables import events, jobs, lineages
+from ratchet.service.errors import InvalidTransitionError, JobNotFoundError, LineageNotFoundError
+from ratchet.service.store.database import Transaction
+from ratchet.service.store.records import Job, Lineage, NewEvent, Status
+from ratchet.service.store.tables import events, jobs, lineages
 
 R = TypeVar("R")
 

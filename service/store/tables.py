@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from service.store.columns import Json, Number, Words
+from ratchet.service.store.columns import Json, Number, Words
 
 METADATA = MetaData(
     naming_convention={

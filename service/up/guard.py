@@ -1,6 +1,6 @@
 """Ends a service whose supervisor was killed: it waits for the supervisor's end of a pipe to close.
 
-Run as `python -m service.up.guard RECORD`; a line on the pipe says that all went well.
+Run as `python -m ratchet.service.up.guard RECORD`; a line on the pipe says that all went well.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-from service.up.record import read_record
-from service.up.remains import end_remains
+from ratchet.service.up.record import read_record
+from ratchet.service.up.stray_processes import end_remains
 
 GRACE_SECONDS = 15.0
 ALL_WELL = "stopped\n"

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import Problem, SpecError
+from ratchet.pipelines.errors import Problem, SpecError
 
 HOST = "127.0.0.1"
 MARK = "RATCHET_UP"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipelines.atomic_file import write_atomically
-from service.up.remains import is_running
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.service.up.stray_processes import is_running
 
 
 @dataclass(frozen=True)

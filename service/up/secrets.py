@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from service.settings import Settings
+from ratchet.service.settings import Settings
 
 
 def make_admin_key(path: Path, settings: Settings) -> bool:
@@ -20,8 +20,8 @@ def make_admin_key(path: Path, settings: Settings) -> bool:
     Raises:
         ServiceError: The database cannot be reached or was laid out by another release.
     """
-    from service.store.database import Database
-    from service.store.keys import authenticate, create_key
+    from ratchet.service.store.database import Database
+    from ratchet.service.store.keys import authenticate, create_key
 
     database = Database(settings.database_url)
     try:

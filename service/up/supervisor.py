@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-from pipelines.errors import BusyError
-from pipelines.lock import exclusive
-from service.up.child import STOP_SECONDS, Child
-from service.up.guard import ALL_WELL
-from service.up.layout import Layout, check_ports
-from service.up.part import Part, inherited, parts_of
-from service.up.record import Record, read_record
-from service.up.remains import began, end_remains
-from service.up.secrets import make_ray_token
+from ratchet.pipelines.errors import BusyError
+from ratchet.pipelines.files.lock import exclusive
+from ratchet.service.up.guard import ALL_WELL
+from ratchet.service.up.layout import Layout, check_ports
+from ratchet.service.up.parts import Part, inherited, parts_of
+from ratchet.service.up.process import STOP_SECONDS, Child
+from ratchet.service.up.record import Record, read_record
+from ratchet.service.up.secrets import make_ray_token
+from ratchet.service.up.stray_processes import began, end_remains
 
 LOOK_SECONDS = 0.3
 CLEAN_UP_SECONDS = 10.0
@@ -98,7 +98,7 @@ class Supervisor:
         """Keep a process that cleans up should this one be killed."""
         if self._guard is None or self._guard.poll() is not None:
             self._guard = subprocess.Popen(
-                [sys.executable, "-m", "service.up.guard", str(self.layout.record)],
+                [sys.executable, "-m", "ratchet.service.up.guard", str(self.layout.record)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -20,10 +20,10 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoModel
 
-from pipelines.models.source import model_location
-from pipelines.quiet import quiet_libraries
-from service.adapter_bank import read_adapter
-from service.frozen_base import FrozenBase
+from ratchet.pipelines.answering.adapter_bank import read_adapter
+from ratchet.pipelines.answering.frozen_base import FrozenBase
+from ratchet.pipelines.models.source import model_location
+from ratchet.pipelines.quiet import quiet_libraries
 
 ROWS = 32
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import httpx
 
-from service.settings import Settings
-from service.store.database import Database
-from service.store.jobs import create_job
-from service.store.keys import create_key
-from service.store.leases import acquire
-from service.store.records import NewEvent, NewJob
-from service.store.work import Limits, claim_next, record_events
+from ratchet.service.settings import Settings
+from ratchet.service.store.database import Database
+from ratchet.service.store.keys import create_key
+from ratchet.service.store.leases import acquire
+from ratchet.service.store.records import NewEvent, NewJob
+from ratchet.service.store.running_jobs import Limits, claim_next, record_events
+from ratchet.service.store.submitting import create_job
 from tests.waiting import wait_for_url
 
 NUM_JOBS, NUM_EVENTS = 200, 50
@@ -58,7 +58,9 @@ def own_api():
         variables = {"RATCHET_HOME": folder, "RATCHET_API_PORT": str(settings.api_port)}
         with (Path(folder) / "api.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "service.api"], env={**os.environ, **variables}, stderr=log
+                [sys.executable, "-m", "ratchet.service.api"],
+                env={**os.environ, **variables},
+                stderr=log,
             )
         url = f"http://127.0.0.1:{settings.api_port}"
         try:

@@ -46,8 +46,9 @@ def spec_of(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 
 def run(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
-    from pipelines.run import Home, run_update
-    from pipelines.spec_file import parse_spec
+    from ratchet.pipelines.registry.home import Home
+    from ratchet.pipelines.spec.reading import parse_spec
+    from ratchet.pipelines.update.run import run_update
 
     raw = spec_of(arguments, seed)
     if arguments.methods is not None:
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--home", help="where the versions go (default: a new temporary folder)")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    from pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.quiet import quiet_libraries
 
     quiet_libraries()
     for seed in arguments.seeds:

@@ -54,9 +54,10 @@ def teach(
     home: Path, tasks: list[dict[str, str]], training: dict[str, Any], model: str, **method: Any
 ) -> dict[str, float]:
     """Teach tasks to the lineage of a home; the last one's accuracies with its task id."""
-    from pipelines.run import Home, run_update
-    from pipelines.spec_file import parse_spec
-    from pipelines.version import read_matrix
+    from ratchet.pipelines.registry.home import Home
+    from ratchet.pipelines.spec.reading import parse_spec
+    from ratchet.pipelines.update.run import run_update
+    from ratchet.pipelines.version import read_matrix
 
     spec = {
         "lineage": "transfer",

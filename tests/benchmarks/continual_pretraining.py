@@ -120,8 +120,9 @@ def taught(
     training: dict[str, Any],
 ) -> dict[str, Any]:
     """One update of a fresh lineage: the scores after each stage, and its seconds."""
-    from pipelines.run import Home, run_update
-    from pipelines.spec_file import parse_spec
+    from ratchet.pipelines.registry.home import Home
+    from ratchet.pipelines.spec.reading import parse_spec
+    from ratchet.pipelines.update.run import run_update
 
     stages: list[dict[str, Any]] = []
 
@@ -156,10 +157,10 @@ def taught(
 
 def make_base(folder: Path, first: str, texts: dict[str, dict[str, str]], epochs: int) -> None:
     """The decoder that learned the first text, as a local model folder."""
-    from pipelines.config import ModelSpec
-    from pipelines.models.load import load_model
-    from pipelines.run import Home
-    from pipelines.version import read_weights
+    from ratchet.pipelines.models.load import load_model
+    from ratchet.pipelines.registry.home import Home
+    from ratchet.pipelines.spec.update_spec import ModelSpec
+    from ratchet.pipelines.version import read_weights
 
     start = folder / "random"
     training = {"num_epochs": epochs, "learning_rate": 2e-3}
@@ -262,7 +263,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder, methods = arguments.folder.resolve(), arguments.methods.split(",")
     texts = write_texts(folder, arguments.train)
-    import pipelines.run  # noqa: F401 - once for all processes
+    import ratchet.pipelines.update.run  # noqa: F401 - once for all processes
 
     random = folder / "random"
     if not random.is_dir():

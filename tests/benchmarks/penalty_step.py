@@ -19,7 +19,7 @@ from contextlib import nullcontext
 import torch
 import transformers
 
-from pipelines.methods.penalty import QuadraticPenalty
+from ratchet.pipelines.methods.penalty import QuadraticPenalty
 from tests.benchmarks.fisher_pass import Encoder, bf16, log_likelihood, make_batches
 
 

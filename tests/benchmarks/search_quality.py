@@ -17,14 +17,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipelines.models.load import load_tokenizer
-from pipelines.plan import make_plan, open_lineage
-from pipelines.tune_spec import TuneSpec
-from pipelines.tuning.front import front, hypervolume
-from pipelines.tuning.sampler import Sampler
-from pipelines.tuning.space import RawSpec
-from pipelines.tuning.trial import Trial
-from pipelines.tuning.trial_run import TrialBase, data_key, taught_trial
+from ratchet.pipelines.models.load import load_tokenizer
+from ratchet.pipelines.spec.tune import TuneSpec
+from ratchet.pipelines.tuning.front import front, hypervolume
+from ratchet.pipelines.tuning.search.sampler import Sampler
+from ratchet.pipelines.tuning.search.space import RawSpec
+from ratchet.pipelines.tuning.search.trial_run import TrialBase, data_key, taught_trial
+from ratchet.pipelines.tuning.trial import Trial
+from ratchet.pipelines.update.plan import make_plan
+from ratchet.pipelines.update.start import open_start
 from tests.tiny import TASKS, save_tiny_model, write_task
 
 PARAMETERS = {
@@ -47,7 +48,7 @@ def base_of(folder: Path) -> TrialBase:
     }
     source = RawSpec(raw, folder)
     spec = source.with_settings({})
-    plan = make_plan(spec, open_lineage(None), load_tokenizer(spec.model), folder / "plan")
+    plan = make_plan(spec, open_start(None), load_tokenizer(spec.model), folder / "plan")
     return TrialBase(source, plan.job, plan.data, data_key(spec), folder, 1, None, False)
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from pipelines.manifest import read_manifest
-from pipelines.registry import Registry
-from pipelines.version import read_held_out
-from service.app import serving
+from ratchet.pipelines.registry.manifest import read_manifest
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.pipelines.version import read_held_out
+from ratchet.service.serving.graph import serving
 
 
 async def client(

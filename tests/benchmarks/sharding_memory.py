@@ -22,11 +22,11 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from pipelines.models.shards import own_part
-from pipelines.quiet import quiet_libraries
-from pipelines.training.loop import Position, StageLoop
-from pipelines.training.stream import StreamTeacher
-from pipelines.training.workers import GroupWorkers
+from ratchet.pipelines.models.shards import own_part
+from ratchet.pipelines.quiet import quiet_libraries
+from ratchet.pipelines.training.loop import Position, StageLoop
+from ratchet.pipelines.training.stream import StreamTeacher
+from ratchet.pipelines.training.workers import GroupWorkers
 from tests.conformance.groups import in_group
 from tests.conformance.streams import plan_of, teacher_of
 from tests.tiny import save_tiny_model

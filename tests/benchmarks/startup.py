@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 SPEC = Path(__file__).parents[2] / "configs" / "quickstart" / "plain.yaml"
-COMMAND = [sys.executable, "-c", "from service.cli import main; main()", "run", str(SPEC)]
+COMMAND = [sys.executable, "-c", "from ratchet.service.cli import main; main()", "run", str(SPEC)]
 LIMIT_SECONDS = 240
 BEGINNING = "imports, Ray"  # the run's folder is there
 FILES = {

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.store.database import Database
-from service.store.events import list_events
-from service.store.jobs import create_job, list_jobs
-from service.store.leases import acquire
-from service.store.records import NewEvent, NewJob
-from service.store.success import succeed
-from service.store.work import Limits, claim_next, record_events
+from ratchet.service.store.database import Database
+from ratchet.service.store.events import list_events
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.jobs import list_jobs
+from ratchet.service.store.leases import acquire
+from ratchet.service.store.records import NewEvent, NewJob
+from ratchet.service.store.running_jobs import Limits, claim_next, record_events
+from ratchet.service.store.submitting import create_job
 from tests.postgres import postgres_server
 
 NUM_JOBS = 200

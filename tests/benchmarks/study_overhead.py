@@ -27,14 +27,15 @@ from typing import Any
 import psutil
 import yaml
 
-from pipelines.models.load import load_tokenizer
-from pipelines.plan import make_plan, open_lineage
-from pipelines.quiet import quiet_libraries
-from pipelines.run import Home
-from pipelines.tuning.seed_run import cut_to, teach_seed
-from pipelines.tuning.space import RawSpec
-from pipelines.tuning.study_run import Request
-from pipelines.tuning.tuning import run_study
+from ratchet.pipelines.models.load import load_tokenizer
+from ratchet.pipelines.quiet import quiet_libraries
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.tuning.search.seed_run import cut_to, teach_seed
+from ratchet.pipelines.tuning.search.space import RawSpec
+from ratchet.pipelines.tuning.search.study_run import Request
+from ratchet.pipelines.tuning.tuning import run_study
+from ratchet.pipelines.update.plan import make_plan
+from ratchet.pipelines.update.start import open_start
 from tests.benchmarks.standard_streams import DATA, cut, read, write
 
 ROWS = {"train": 20, "validation": 5, "test": 10}
@@ -126,7 +127,7 @@ def alone(raw: dict[str, Any], folder: Path, given: argparse.Namespace) -> list[
     """Seconds of each update, taught one after the other in this process."""
     source = RawSpec(raw, folder)
     spec = source.with_settings({})
-    plan = make_plan(spec, open_lineage(None), load_tokenizer(spec.model), folder / "plan")
+    plan = make_plan(spec, open_start(None), load_tokenizer(spec.model), folder / "plan")
     seconds = []
     for place, rate in enumerate(
         tune_of(given, 1)["parameters"]["training.learning_rate"]["choice"]

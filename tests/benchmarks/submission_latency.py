@@ -19,9 +19,9 @@ from pathlib import Path
 
 import yaml
 
-from service.client import Client, JobView
-from service.driver.job_folder import JobFolder
-from service.driver.journal import Line
+from ratchet.service.client import Client, JobView
+from ratchet.service.driver.job_folder import JobFolder
+from ratchet.service.driver.journal import Line
 
 WAYS = (
     "accepted to claimed",

@@ -28,18 +28,18 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import AutoTokenizer
 
-from pipelines.config import UpdateSpec
-from pipelines.data.prepared import HeldOut, PreparedData
-from pipelines.data.tokens import TokenizedRows, tokenize
-from pipelines.models.source import model_location
-from pipelines.quiet import quiet_libraries
-from pipelines.training.allocator import keep_freed_memory
-from pipelines.training.checkpoint import FolderCheckpoints
-from pipelines.training.job import UpdateJob
-from pipelines.training.loop import Position, StageLoop
-from pipelines.training.stream import StreamTeacher
-from pipelines.training.workers import SingleWorker
-from pipelines.types import Batch, Task
+from ratchet.pipelines.data.prepared import HeldOut, PreparedData
+from ratchet.pipelines.data.tokens import TokenizedRows, tokenize
+from ratchet.pipelines.models.source import model_location
+from ratchet.pipelines.quiet import quiet_libraries
+from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.training.allocator import keep_freed_memory
+from ratchet.pipelines.training.checkpoint import FolderCheckpoints
+from ratchet.pipelines.training.job import UpdateJob
+from ratchet.pipelines.training.loop import Position, StageLoop
+from ratchet.pipelines.training.stream import StreamTeacher
+from ratchet.pipelines.training.workers import SingleWorker
+from ratchet.pipelines.types import Batch, Task
 from tests.benchmarks.timing import interleaved, show_ratio
 
 CLASSES = 10

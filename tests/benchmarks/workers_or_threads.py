@@ -22,9 +22,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
-from pipelines.quiet import quiet_libraries
-from pipelines.training.allocator import WORKER_ALLOCATOR, keep_freed_memory
-from pipelines.training.workers import current_workers
+from ratchet.pipelines.quiet import quiet_libraries
+from ratchet.pipelines.training.allocator import WORKER_ALLOCATOR, keep_freed_memory
+from ratchet.pipelines.training.workers import current_workers
 from tests.benchmarks.timing import spread
 from tests.benchmarks.training_step import ROWS, make_loop
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from pipelines.training.workers import GroupWorkers
+from ratchet.pipelines.training.workers import GroupWorkers
 
 
 def in_group(world_size, folder, function, *arguments):

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import torch
 
-from pipelines.method_config import METHOD_CONFIGS, stack_problems
-from pipelines.models.load import load_tokenizer
-from pipelines.plan import make_plan, open_lineage
-from pipelines.training.checkpoint import FolderCheckpoints
-from pipelines.training.stream import StreamTeacher
-from pipelines.training.workers import SingleWorker
+from ratchet.pipelines.models.load import load_tokenizer
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS, stack_problems
+from ratchet.pipelines.training.checkpoint import FolderCheckpoints
+from ratchet.pipelines.training.stream import StreamTeacher
+from ratchet.pipelines.training.workers import SingleWorker
+from ratchet.pipelines.update.plan import make_plan
+from ratchet.pipelines.update.start import open_start
 from tests.tiny import tiny_spec
 from tests.tiny_lm import tiny_lm_spec
 
@@ -159,7 +160,7 @@ def plan_of(
     spec = spec.model_validate(spec.model_dump() | held)
     run = folder / "run"
     run.mkdir(parents=True, exist_ok=True)
-    return make_plan(spec, open_lineage(parent), load_tokenizer(spec.model), run)
+    return make_plan(spec, open_start(parent), load_tokenizer(spec.model), run)
 
 
 def teacher_of(plan, store=None, workers=None):

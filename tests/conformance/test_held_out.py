@@ -5,7 +5,8 @@ import json
 import pytest
 from transformers import AutoTokenizer
 
-from pipelines.plan import make_plan, open_lineage
+from ratchet.pipelines.update.plan import make_plan
+from ratchet.pipelines.update.start import open_start
 from tests.conformance.streams import differences, knowledge, name_of, plan_of, taught
 from tests.tiny import TASKS
 
@@ -32,7 +33,7 @@ def planned_again(plan):
     folder = plan.job.folder.with_name("again")
     folder.mkdir()
     tokenizer = AutoTokenizer.from_pretrained(plan.job.spec.model.name)
-    return make_plan(plan.job.spec, open_lineage(None), tokenizer, folder)
+    return make_plan(plan.job.spec, open_start(None), tokenizer, folder)
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=name_of)

@@ -16,16 +16,16 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.config import TrainingSpec
-from pipelines.data.stream import load_stream
-from pipelines.evaluation.metrics import accuracy_matrix, forward_transfer, summarize
-from pipelines.method_config import METHOD_CONFIGS
-from pipelines.methods.base import MemoryRow, MethodState
-from pipelines.methods.registry import METHODS
-from pipelines.methods.selection import reservoir
-from pipelines.training.checkpoint import read_checkpoint, under
-from pipelines.training.optim import StageOptimizer
-from pipelines.training.random_state import random_state, set_random_state
+from ratchet.pipelines.data.stream import load_stream
+from ratchet.pipelines.evaluation.metrics import accuracy_matrix, forward_transfer, summarize
+from ratchet.pipelines.methods.base import MemoryRow, MethodState
+from ratchet.pipelines.methods.registry import METHODS
+from ratchet.pipelines.methods.selection import reservoir
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS
+from ratchet.pipelines.spec.update_spec import TrainingSpec
+from ratchet.pipelines.training.checkpoint import read_checkpoint, under
+from ratchet.pipelines.training.optim import StageOptimizer
+from ratchet.pipelines.training.random_state import random_state, set_random_state
 from tests.conformance.streams import (
     InterruptingCheckpoints,
     Interruption,

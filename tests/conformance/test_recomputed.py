@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.method_config import METHOD_CONFIGS
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from tests.conformance.streams import (
     ON_LANGUAGE_MODELS,
     SETTINGS,

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pipelines.models.shards import own_part, wholes
-from pipelines.training.checkpoint import FolderCheckpoints
-from pipelines.training.sharded_state import whole_states
+from ratchet.pipelines.models.shards import own_part, wholes
+from ratchet.pipelines.training.checkpoint import FolderCheckpoints
+from ratchet.pipelines.training.sharded_state import whole_states
 from tests.conformance.groups import in_group
 from tests.conformance.streams import Interruption, name_of, plan_of, taught, teacher_of
 from tests.conformance.test_language_models import language_plan

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.method_config import METHOD_CONFIGS
-from pipelines.tune_spec import TuneSpec
-from pipelines.tuning.prefix import (
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS
+from ratchet.pipelines.spec.tune import TuneSpec
+from ratchet.pipelines.tuning.search.prefix import (
     PrefixShelf,
     first_task_digest,
     idle_fields,
     shares_first_tasks,
 )
-from pipelines.tuning.seed_run import TrialCheckpoints
+from ratchet.pipelines.tuning.search.seed_run import TrialCheckpoints
 from tests.conformance.streams import SETTINGS, differences, knowledge, plan_of, taught, teacher_of
 
 OTHER_VALUES = {
@@ -126,7 +126,7 @@ def test_what_goes_while_it_is_taken_was_not_there(tmp_path, monkeypatch):
         shutil.rmtree(shelf.folder)
         raise FileNotFoundError(source)
 
-    monkeypatch.setattr("pipelines.tuning.prefix._link", gone)
+    monkeypatch.setattr("ratchet.pipelines.tuning.search.prefix._link", gone)
     assert not shelf.take("digest", tmp_path / "own" / "checkpoint")
     assert list((tmp_path / "own").iterdir()) == []
 

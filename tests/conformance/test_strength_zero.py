@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from pipelines.method_config import METHOD_CONFIGS
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from tests.conformance.streams import GENERAL_TEXT, name_of, plan_of, problems_of, taught
 
 ZEROS = [

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipelines.methods.base import MemoryRow
-from pipelines.training.checkpoint import FolderCheckpoints
+from ratchet.pipelines.methods.base import MemoryRow
+from ratchet.pipelines.training.checkpoint import FolderCheckpoints
 from tests.conformance.groups import in_group
 from tests.conformance.streams import (
     InterruptingCheckpoints,
@@ -57,7 +57,7 @@ def gradients(workers, plan, sizes):
     stage = plan.job.stages[0]
     teacher._expand(stage)
     loop_ctx = teacher._context(stage)
-    from pipelines.training.loop import Position, StageLoop
+    from ratchet.pipelines.training.loop import Position, StageLoop
 
     loop = StageLoop(loop_ctx, teacher.stack, teacher._rows(stage), teacher.training, workers)
     teacher.stack.activate(teacher.model, stage[-1].id)

@@ -19,7 +19,7 @@ def running_api(folder):
         "RATCHET_LAUNCHER": "process",
     }
     with (folder / "api.log").open("wb") as log:
-        command = [sys.executable, "-m", "service.api"]
+        command = [sys.executable, "-m", "ratchet.service.api"]
         process = subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=log)
     try:
         wait_for_url(f"http://127.0.0.1:{port}/healthz", process)

@@ -9,7 +9,7 @@ import sys
 import psycopg
 import pytest
 
-from service.settings import Settings
+from ratchet.service.settings import Settings
 from tests.deploy.files import COMPOSE, DEPLOY, ROLES, ROOT, SERVICES, ratchet_variables
 from tests.postgres import postgres_server
 

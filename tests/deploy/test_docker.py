@@ -50,7 +50,7 @@ def copied(target):
 
 def test_no_link_of_what_is_copied_leads_out_of_it(tmp_path):
     links = [path for path in copied(tmp_path).rglob("*") if path.is_symlink()]
-    assert tmp_path / "pipelines" / "preset_files" in links
+    assert tmp_path / "pipelines" / "spec" / "preset_files" in links
     for link in links:
         assert link.resolve().is_relative_to(tmp_path)
         assert link.exists(), link
@@ -61,10 +61,10 @@ def test_the_package_that_the_image_installs_holds_the_presets(tmp_path):
 
     config = tomllib.loads((copied(tmp_path) / "pyproject.toml").read_text(encoding="utf-8"))
     found = config["tool"]["setuptools"]["packages"]["find"]
-    assert "pipelines.preset_files" in find_namespace_packages(str(tmp_path), **found)
+    assert "ratchet.pipelines.spec.preset_files" in find_namespace_packages(str(tmp_path), **found)
     presets = {path.name for path in (ROOT / "configs" / "presets").glob("*.yaml")}
     assert presets
-    assert {path.name for path in (tmp_path / "pipelines/preset_files").glob("*.yaml")} == presets
+    assert {path.name for path in (tmp_path / "pipelines/spec/preset_files").glob("*.yaml")} == presets
 
 
 def test_the_tag_of_the_manifests_names_the_release():
@@ -100,8 +100,8 @@ def started_by(role, tmp_path, *more, **variables):
 @pytest.mark.parametrize(
     ("role", "words"),
     [
-        ("api", "python -m service.api"),
-        ("controller", "python -m service.control"),
+        ("api", "python -m ratchet.service.api"),
+        ("controller", "python -m ratchet.service.control"),
         ("router", "ratchet serve --all --host 0.0.0.0 --port 8000 --replicas 2"),
     ],
 )
@@ -139,7 +139,7 @@ def test_anything_else_is_run_as_it_stands(tmp_path):
 def test_the_router_knows_the_options_that_it_is_started_with():
     from typer.testing import CliRunner
 
-    from service.cli.app import build_app
+    from ratchet.service.cli.app import build_app
 
     shown = CliRunner().invoke(build_app(), ["serve", "--help"], env={"COLUMNS": "200"}).stdout
     assert {"--all", "--host", "--port", "--replicas"} <= set(re.findall(r"--[a-z]+", shown))

@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.settings import Settings
+from ratchet.service.settings import Settings
 from tests.deploy.files import (
     DEPLOY,
     ROOT,
@@ -111,7 +111,7 @@ def test_a_pod_runs_as_nobody_special(label):
 
 
 def test_probes_ask_for_paths_that_the_api_has():
-    from service.api.app import create_app
+    from ratchet.service.api.app import create_app
 
     paths = set(create_app(Settings()).openapi()["paths"]) | {"/metrics"}
     (container,) = pods()["ratchet-api"]["containers"]

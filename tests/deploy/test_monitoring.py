@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from service.api.metrics import ApiMetrics
+from ratchet.service.api.metrics import ApiMetrics
 from tests.deploy.files import DEPLOY, SERVICES
 
 CONFIG = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))

@@ -12,9 +12,9 @@ import httpx
 import pytest
 import yaml
 
-from service.client import Client
-from service.up.layout import Layout, free_port
-from service.up.remains import end_remains, find_remains
+from ratchet.service.client import Client
+from ratchet.service.up.layout import Layout, free_port
+from ratchet.service.up.stray_processes import end_remains, find_remains
 from tests.tiny import TASKS, texts_of, write_task
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ class Up:
         environment = {name: os.environ[name] for name in os.environ if name not in NO_VARIABLES}
         self.stderr = (home.parent / "up.log").open("w+", encoding="utf-8")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", *words],
+            [sys.executable, "-m", "ratchet.service.cli", *words],
             stdout=subprocess.PIPE,
             stderr=self.stderr,
             text=True,
@@ -109,7 +109,7 @@ def spec(tmp_path, tiny_model):
 def ratchet(home, *words):
     environment = {name: os.environ[name] for name in os.environ if name not in NO_VARIABLES}
     return subprocess.run(
-        [sys.executable, "-m", "service.cli", *map(str, words), "--home", str(home)],
+        [sys.executable, "-m", "ratchet.service.cli", *map(str, words), "--home", str(home)],
         capture_output=True,
         text=True,
         env=environment,

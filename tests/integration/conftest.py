@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from pipelines.tuning.study_run import ZERO_COPY
+from ratchet.pipelines.tuning.search.study_run import ZERO_COPY
 
 
 @pytest.fixture(scope="session")

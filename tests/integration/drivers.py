@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.config import UpdateSpec
-from pipelines.run import Home, run_update
-from pipelines.version import load_version, read_matrix, read_states
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.update.run import run_update
+from ratchet.pipelines.version import load_version, read_matrix, read_states
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from service.driver.job_folder import JobFolder
+from ratchet.service.driver.job_folder import JobFolder
 from tests.waiting import wait_for_url
 
 MARK = "RATCHET_TEST_SERVICE"
@@ -74,8 +74,8 @@ class ServiceProcesses:
     def start(self, name):
         """Start a part that does not run, and return when it answers."""
         commands = {
-            "controller": [sys.executable, "-m", "service.control"],
-            "api": [sys.executable, "-m", "service.api"],
+            "controller": [sys.executable, "-m", "ratchet.service.control"],
+            "api": [sys.executable, "-m", "ratchet.service.api"],
             "head": self._head_command(),
         }
         self.home.mkdir(parents=True, exist_ok=True)
@@ -212,7 +212,7 @@ def is_alive(process):
 def is_driver(process):
     """Whether it runs a job, and is no shell around one that does."""
     words = title(process).split()
-    return "service.driver" in words and "python" in words[0]
+    return "ratchet.service.driver" in words and "python" in words[0]
 
 
 def send(process, number):

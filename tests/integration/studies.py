@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.run import Home
-from pipelines.tuning.space import RawSpec
-from pipelines.tuning.study_run import Request
-from pipelines.tuning.tuning import run_study
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.tuning.search.space import RawSpec
+from ratchet.pipelines.tuning.search.study_run import Request
+from ratchet.pipelines.tuning.tuning import run_study
 from tests.tiny import TASKS, write_task
 
 GRID = {
@@ -53,7 +53,7 @@ def studied(raw, folder, must_exist=False):
 def run_command(arguments, folder):
     environment = {**os.environ, "RATCHET_HOME": str(folder / "home")}
     return subprocess.Popen(
-        [sys.executable, "-c", "from service.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from ratchet.service.cli import main; main()", *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

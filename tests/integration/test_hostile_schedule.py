@@ -16,14 +16,14 @@ import time
 import httpx
 import pytest
 
-from pipelines.aliases import read_aliases
-from pipelines.manifest import read_manifest
-from pipelines.registry import Registry
-from service.store.database import Database
-from service.store.events import list_events
-from service.store.jobs import get_job
-from service.store.keys import create_key
-from service.store.lineages import get_lineage, list_promotions, list_versions, unmirrored
+from ratchet.pipelines.registry.aliases import read_aliases
+from ratchet.pipelines.registry.manifest import read_manifest
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.service.store.database import Database
+from ratchet.service.store.events import list_events
+from ratchet.service.store.jobs import get_job
+from ratchet.service.store.keys import create_key
+from ratchet.service.store.lineages import get_lineage, list_promotions, list_versions, unmirrored
 from tests.integration.service_processes import ServiceProcesses, send, title
 from tests.tiny import texts_of
 

@@ -7,7 +7,8 @@ import threading
 import pytest
 import torch
 
-from pipelines.run import Home, run_update
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.update.run import run_update
 from tests.conformance.streams import differences
 from tests.integration.drivers import (
     far_inside_second_task,

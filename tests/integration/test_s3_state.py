@@ -7,12 +7,13 @@ import time
 
 import pytest
 
-from pipelines.errors import NotFoundError, SpecError, StoreError, StoreUnreachableError
-from pipelines.evaluate import evaluate_version
-from pipelines.manifest import read_manifest, verify_files
-from pipelines.remote.attachment import attach_store
-from pipelines.run import Home, run_update
-from service.predict import predict
+from ratchet.pipelines.answering.predict import predict
+from ratchet.pipelines.errors import NotFoundError, SpecError, StoreError, StoreUnreachableError
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.registry.manifest import read_manifest, verify_files
+from ratchet.pipelines.registry.s3.attachment import attach_store
+from ratchet.pipelines.update.evaluate import evaluate_version
+from ratchet.pipelines.update.run import run_update
 from tests.conformance.streams import differences
 from tests.faulty_proxy import FaultyProxy
 from tests.integration.drivers import kill_with_children, outcome_of, start_driver
@@ -110,7 +111,7 @@ def test_each_update_grows_from_the_champion_wherever_the_one_before_ran(
     registry = Home(three, None).registry
     assert (registry.versions("tiny"), registry.champion("tiny")) == ([1, 2], 2)
     answers = predict(three, "tiny", texts_of("balance", 2), "banking")
-    assert {answer["label"] for answer in answers} <= {"balance", "transfer"}
+    assert {answer.label for answer in answers} <= {"balance", "transfer"}
     measured = evaluate_version(quick(tiny_model, tmp_path, "banking"), registry.resolve("tiny@1"))
     assert measured["version"] == 1
 

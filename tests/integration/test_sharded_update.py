@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.run import Home, run_update
-from pipelines.version import WEIGHTS_FILE, load_version
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.update.run import run_update
+from ratchet.pipelines.version import WEIGHTS_FILE, load_version
 from tests.integration.drivers import far_inside_second_task, outcome_of
 from tests.integration.test_interruption import far_apart, train_workers
 from tests.tiny import tiny_spec

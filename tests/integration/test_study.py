@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from pipelines.errors import NotFoundError
-from pipelines.run import Home, run_update
-from pipelines.tuning.space import RawSpec
+from ratchet.pipelines.errors import NotFoundError
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.tuning.search.space import RawSpec
+from ratchet.pipelines.update.run import run_update
 from tests.integration.studies import GRID, raw_spec, studied
 
 pytestmark = pytest.mark.slow

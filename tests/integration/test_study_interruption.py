@@ -11,11 +11,11 @@ import psutil
 import pytest
 import yaml
 
-from pipelines.mlflow_client import mlflow_client
-from pipelines.run import Home
-from pipelines.tuning.space import RawSpec
-from pipelines.tuning.study_run import Request
-from pipelines.tuning.tuning import run_study
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.tracking.mlflow_client import mlflow_client
+from ratchet.pipelines.tuning.search.space import RawSpec
+from ratchet.pipelines.tuning.search.study_run import Request
+from ratchet.pipelines.tuning.tuning import run_study
 from tests.integration.drivers import found_below
 from tests.integration.studies import GRID, ended_trials, raw_spec, run_command
 from tests.waiting import wait_for

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.types import Output
+from ratchet.pipelines.types import Output
 from tests.pipelines.methods.contexts import TASK, Logistic, batch_of, context_of
 
 

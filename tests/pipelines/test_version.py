@@ -7,10 +7,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
-from pipelines.errors import ModelError, NotFoundError, VersionError
-from pipelines.manifest import MANIFEST_FILE, read_manifest, write_manifest
-from pipelines.run import Home, run_update
-from pipelines.version import load_version, read_held_out, read_states, read_weights
+from ratchet.pipelines.errors import ModelError, NotFoundError, VersionError
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.registry.manifest import MANIFEST_FILE, read_manifest, write_manifest
+from ratchet.pipelines.update.run import run_update
+from ratchet.pipelines.version import load_version, read_held_out, read_states, read_weights
 from tests.tiny import texts_of, tiny_spec
 
 STACKS = {

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings
+from ratchet.service.settings import Settings
 
 
 @pytest.fixture(autouse=True)

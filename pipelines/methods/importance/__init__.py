@@ -4,7 +4,7 @@
 module type, `rows` is the slow way that is always right.
 """
 
-from pipelines.methods.importance.engine import GradientSums, squared_gradients
-from pipelines.methods.importance.rules import RULES, module_rule
+from ratchet.pipelines.methods.importance.engine import GradientSums, squared_gradients
+from ratchet.pipelines.methods.importance.rules import RULES, module_rule
 
 __all__ = ["RULES", "GradientSums", "module_rule", "squared_gradients"]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pipelines.errors import MethodError
-from pipelines.methods.importance.rows import (
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.importance.measured_modules import Site, find_sites, watched
+from ratchet.pipelines.methods.importance.row_by_row import (
     Forward,
     Objective,
     add_row_gradients,
@@ -21,9 +22,8 @@ from pipelines.methods.importance.rows import (
     push_back,
     rows_of,
 )
-from pipelines.methods.importance.rules import RULES, Magnitude, Rule
-from pipelines.methods.importance.sites import Site, find_sites, watched
-from pipelines.types import Batch, Output
+from ratchet.pipelines.methods.importance.rules import RULES, Magnitude, Rule
+from ratchet.pipelines.types import Batch, Output
 
 logger = logging.getLogger(__name__)
 

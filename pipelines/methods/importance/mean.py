@@ -8,11 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipelines.methods.importance.engine import squared_gradients
-from pipelines.methods.importance.rows import Objective, rows_of
-from pipelines.methods.importance.rules import Magnitude
-from pipelines.methods.importance.sharded import ShardedPass
-from pipelines.types import Batch, TaskContext
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.methods.importance.engine import squared_gradients
+from ratchet.pipelines.methods.importance.row_by_row import Objective, rows_of
+from ratchet.pipelines.methods.importance.rules import Magnitude
+from ratchet.pipelines.methods.importance.sharded import ShardedPass
+from ratchet.pipelines.types import Batch
 
 
 def mean_magnitudes(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.models.heads import CosineBlock
+from ratchet.pipelines.models.heads import CosineBlock
 
 Calls = Sequence[tuple[Tensor, Tensor]]
 """Input and output gradient of each call of a module, both with the examples first."""

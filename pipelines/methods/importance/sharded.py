@@ -16,13 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Partial
 
-from pipelines.methods.importance.engine import Precision, check_layout, undisturbed
-from pipelines.methods.importance.rows import Objective, pull_output, push_back, rows_of
-from pipelines.methods.importance.rules import RULES, Magnitude, Rule
-from pipelines.methods.importance.sites import Site, find_sites, watched
-from pipelines.models.shards import is_sharded, own_part
-from pipelines.models.taught_model import TaughtModel
-from pipelines.types import Batch, Output, Workers
+from ratchet.pipelines.methods.importance.engine import Precision, check_layout, undisturbed
+from ratchet.pipelines.methods.importance.measured_modules import Site, find_sites, watched
+from ratchet.pipelines.methods.importance.row_by_row import (
+    Objective,
+    pull_output,
+    push_back,
+    rows_of,
+)
+from ratchet.pipelines.methods.importance.rules import RULES, Magnitude, Rule
+from ratchet.pipelines.models.shards import is_sharded, own_part
+from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.types import Batch, Output, Workers
 
 logger = logging.getLogger(__name__)
 

@@ -8,15 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from service.api.access import Submitter, Viewer, audit
-from service.api.backend import Injected
-from service.api.guarded_route import GuardedRoute
-from service.api.native_schemas import Page
-from service.api.openai_schemas import FileDeletion, FileView
-from service.api.openai_views import file_view
-from service.api.routes.queries import After, Id, answer
-from service.api.submissions import own_file
-from service.api.uploads import (
+from ratchet.service.api.access import Submitter, Viewer, audit
+from ratchet.service.api.backend import Injected
+from ratchet.service.api.guarded_route import GuardedRoute
+from ratchet.service.api.openai_views import file_view
+from ratchet.service.api.routes.parameters import After, Id, answer
+from ratchet.service.api.submissions import own_file
+from ratchet.service.api.uploads import (
     LABELLED,
     PURPOSE,
     check_place,
@@ -24,10 +22,12 @@ from service.api.uploads import (
     keep_upload,
     receive,
 )
-from service.api.views import page_of
-from service.errors import FileNotStoredError, NotStoredError
-from service.store.files import list_files
-from service.store.records import File
+from ratchet.service.api.views import page_of
+from ratchet.service.errors import FileNotStoredError, NotStoredError
+from ratchet.service.schemas.jobs import Page
+from ratchet.service.schemas.openai import FileDeletion, FileView
+from ratchet.service.store.files import list_files
+from ratchet.service.store.records import File
 
 MAX_FILES = 10_000
 BINARY = "application/octet-stream"

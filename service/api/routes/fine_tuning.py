@@ -6,27 +6,21 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.access import Submitter, Viewer
-from service.api.backend import Backend, Injected
-from service.api.event_stream import EventStream, sequence_of
-from service.api.fine_tuning import FineTuning
-from service.api.guarded_route import GuardedRoute
-from service.api.native_schemas import Page
-from service.api.openai_schemas import (
-    FineTuningCheckpoint,
-    FineTuningEvent,
-    FineTuningJob,
-    FineTuningRequest,
-)
-from service.api.openai_views import (
+from ratchet.service.api.access import Submitter, Viewer
+from ratchet.service.api.backend import Backend, Injected
+from ratchet.service.api.event_stream import EventStream, sequence_of
+from ratchet.service.api.fine_tuning import FineTuning
+from ratchet.service.api.guarded_route import GuardedRoute
+from ratchet.service.api.openai_views import (
     checkpoint,
     checkpoint_id,
     fine_tuning_event,
     fine_tuning_job,
 )
-from service.api.request_log import note_of
-from service.api.request_places import told_in_its_words
-from service.api.routes.queries import (
+from ratchet.service.api.request_log import note_of
+from ratchet.service.api.request_places import told_in_its_words
+from ratchet.service.api.routes.job_actions import add_wishes
+from ratchet.service.api.routes.parameters import (
     STREAMED,
     After,
     Id,
@@ -38,12 +32,19 @@ from service.api.routes.queries import (
     visible_job,
     wants_stream,
 )
-from service.api.routes.wishes import add_wishes
-from service.api.submissions import submit
-from service.api.views import decided_jobs, page_of
-from service.store.events import list_latest_events
-from service.store.jobs import find_earlier, list_jobs
-from service.store.records import Job
+from ratchet.service.api.submissions import submit
+from ratchet.service.api.views import decided_jobs, page_of
+from ratchet.service.schemas.jobs import Page
+from ratchet.service.schemas.openai import (
+    FineTuningCheckpoint,
+    FineTuningEvent,
+    FineTuningJob,
+    FineTuningRequest,
+)
+from ratchet.service.store.events import list_latest_events
+from ratchet.service.store.jobs import list_jobs
+from ratchet.service.store.records import Job
+from ratchet.service.store.submitting import find_earlier
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["openai"], route_class=GuardedRoute)
 

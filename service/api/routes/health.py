@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.api.backend import Injected
-from service.api.native_schemas import Health, Readiness
-from service.api.routes.queries import answer
-from service.errors import UnavailableError
-from service.store.jobs import count_jobs
-from service.store.leases import live_holder
+from ratchet.service.api.backend import Injected
+from ratchet.service.api.routes.parameters import answer
+from ratchet.service.errors import UnavailableError
+from ratchet.service.schemas.jobs import Health, Readiness
+from ratchet.service.store.jobs import count_jobs
+from ratchet.service.store.leases import live_holder
 
 CONTROLLER = "controller"
 """Name of the lease that a controller holds."""

@@ -7,22 +7,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.access import Submitter, Viewer
-from service.api.backend import Backend, Injected
-from service.api.event_stream import EventStream, sequence_of
-from service.api.guarded_route import GuardedRoute
-from service.api.job_logs import read_log
-from service.api.native_schemas import (
-    EventView,
-    JobView,
-    Kind,
-    LogPage,
-    Page,
-    Status,
-    Submission,
-)
-from service.api.request_log import note_of
-from service.api.routes.queries import (
+from ratchet.service.api.access import Submitter, Viewer
+from ratchet.service.api.backend import Backend, Injected
+from ratchet.service.api.event_stream import EventStream, sequence_of
+from ratchet.service.api.guarded_route import GuardedRoute
+from ratchet.service.api.job_logs import read_log
+from ratchet.service.api.request_log import note_of
+from ratchet.service.api.routes.job_actions import add_wishes
+from ratchet.service.api.routes.parameters import (
     STREAMED,
     After,
     Id,
@@ -34,12 +26,13 @@ from service.api.routes.queries import (
     visible_job,
     wants_stream,
 )
-from service.api.routes.wishes import add_wishes
-from service.api.submissions import Asked, raw_spec, refuse_reserved, submit
-from service.api.views import decided_jobs, event_view, job_view, page_of
-from service.store.events import list_events
-from service.store.jobs import find_earlier, list_jobs
-from service.store.records import Job
+from ratchet.service.api.submissions import Asked, raw_spec, refuse_reserved, submit
+from ratchet.service.api.views import decided_jobs, event_view, job_view, page_of
+from ratchet.service.schemas.jobs import EventView, JobView, Kind, LogPage, Page, Status, Submission
+from ratchet.service.store.events import list_events
+from ratchet.service.store.jobs import list_jobs
+from ratchet.service.store.records import Job
+from ratchet.service.store.submitting import find_earlier
 
 MIN_LOG_BYTES, MAX_LOG_BYTES = 16, 1024 * 1024
 MAX_OFFSET = 2**53

@@ -6,11 +6,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from pipelines.errors import Problem
-from service.api.access import Caller, Promoter, Viewer
-from service.api.backend import Backend, Injected
-from service.api.guarded_route import GuardedRoute
-from service.api.native_schemas import (
+from ratchet.pipelines.errors import Problem
+from ratchet.service.api.access import Caller, Promoter, Viewer
+from ratchet.service.api.backend import Backend, Injected
+from ratchet.service.api.guarded_route import GuardedRoute
+from ratchet.service.api.problems import invalid_request
+from ratchet.service.api.routes.parameters import After, Id, Limit, answer
+from ratchet.service.api.views import (
+    lineage_view,
+    page_of,
+    promotion_id,
+    promotion_view,
+    version_id,
+    version_view,
+)
+from ratchet.service.errors import LineageNotFoundError
+from ratchet.service.schemas.jobs import (
     MAX_VERSION,
     LineageView,
     Me,
@@ -20,18 +31,7 @@ from service.api.native_schemas import (
     RollbackRequest,
     VersionView,
 )
-from service.api.problems import invalid_request
-from service.api.routes.queries import After, Id, Limit, answer
-from service.api.views import (
-    lineage_view,
-    page_of,
-    promotion_id,
-    promotion_view,
-    version_id,
-    version_view,
-)
-from service.errors import LineageNotFoundError
-from service.store.lineages import (
+from ratchet.service.store.lineages import (
     ANY,
     Anything,
     get_lineage,
@@ -42,7 +42,7 @@ from service.store.lineages import (
     promote,
     rollback,
 )
-from service.store.records import Lineage
+from ratchet.service.store.records import Lineage
 
 router = APIRouter(prefix="/v1", tags=["lineages"], route_class=GuardedRoute)
 

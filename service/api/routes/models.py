@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from service.api.access import Viewer
-from service.api.backend import Injected
-from service.api.base_models import unknown_model
-from service.api.guarded_route import GuardedRoute
-from service.api.openai_schemas import ModelListing, ModelView
-from service.api.routes.queries import Id, answer
-from service.api.spec_check import short_names
-from service.api.views import version_id
-from service.errors import LineageNotFoundError, VersionNotFoundError
-from service.store.lineages import get_lineage, get_version, list_all_versions, list_lineages
-from service.store.records import Lineage, Version
+from ratchet.service.api.access import Viewer
+from ratchet.service.api.backend import Injected
+from ratchet.service.api.base_models import unknown_model
+from ratchet.service.api.guarded_route import GuardedRoute
+from ratchet.service.api.routes.parameters import Id, answer
+from ratchet.service.api.spec_check import short_names
+from ratchet.service.api.views import version_id
+from ratchet.service.errors import LineageNotFoundError, VersionNotFoundError
+from ratchet.service.schemas.openai import ModelListing, ModelView
+from ratchet.service.store.lineages import (
+    get_lineage,
+    get_version,
+    list_all_versions,
+    list_lineages,
+)
+from ratchet.service.store.records import Lineage, Version
 
 MAX_MODELS = 1000
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.compare.comparison import Options, compare, failures
-from pipelines.compare.design import Design
-from tests.service.test_cli_run import write_spec
+from ratchet.pipelines.compare.comparison import Options, compare, failures
+from ratchet.pipelines.compare.design import Design
+from tests.service.cli.test_updates import write_spec
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ def test_a_comparison_that_is_killed_goes_on_without_repeating_what_is_done(tiny
     slow = {"num_epochs": 12, "checkpoint_every_steps": 1}
     names = ["finetune", stack_file(tmp_path, "slow", [{"type": "ewc"}], **slow)]
     out = tmp_path / "out"
-    code = "from service.cli import main; main()"
+    code = "from ratchet.service.cli import main; main()"
     options = ["--methods", ",".join(names), "--seeds", "2", "--jobs", "1", "--out", str(out)]
     process = subprocess.Popen(
         [sys.executable, "-c", code, "compare", str(spec), *options],

@@ -1,8 +1,8 @@
 import pytest
 
-from pipelines.compare.contender import contenders
-from pipelines.errors import SpecError
-from pipelines.presets import read_preset
+from ratchet.pipelines.compare.contender import contenders
+from ratchet.pipelines.errors import SpecError
+from ratchet.pipelines.spec.presets import read_preset
 
 
 def test_a_preset_stands_before_the_method_of_its_name():

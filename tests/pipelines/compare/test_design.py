@@ -1,10 +1,10 @@
 import pytest
 import yaml
 
-from pipelines.compare.contender import contenders
-from pipelines.compare.design import Design, plan_runs, reordered
-from pipelines.errors import SpecError
-from pipelines.presets import read_preset
+from ratchet.pipelines.compare.contender import contenders
+from ratchet.pipelines.compare.design import Design, plan_runs, reordered
+from ratchet.pipelines.errors import SpecError
+from ratchet.pipelines.spec.presets import read_preset
 
 TASK_NAMES = ("a", "b", "c", "d")
 

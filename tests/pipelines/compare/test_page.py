@@ -4,12 +4,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pipelines.compare.charts import accuracy_against_cost
-from pipelines.compare.page import family_colours, html
-from pipelines.compare.summary import rows_of
-from pipelines.compare.table import sorted_rows
-from pipelines.report.labels import place_labels
-from pipelines.report.scale import Scale
+from ratchet.pipelines.compare.charts import accuracy_against_cost
+from ratchet.pipelines.compare.page import family_colours, html
+from ratchet.pipelines.compare.summary import rows_of
+from ratchet.pipelines.compare.table import sorted_rows
+from ratchet.pipelines.pages.labels import place_labels
+from ratchet.pipelines.pages.scale import Scale
 from tests.pipelines.compare.records import failed, record
 
 VOID = {"meta", "path", "circle"}

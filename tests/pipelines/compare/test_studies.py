@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.compare.contender import contenders
-from pipelines.compare.design import Design, plan_runs
+from ratchet.pipelines.compare.contender import contenders
+from ratchet.pipelines.compare.design import Design, plan_runs
 
 STUDIES = Path(__file__).resolve().parents[3] / "configs" / "studies"
 STACKS = sorted(STUDIES.glob("stacks/*.yaml")) + sorted(STUDIES.glob("results/*.yaml"))

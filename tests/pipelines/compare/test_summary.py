@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from pipelines.compare.record import add_intransigence, totals
-from pipelines.compare.summary import rows_of
-from pipelines.compare.table import markdown, sorted_rows
-from pipelines.report.estimate import Estimate, t_point
+from ratchet.pipelines.compare.record import add_intransigence, totals
+from ratchet.pipelines.compare.summary import rows_of
+from ratchet.pipelines.compare.table import markdown, sorted_rows
+from ratchet.pipelines.pages.estimate import Estimate, t_point
 from tests.pipelines.compare.records import failed, record
 
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.data.batching import num_steps, ordered_batches, training_batches
-from pipelines.data.tokens import TokenizedRows
+from ratchet.pipelines.data.batching import num_steps, ordered_batches, training_batches
+from ratchet.pipelines.data.tokens import TokenizedRows
 
 SIZES = {
     "num_rows": st.integers(0, 400),

@@ -7,13 +7,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.config import ColumnsSpec
-from pipelines.data.recipes import LanguageData
-from pipelines.data.segments import SEPARATOR, encode_segments, join_segments
-from pipelines.data.sources import read_rows
-from pipelines.data.stream import load_stream
-from pipelines.data.tokens import collate_rows, tokenize, tokens_of
-from pipelines.errors import DataError
+from ratchet.pipelines.data.recipes import LanguageData
+from ratchet.pipelines.data.segments import SEPARATOR, encode_segments, join_segments
+from ratchet.pipelines.data.sources import read_rows
+from ratchet.pipelines.data.stream import load_stream
+from ratchet.pipelines.data.tokens import collate_rows, tokenize, tokens_of
+from ratchet.pipelines.errors import DataError
+from ratchet.pipelines.spec.update_spec import ColumnsSpec
 from tests.tiny_lm import (
     tiny_lm_spec,
     trained_tokenizer,

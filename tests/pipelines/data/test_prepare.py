@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from pipelines.data.blocks import BlockTexts, Layout, Recent, write_texts
-from pipelines.data.prepare import estimated_bytes, fitting_layout
-from pipelines.data.rows import TakenTexts, join_texts
+from ratchet.pipelines.data.blocks import BlockTexts, Layout, Recent, write_texts
+from ratchet.pipelines.data.prepare import estimated_bytes, fitting_layout
+from ratchet.pipelines.data.rows import TakenTexts, join_texts
 
 NUM_ROWS = 237
 TEXTS = [" ".join(f"word{i + j}" for j in range(1 + (i * 5) % 11)) for i in range(NUM_ROWS)]
@@ -52,7 +52,7 @@ def test_rows_in_memory_import_no_ray():
     code = """
 import sys
 from pathlib import Path
-from pipelines.data import prepare, prepared, stream
+from ratchet.pipelines.data import prepare, prepared, stream
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))

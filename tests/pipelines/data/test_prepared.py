@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pipelines.data.prepared import HeldOut, load_rows, open_rows, save_rows
-from pipelines.data.tokens import TokenizedRows
+from ratchet.pipelines.data.prepared import HeldOut, load_rows, open_rows, save_rows
+from ratchet.pipelines.data.tokens import TokenizedRows
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.config import ColumnsSpec
-from pipelines.data.readers import read_parquet
-from pipelines.data.sources import MAX_PROBLEMS_PER_FILE, read_rows
+from ratchet.pipelines.data.readers import read_parquet
+from ratchet.pipelines.data.sources import MAX_PROBLEMS_PER_FILE, read_rows
+from ratchet.pipelines.spec.update_spec import ColumnsSpec
 
 ROWS = [("open the door", "open"), ("shut it, please", "shut"), ('say "hello"', "greet")]
 COLUMNS = ColumnsSpec()
@@ -284,7 +284,8 @@ def test_taking_rows_keeps_columns_together(tmp_path):
 
 def test_reading_in_memory_imports_no_ray():
     code = (
-        "import sys, pipelines.data.stream, pipelines.data.batching, pipelines.data.tokens;"
+        "import sys, ratchet.pipelines.data.stream, ratchet.pipelines.data.batching;"
+        "import ratchet.pipelines.data.tokens;"
         "sys.exit('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

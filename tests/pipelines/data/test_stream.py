@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import UpdateSpec
-from pipelines.data.stream import load_stream
-from pipelines.errors import DataError
+from ratchet.pipelines.data.stream import load_stream
+from ratchet.pipelines.errors import DataError
+from ratchet.pipelines.spec.update_spec import UpdateSpec
 
 CLINC = Path(__file__).parents[4] / "shared" / "data" / "clinc150"
 
@@ -281,8 +281,8 @@ def test_the_cut_is_the_same_in_every_process(tmp_path):
     rows = [row for i in range(6) for row in many(f"label{i}", 20)]
     train = write(tmp_path / "a.jsonl", *rows)
     code = f"""
-from pipelines.config import UpdateSpec
-from pipelines.data.stream import load_stream
+from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.data.stream import load_stream
 spec = UpdateSpec(lineage="x", model={{"name": "m"}}, tasks=[{{"name": "a", "train": {train!r}}}])
 print(load_stream(spec).tasks[0].validation.texts)
 """

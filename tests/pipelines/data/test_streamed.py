@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pipelines.data.batching import num_steps, ordered_batches, training_batches
-from pipelines.data.blocks import Layout
-from pipelines.data.prepare import prepare_rows, stream_rows
-from pipelines.data.prepared import open_rows
-from pipelines.data.streamed import StreamedRows
-from pipelines.data.tokens import TokenizedRows, tokenize
+from ratchet.pipelines.data.batching import num_steps, ordered_batches, training_batches
+from ratchet.pipelines.data.blocks import Layout
+from ratchet.pipelines.data.prepare import prepare_rows, stream_rows
+from ratchet.pipelines.data.prepared import open_rows
+from ratchet.pipelines.data.streamed import StreamedRows
+from ratchet.pipelines.data.tokens import TokenizedRows, tokenize
 
 pytestmark = pytest.mark.slow
 

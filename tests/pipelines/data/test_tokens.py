@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.data.tokens import TokenizedRows, tokenize
+from ratchet.pipelines.data.tokens import TokenizedRows, tokenize
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.types import route_tasks
+from ratchet.pipelines.types import route_tasks
 from tests.conformance.streams import plan_of, teacher_of
 from tests.tiny import TASKS
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipelines.evaluation.example_history import ExampleHistory
-from pipelines.evaluation.metrics import forgetting_events
+from ratchet.pipelines.evaluation.example_history import ExampleHistory
+from ratchet.pipelines.evaluation.metrics import forgetting_events
 
 
 def after(looks):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.evaluation.flips import (
+from ratchet.pipelines.evaluation.flips import (
     flip_rate,
     pack_right,
     stage_flip_rates,

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from pipelines.data.segments import join_segments
-from pipelines.data.tokens import tokenize
+from ratchet.pipelines.data.segments import join_segments
+from ratchet.pipelines.data.tokens import tokenize
 from tests.conformance.streams import plan_of, taught
 from tests.tiny_lm import write_open_task, write_text_task
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipelines.evaluation.metrics import (
+from ratchet.pipelines.evaluation.metrics import (
     accuracy_matrix,
     forgetting_events,
     intransigence,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.evaluation.overlap import rouge_l
+from ratchet.pipelines.evaluation.overlap import rouge_l
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.evaluation.probe import LinearProbe, ProbeRows
+from ratchet.pipelines.evaluation.probe import LinearProbe, ProbeRows
 
 
 def rows(features, targets):

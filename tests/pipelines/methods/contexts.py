@@ -5,11 +5,12 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from pipelines.data.tokens import collate_rows
-from pipelines.models.classifier import Classifier
-from pipelines.models.heads import Heads
-from pipelines.training.workers import SingleWorker
-from pipelines.types import Batch, Output, Task, TaskContext
+from ratchet.pipelines.data.tokens import collate_rows
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.classifier import Classifier
+from ratchet.pipelines.models.heads import Heads
+from ratchet.pipelines.training.workers import SingleWorker
+from ratchet.pipelines.types import Batch, Output, Task
 
 
 class Logistic(nn.Module):

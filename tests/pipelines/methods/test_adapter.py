@@ -21,14 +21,14 @@ from transformers import (
     RobertaConfig,
 )
 
-from pipelines.errors import MethodError
-from pipelines.method_config import AdapterConfig
-from pipelines.methods.adapter import Adapter
-from pipelines.methods.lwf import frozen_copy
-from pipelines.models.bottleneck import BottleneckPart
-from pipelines.models.classifier import load_classifier
-from pipelines.models.sublayers import sublayers_of
-from pipelines.types import Task
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.adapter import Adapter
+from ratchet.pipelines.methods.lwf import frozen_copy
+from ratchet.pipelines.models.bottleneck import BottleneckPart
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.models.sublayers import sublayers_of
+from ratchet.pipelines.spec.methods import AdapterConfig
+from ratchet.pipelines.types import Task
 
 FIRST, SECOND = Task(0, "a", (0, 1)), Task(1, "b", (2, 3))
 INPUTS = {

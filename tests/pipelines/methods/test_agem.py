@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pipelines.method_config import AgemConfig
-from pipelines.methods.agem import Agem, gradients_of, project
-from pipelines.methods.base import MemoryRow, MethodState
+from ratchet.pipelines.methods.agem import Agem, gradients_of, project
+from ratchet.pipelines.methods.base import MemoryRow, MethodState
+from ratchet.pipelines.spec.methods import AgemConfig
 from tests.conformance.groups import in_group
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, batch_of, context_of
 

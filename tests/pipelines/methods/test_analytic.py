@@ -6,12 +6,13 @@ import pytest
 import torch
 import transformers
 
-from pipelines.errors import MethodError
-from pipelines.method_config import AnalyticConfig
-from pipelines.methods.analytic import BUFFER_ROWS, VALIDATION_ROWS, Analytic
-from pipelines.models.classifier import Classifier
-from pipelines.training.workers import SingleWorker
-from pipelines.types import Batch, Task, TaskContext
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.analytic import BUFFER_ROWS, VALIDATION_ROWS, Analytic
+from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.models.classifier import Classifier
+from ratchet.pipelines.spec.methods import AnalyticConfig
+from ratchet.pipelines.training.workers import SingleWorker
+from ratchet.pipelines.types import Batch, Task
 
 CLASSES, TASKS, SEQ, VOCABULARY = 8, 4, 6, 80
 CONFIG = AnalyticConfig(width=96, ridge_grid=(1e-3, 1e-2, 1e-1, 1.0))

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pipelines.errors import VersionError
-from pipelines.methods.base import MemoryRow, Method, MethodStack, MethodState
+from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.methods.base import MemoryRow, Method, MethodStack, MethodState
 
 HOOKS = {
     "foresee": (None, ()),

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from pipelines.methods.columns import columns_of
-from pipelines.miniature import teach_miniature
-from pipelines.run import Home
-from pipelines.version import load_version
+from ratchet.pipelines.methods.columns import columns_of
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.update.miniature import teach_miniature
+from ratchet.pipelines.version import load_version
 from tests.conformance.groups import in_group
 from tests.conformance.streams import (
     InterruptingCheckpoints,

@@ -3,11 +3,11 @@ from collections import Counter
 import pytest
 import torch
 
-from pipelines.method_config import DerConfig
-from pipelines.methods.answer_memory import AnswerMemory, side_by_side, taken_apart
-from pipelines.methods.base import MemoryRow, MethodState
-from pipelines.methods.der import Der, distance
-from pipelines.types import Output
+from ratchet.pipelines.methods.answer_memory import AnswerMemory, side_by_side, taken_apart
+from ratchet.pipelines.methods.base import MemoryRow, MethodState
+from ratchet.pipelines.methods.der import Der, distance
+from ratchet.pipelines.spec.methods import DerConfig
+from ratchet.pipelines.types import Output
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, RankOf, batch_of, context_of
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from pipelines.method_config import EwcConfig
-from pipelines.methods.ewc import Ewc
-from pipelines.methods.importance.mean import limited
+from ratchet.pipelines.methods.ewc import Ewc
+from ratchet.pipelines.methods.importance.mean import limited
+from ratchet.pipelines.spec.methods import EwcConfig
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, RankOf, batch_of, context_of
 
 INPUTS = [1.0, 2.0, -1.0, 3.0]

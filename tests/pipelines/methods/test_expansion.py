@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from pipelines.errors import MethodError
-from pipelines.method_config import METHOD_CONFIGS, ExpansionConfig, stack_problems
-from pipelines.methods.expansion import Expansion
-from pipelines.models.classifier import load_classifier
-from pipelines.models.expansion import ExpandedHeads, SparseExpansion
-from pipelines.types import Task
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.expansion import Expansion
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.models.expansion import ExpandedHeads, SparseExpansion
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS, ExpansionConfig, stack_problems
+from ratchet.pipelines.types import Task
 from tests.conformance.streams import plan_of, teacher_of
 from tests.tiny import TASKS
 

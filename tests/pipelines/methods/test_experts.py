@@ -2,11 +2,11 @@ import pytest
 import torch
 from transformers import FunnelConfig, FunnelModel
 
-from pipelines.errors import MethodError
-from pipelines.method_config import EwcConfig, ExpertsConfig, stack_problems
-from pipelines.methods.experts import Experts, experts_of
-from pipelines.models.classifier import Classifier, load_classifier
-from pipelines.types import Task
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.experts import Experts, experts_of
+from ratchet.pipelines.models.classifier import Classifier, load_classifier
+from ratchet.pipelines.spec.methods import EwcConfig, ExpertsConfig, stack_problems
+from ratchet.pipelines.types import Task
 from tests.conformance.streams import differences, knowledge, plan_of, taught, teacher_of
 from tests.tiny import TASKS
 

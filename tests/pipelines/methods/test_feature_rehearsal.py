@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 import torch
 
-from pipelines.method_config import GenerativeConfig
-from pipelines.methods.feature_rehearsal import FeatureRehearsal
-from pipelines.types import Output, Task
+from ratchet.pipelines.methods.feature_rehearsal import FeatureRehearsal
+from ratchet.pipelines.spec.methods import GenerativeConfig
+from ratchet.pipelines.types import Output, Task
 from tests.conformance.groups import in_group
 from tests.conformance.streams import plan_of, taught
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, batch_of, context_of

@@ -1,9 +1,9 @@
 import pytest
 
-from pipelines.errors import MethodError
-from pipelines.method_config import FreezeConfig
-from pipelines.methods.freeze import Freeze, blocks_of
-from pipelines.models.classifier import load_classifier
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.freeze import Freeze, blocks_of
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.spec.methods import FreezeConfig
 from tests.pipelines.methods.contexts import NEXT, TASK, context_of
 
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from pipelines.method_config import HeadsConfig
-from pipelines.methods.heads import HeadsMethod
-from pipelines.models.classifier import load_classifier
-from pipelines.types import Task
+from ratchet.pipelines.methods.heads import HeadsMethod
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.spec.methods import HeadsConfig
+from ratchet.pipelines.types import Task
 from tests.pipelines.methods.contexts import context_of
 
 TASKS = (Task(0, "a", (0, 1), 0), Task(1, "b", (2, 3), 1), Task(2, "c", (4, 5), 2))

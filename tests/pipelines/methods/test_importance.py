@@ -9,10 +9,10 @@ import transformers
 from torch import nn
 from torch.nn import functional
 
-from pipelines.errors import MethodError
-from pipelines.methods.importance import squared_gradients
-from pipelines.models.heads import CosineBlock
-from pipelines.types import Batch, Output
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.importance import squared_gradients
+from ratchet.pipelines.models.heads import CosineBlock
+from ratchet.pipelines.types import Batch, Output
 
 CLASSES = 5
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from pipelines.method_config import LoraConfig
-from pipelines.methods.lora import Lora
-from pipelines.models.classifier import load_classifier
-from pipelines.types import Task
+from ratchet.pipelines.methods.lora import Lora
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.spec.methods import LoraConfig
+from ratchet.pipelines.types import Task
 
 FIRST, SECOND = Task(0, "a", (0, 1)), Task(1, "b", (2, 3))
 INPUTS = {"input_ids": torch.tensor([[2, 6, 7, 3]]), "attention_mask": torch.ones(1, 4).long()}

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.method_config import LwfConfig
-from pipelines.methods.lwf import Lwf
+from ratchet.pipelines.methods.lwf import Lwf
+from ratchet.pipelines.spec.methods import LwfConfig
 from tests.conformance.streams import plan_of, taught, teacher_of
 from tests.pipelines.methods.contexts import batch_of
 

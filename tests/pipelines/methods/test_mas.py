@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.method_config import MasConfig
-from pipelines.methods.mas import Mas, squared_answers
-from pipelines.types import Output, Task
+from ratchet.pipelines.methods.mas import Mas, squared_answers
+from ratchet.pipelines.spec.methods import MasConfig
+from ratchet.pipelines.types import Output, Task
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, batch_of, context_of
 
 INPUTS = [1.0, 2.0, -1.0, 3.0]

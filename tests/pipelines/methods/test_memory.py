@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 import torch
 
-from pipelines.methods.base import MemoryRow
-from pipelines.methods.memory import Memory
-from pipelines.types import Task
+from ratchet.pipelines.methods.base import MemoryRow
+from ratchet.pipelines.methods.memory import Memory
+from ratchet.pipelines.types import Task
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, batch_of, context_of
 
 

@@ -3,13 +3,13 @@ from collections import Counter
 import pytest
 import torch
 
-from pipelines.data.tokens import collate_rows, tokens_of
-from pipelines.errors import DataError, SpecError
-from pipelines.method_config import MixedDataConfig
-from pipelines.methods.base import MethodState
-from pipelines.methods.mixed_data import MixedData
-from pipelines.spec_file import parse_spec
-from pipelines.types import Task
+from ratchet.pipelines.data.tokens import collate_rows, tokens_of
+from ratchet.pipelines.errors import DataError, SpecError
+from ratchet.pipelines.methods.base import MethodState
+from ratchet.pipelines.methods.mixed_data import MixedData
+from ratchet.pipelines.spec.methods import MixedDataConfig
+from ratchet.pipelines.spec.reading import parse_spec
+from ratchet.pipelines.types import Task
 from tests.conformance.streams import plan_of, taught
 from tests.pipelines.methods.contexts import context_of
 from tests.tiny_lm import trained_tokenizer, write_closed_task

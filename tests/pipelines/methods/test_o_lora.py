@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from pipelines.method_config import METHOD_CONFIGS, OLoraConfig, stack_problems
-from pipelines.methods.o_lora import OLora
-from pipelines.models.classifier import load_classifier
-from pipelines.types import Task
+from ratchet.pipelines.methods.o_lora import OLora
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS, OLoraConfig, stack_problems
+from ratchet.pipelines.types import Task
 from tests.conformance.streams import plan_of, taught
 from tests.pipelines.methods.contexts import context_of
 from tests.tiny import TASKS

@@ -4,11 +4,11 @@ from peft import OSFConfig as PeftOsfConfig
 from peft import get_peft_model
 from torch import nn
 
-from pipelines.method_config import OsfConfig
-from pipelines.methods.osf import Osf
-from pipelines.models.causal_lm import load_causal_lm
-from pipelines.models.classifier import load_classifier
-from pipelines.types import Task
+from ratchet.pipelines.methods.osf import Osf
+from ratchet.pipelines.models.causal_lm import load_causal_lm
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.spec.methods import OsfConfig
+from ratchet.pipelines.types import Task
 from tests.conformance.groups import in_group
 from tests.conformance.streams import differences, knowledge, plan_of, taught, teacher_of
 from tests.pipelines.methods.contexts import RankOf, context_of

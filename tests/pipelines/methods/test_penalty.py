@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipelines.errors import DivergedError, MethodError
-from pipelines.methods.penalty import QuadraticPenalty
+from ratchet.pipelines.errors import DivergedError, MethodError
+from ratchet.pipelines.methods.penalty import QuadraticPenalty
 
 
 def parameters(**values):

@@ -3,9 +3,9 @@ from typing import get_args
 import pytest
 from pydantic import TypeAdapter
 
-from pipelines.method_config import METHOD_CONFIGS, AnyMethodConfig
-from pipelines.methods.base import Method
-from pipelines.methods.registry import METHODS, build_stack
+from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.methods.registry import METHODS, build_stack
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS, AnyMethodConfig
 from tests.conformance.streams import SETTINGS
 
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.method_config import ReplayConfig
-from pipelines.methods.base import MemoryRow, MethodState
-from pipelines.methods.rehearsal import share_of
-from pipelines.methods.replay import Replay
+from ratchet.pipelines.methods.base import MemoryRow, MethodState
+from ratchet.pipelines.methods.rehearsal import share_of
+from ratchet.pipelines.methods.replay import Replay
+from ratchet.pipelines.spec.methods import ReplayConfig
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, RankOf, batch_of, context_of
 
 

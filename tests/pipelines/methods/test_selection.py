@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.methods.selection import class_quotas, herding, reservoir
+from ratchet.pipelines.methods.selection import class_quotas, herding, reservoir
 
 
 def kept_rows(num_rows, capacity, generator, sizes=None):

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.method_config import SiConfig
-from pipelines.methods.si import Si
-from pipelines.types import Task
+from ratchet.pipelines.methods.si import Si
+from ratchet.pipelines.spec.methods import SiConfig
+from ratchet.pipelines.types import Task
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, batch_of, context_of
 
 BATCH = batch_of([1.0], [0])

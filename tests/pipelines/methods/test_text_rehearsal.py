@@ -5,12 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.segments import SEPARATOR, is_raw
-from pipelines.data.tokens import collate_rows, tokens_of
-from pipelines.method_config import GenerativeConfig
-from pipelines.methods.base import MemoryRow
-from pipelines.methods.text_rehearsal import ANSWER, TextRehearsal, language_form, parsed
-from pipelines.types import Task
+from ratchet.pipelines.data.segments import SEPARATOR, is_raw
+from ratchet.pipelines.data.tokens import collate_rows, tokens_of
+from ratchet.pipelines.methods.base import MemoryRow
+from ratchet.pipelines.methods.text_rehearsal import ANSWER, TextRehearsal, language_form, parsed
+from ratchet.pipelines.spec.methods import GenerativeConfig
+from ratchet.pipelines.types import Task
 from tests.conformance.groups import in_group
 from tests.conformance.streams import plan_of, taught, teacher_of
 from tests.pipelines.methods.contexts import context_of

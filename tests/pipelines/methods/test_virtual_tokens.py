@@ -23,17 +23,17 @@ from transformers import (
     RobertaConfig,
 )
 
-from pipelines.errors import MethodError
-from pipelines.method_config import MamConfig, PrefixConfig, PromptConfig
-from pipelines.methods.lwf import frozen_copy
-from pipelines.methods.mam import Mam
-from pipelines.methods.prefix import Prefix
-from pipelines.methods.prompt import Prompt
-from pipelines.models.causal_lm import load_causal_lm
-from pipelines.models.classifier import load_classifier
-from pipelines.models.virtual_tokens import PrefixPart, PromptPart
-from pipelines.types import Task
-from pipelines.version import read_weights, write_weights
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.methods.lwf import frozen_copy
+from ratchet.pipelines.methods.mam import Mam
+from ratchet.pipelines.methods.prefix import Prefix
+from ratchet.pipelines.methods.prompt import Prompt
+from ratchet.pipelines.models.causal_lm import load_causal_lm
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.models.virtual_tokens import PrefixPart, PromptPart
+from ratchet.pipelines.spec.methods import MamConfig, PrefixConfig, PromptConfig
+from ratchet.pipelines.types import Task
+from ratchet.pipelines.version import read_weights, write_weights
 from tests.pipelines.methods.test_adapter import SMALL
 from tests.tiny_lm import save_tiny_decoder
 

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from pipelines.config import ModelSpec
-from pipelines.data.segments import join_segments
-from pipelines.data.tokens import tokenize
-from pipelines.errors import ModelError
-from pipelines.methods.importance import squared_gradients
-from pipelines.models.causal_lm import load_causal_lm
-from pipelines.models.load import load_model, load_tokenizer
-from pipelines.types import Output
+from ratchet.pipelines.data.segments import join_segments
+from ratchet.pipelines.data.tokens import tokenize
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.methods.importance import squared_gradients
+from ratchet.pipelines.models.causal_lm import load_causal_lm
+from ratchet.pipelines.models.load import load_model, load_tokenizer
+from ratchet.pipelines.spec.update_spec import ModelSpec
+from ratchet.pipelines.types import Output
 from tests.tiny_lm import save_tiny_decoder, trained_tokenizer
 
 TEXTS = [

@@ -1,7 +1,7 @@
 import torch
 
-from pipelines.models.class_gaussians import ClassGaussians
-from pipelines.models.router_statistics import RouterStatistics
+from ratchet.pipelines.models.class_gaussians import ClassGaussians
+from ratchet.pipelines.models.router_statistics import RouterStatistics
 
 
 def statistics_of(features, classes, num_classes):

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from pipelines.errors import ModelError
-from pipelines.models.classifier import load_classifier
-from pipelines.models.heads import Heads
-from pipelines.types import Task
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.models.heads import Heads
+from ratchet.pipelines.types import Task
 
 INPUTS = {
     "input_ids": torch.tensor([[2, 6, 7, 3], [2, 8, 3, 0]]),

@@ -3,9 +3,9 @@ import copy
 import pytest
 import torch
 
-from pipelines.models.classifier import load_classifier
-from pipelines.models.experts import ExpertBlocks, Mixture, imbalance, top_gates
-from pipelines.models.sublayers import sublayers_of
+from ratchet.pipelines.models.classifier import load_classifier
+from ratchet.pipelines.models.experts import ExpertBlocks, Mixture, imbalance, top_gates
+from ratchet.pipelines.models.sublayers import sublayers_of
 
 INPUTS = {
     "input_ids": torch.tensor([[2, 6, 7, 3], [2, 8, 3, 0]]),

@@ -3,8 +3,8 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from pipelines.models.feature_table import FeatureTable, feature_table
-from pipelines.training.workers import SingleWorker
+from ratchet.pipelines.models.feature_table import FeatureTable, feature_table
+from ratchet.pipelines.training.workers import SingleWorker
 from tests.conformance.groups import in_group
 from tests.pipelines.methods.contexts import batch_of
 

@@ -4,9 +4,9 @@ import shutil
 import pytest
 from transformers import AutoModelForCausalLM
 
-from pipelines.config import ModelSpec
-from pipelines.errors import ModelError
-from pipelines.models.load import load_model
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.load import load_model
+from ratchet.pipelines.spec.update_spec import ModelSpec
 
 MODELS = [("classifier", "tiny_model"), ("causal_lm", "tiny_decoder")]
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipelines.models.heads import CosineBlock, Heads, loss_mask
-from pipelines.types import Task
+from ratchet.pipelines.models.heads import CosineBlock, Heads, loss_mask
+from ratchet.pipelines.types import Task
 
 TASKS = (Task(0, "a", (0, 1)), Task(1, "b", (2, 3)), Task(2, "c", (4, 5)))
 INF = float("inf")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.models.pooling import pool, spread_features, spread_layers
+from ratchet.pipelines.models.pooling import pool, spread_features, spread_layers
 
 HIDDEN = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [100.0, 100.0]]])
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from pipelines.errors import ModelError
-from pipelines.models.ridge import BLOCK, RidgeSums, project, random_projection
-from pipelines.models.ridge_head import RidgeHead
-from pipelines.types import Task
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.ridge import BLOCK, RidgeSums, project, random_projection
+from ratchet.pipelines.models.ridge_head import RidgeHead
+from ratchet.pipelines.types import Task
 
 WIDTH, CLASSES = 12, 4
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import ModelError
-from pipelines.models.router_statistics import RouterStatistics
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.router_statistics import RouterStatistics
 
 WIDTH = 6
 CLASS_TASKS = torch.tensor([0, 0, 1, 2, 2])

@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from pipelines.errors import ModelError
-from pipelines.models.source import model_location, weights_hash
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.source import model_location, weights_hash
 
 
 def test_a_folder_with_safetensors_is_itself(tiny_model):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pipelines.errors import ModelError
-from pipelines.models.symmetric import pack_symmetric, unpack_symmetric
+from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.models.symmetric import pack_symmetric, unpack_symmetric
 
 
 def test_the_triangle_is_laid_out_row_by_row():

@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional
 from transformers import FunnelConfig, FunnelModel, T5Config, T5Model
 
-from pipelines.errors import MethodError
-from pipelines.models.causal_lm import load_causal_lm
-from pipelines.models.classifier import Classifier, load_classifier
-from pipelines.models.column import Column, ColumnSize
-from pipelines.models.pooling import pool
-from pipelines.models.task_columns import TaskColumns
+from ratchet.pipelines.errors import MethodError
+from ratchet.pipelines.models.causal_lm import load_causal_lm
+from ratchet.pipelines.models.classifier import Classifier, load_classifier
+from ratchet.pipelines.models.column import Column, ColumnSize
+from ratchet.pipelines.models.pooling import pool
+from ratchet.pipelines.models.task_columns import TaskColumns
 
 INPUTS = {"input_ids": torch.tensor([[2, 6, 7, 9, 3]]), "attention_mask": torch.ones(1, 5).long()}
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pipelines.config import GateSpec
-from pipelines.evaluation.metrics import summarize
-from pipelines.gate import TaskScore, decide
+from ratchet.pipelines.evaluation.gate import TaskScore, decide
+from ratchet.pipelines.evaluation.metrics import summarize
+from ratchet.pipelines.spec.update_spec import GateSpec
 
 NAMES = (
     "banking",

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pipelines.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curves
+from ratchet.pipelines.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curves
 
 
 def test_a_curve_runs_from_where_it_was_learned_to_the_end(report):

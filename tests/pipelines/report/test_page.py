@@ -3,10 +3,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pipelines.config import GateSpec
-from pipelines.evaluation.metrics import summarize
-from pipelines.gate import TaskScore, decide
-from pipelines.report.page import html, render
+from ratchet.pipelines.evaluation.gate import TaskScore, decide
+from ratchet.pipelines.evaluation.metrics import summarize
+from ratchet.pipelines.report.page import html, render
+from ratchet.pipelines.spec.update_spec import GateSpec
 
 VOID = {"meta", "path", "circle", "br", "link"}
 

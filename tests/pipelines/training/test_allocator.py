@@ -6,7 +6,7 @@ import pytest
 
 STEPS = """
 import resource, torch
-from pipelines.training.allocator import keep_freed_memory
+from ratchet.pipelines.training.allocator import keep_freed_memory
 kept = keep_freed_memory() if {keep} else True
 for _ in range(30):
     torch.ones(9_000_000)
@@ -33,7 +33,7 @@ def test_freed_memory_is_taken_again_without_page_faults():
 
 HOLES = """
 import psutil, torch
-from pipelines.training.allocator import give_freed_memory_back, keep_freed_memory
+from ratchet.pipelines.training.allocator import give_freed_memory_back, keep_freed_memory
 keep_freed_memory()
 blocks = [torch.ones(1_000_000) for _ in range(60)]
 stay = blocks[::10]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.config import TrainingSpec
-from pipelines.training.optim import StageOptimizer
+from ratchet.pipelines.spec.update_spec import TrainingSpec
+from ratchet.pipelines.training.optim import StageOptimizer
 
 
 @pytest.mark.parametrize("max_norm", [1e-3, 0.5, 1e6, None])

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pipelines.errors import DivergedError
-from pipelines.training.loop import Position, StageLoop
+from ratchet.pipelines.errors import DivergedError
+from ratchet.pipelines.training.loop import Position, StageLoop
 from tests.conformance.streams import plan_of, teacher_of
 
 

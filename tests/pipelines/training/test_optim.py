@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.config import TrainingSpec
-from pipelines.training.optim import StageOptimizer
+from ratchet.pipelines.spec.update_spec import TrainingSpec
+from ratchet.pipelines.training.optim import StageOptimizer
 
 
 def optimizer_over(parameters, num_steps=10, **settings):

@@ -1,6 +1,6 @@
 import torch
 
-from pipelines.training.random_state import random_state, set_random_state
+from ratchet.pipelines.training.random_state import random_state, set_random_state
 
 
 def test_what_computes_on_the_cpu_asks_nothing_of_a_gpu_nearby(monkeypatch):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipelines.errors import DataError, SpecError
-from pipelines.evaluation.language import LanguageEvaluator
-from pipelines.training.retention import general_data
+from ratchet.pipelines.errors import DataError, SpecError
+from ratchet.pipelines.evaluation.language import LanguageEvaluator
+from ratchet.pipelines.training.retention import general_data
 from tests.conformance.streams import plan_of, taught, teacher_of
 from tests.tiny import teach
 from tests.tiny_lm import tiny_lm_spec, write_rows, write_text_task

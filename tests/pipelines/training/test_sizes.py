@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.training.sizes import CLEAR_REFS, column_sizes, take_peak_memory
+from ratchet.pipelines.training.sizes import CLEAR_REFS, column_sizes, take_peak_memory
 from tests.conformance.groups import in_group
 from tests.conformance.streams import plan_of, teacher_of
 from tests.tiny import teach, tiny_spec

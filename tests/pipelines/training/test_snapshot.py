@@ -1,8 +1,8 @@
 import torch
 
-from pipelines.methods.ewc import Ewc
-from pipelines.methods.replay import Replay
-from pipelines.training.snapshot import Snapshot
+from ratchet.pipelines.methods.ewc import Ewc
+from ratchet.pipelines.methods.replay import Replay
+from ratchet.pipelines.training.snapshot import Snapshot
 from tests.conformance.streams import differences, knowledge, plan_of, taught
 
 STACK = [

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data.prepared import HeldOut
-from pipelines.errors import DivergedError
-from pipelines.manifest import read_manifest
-from pipelines.run import Home
-from pipelines.stale_run import discard_if_stale
-from pipelines.training.events import EventLog
-from pipelines.training.stability_decay import SEARCH_FILE
+from ratchet.pipelines.data.prepared import HeldOut
+from ratchet.pipelines.errors import DivergedError
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.registry.manifest import read_manifest
+from ratchet.pipelines.training.events import EventLog
+from ratchet.pipelines.training.stability_decay import SEARCH_FILE
+from ratchet.pipelines.update.stale import discard_if_stale
 from tests.conformance.groups import in_group
 from tests.conformance.streams import (
     SETTINGS,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipelines.errors import DivergedError
-from pipelines.stability_decay_spec import StabilityDecaySpec
-from pipelines.training.task_search import Setting, TaskSearch, Training
+from ratchet.pipelines.errors import DivergedError
+from ratchet.pipelines.spec.stability_decay import StabilityDecaySpec
+from ratchet.pipelines.training.task_search import Setting, TaskSearch, Training
 
 
 def searched(scores, rates=(), strengths=None, **settings):

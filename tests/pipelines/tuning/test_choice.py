@@ -1,7 +1,7 @@
 import pytest
 
-from pipelines.tune_spec import ChooseSpec
-from pipelines.tuning.choice import choose
+from ratchet.pipelines.spec.tune import ChooseSpec
+from ratchet.pipelines.tuning.choice import choose
 from tests.pipelines.tuning.trials import failed, trial
 
 FOUND = [

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from pipelines.tune_spec import ChoiceRange, IntRange, LogRange
-from pipelines.tuning.effects import effects, rank_correlation, ranks
+from ratchet.pipelines.spec.tune import ChoiceRange, IntRange, LogRange
+from ratchet.pipelines.tuning.effects import effects, rank_correlation, ranks
 from tests.pipelines.tuning.trials import RATE, failed, trial
 
 ORDER = "methods.replay.selection"

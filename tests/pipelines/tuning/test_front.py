@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.tuning.front import (
+from ratchet.pipelines.tuning.front import (
     dominates,
     front,
     hypervolume,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.tuning.noise import by_noise, noise, standing
-from pipelines.tuning.page import html, unsure
+from ratchet.pipelines.tuning.noise import by_noise, noise, standing
+from ratchet.pipelines.tuning.page.page import html, unsure
 from tests.pipelines.tuning.trials import failed, measured, study, trial
 
 BOTH = ("plasticity", "stability")

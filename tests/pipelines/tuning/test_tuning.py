@@ -1,11 +1,11 @@
 import pytest
 
-from pipelines.config import spec_as_dict
-from pipelines.errors import SpecError
-from pipelines.run import Home
-from pipelines.tuning.space import RawSpec
-from pipelines.tuning.study_run import Request
-from pipelines.tuning.tuning import run_study
+from ratchet.pipelines.errors import SpecError
+from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.spec.update_spec import spec_as_dict
+from ratchet.pipelines.tuning.search.space import RawSpec
+from ratchet.pipelines.tuning.search.study_run import Request
+from ratchet.pipelines.tuning.tuning import run_study
 from tests.tiny_lm import tiny_lm_spec, write_text_task
 
 NO_TIME = {"max_seconds": 1e-9}

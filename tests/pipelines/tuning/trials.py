@@ -1,8 +1,8 @@
 """Made-up trials, with what a test is about and nothing else to say."""
 
-from pipelines.tune_spec import TuneSpec
-from pipelines.tuning.study import Study
-from pipelines.tuning.trial import SeedResult, Trial
+from ratchet.pipelines.spec.tune import TuneSpec
+from ratchet.pipelines.tuning.study import Study
+from ratchet.pipelines.tuning.trial import SeedResult, Trial
 
 RATE, STRENGTH = "training.learning_rate", "methods.ewc.strength"
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi.testclient import TestClient
 
-from service.api.app import create_app
-from service.settings import Settings
-from service.store.database import Database
-from service.store.keys import create_key
-from service.store.leases import acquire
-from service.store.records import NewEvent, NewVersion
-from service.store.success import succeed
-from service.store.work import Limits, claim_next, record_events
+from ratchet.service.api.app import create_app
+from ratchet.service.settings import Settings
+from ratchet.service.store.database import Database
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.keys import create_key
+from ratchet.service.store.leases import acquire
+from ratchet.service.store.records import NewEvent, NewVersion
+from ratchet.service.store.running_jobs import Limits, claim_next, record_events
 
 ROWS = b'{"text": "my card is lost", "label": "card"}\n{"text": "rates today", "label": "rates"}\n'
 KEYS = {

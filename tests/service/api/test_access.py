@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from service.store.keys import create_key, list_keys, revoke_key
+from ratchet.service.store.keys import create_key, list_keys, revoke_key
 from tests.service.api.served import listening, serve
 
 WRITES = [
@@ -51,7 +51,7 @@ def test_the_body_of_a_lesser_role_is_not_looked_at(served, role, method, path):
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(served, monkeypatch):
-    monkeypatch.setattr("service.api.guarded_route.BODY_SECONDS", 0.05)
+    monkeypatch.setattr("ratchet.service.api.guarded_route.BODY_SECONDS", 0.05)
     with listening(served.app) as url:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:

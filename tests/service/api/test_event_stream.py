@@ -8,10 +8,10 @@ import httpx
 import pytest
 from openai.types.fine_tuning import FineTuningJobEvent
 
-from service.api import event_stream
-from service.store.jobs import ask
-from service.store.records import NewEvent
-from service.store.success import succeed
+from ratchet.service.api import event_stream
+from ratchet.service.store.asking import ask
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.records import NewEvent
 
 pytestmark = pytest.mark.slow
 

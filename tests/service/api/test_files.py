@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.store.audit import list_audit
+from ratchet.service.store.audit import list_audit
 from tests.service.api.served import ROWS, serve
 
 FORM = {"purpose": "fine-tune"}
@@ -107,7 +107,7 @@ def test_the_rows_of_a_parquet_file_are_not_unpacked_here(served, monkeypatch):
 
 def test_uploads_leave_room_on_the_disk(served, monkeypatch):
     free = namedtuple("Usage", "free")(2**30 + served.settings.max_upload_bytes - 1)
-    monkeypatch.setattr("service.api.blobs.shutil.disk_usage", lambda _: free)
+    monkeypatch.setattr("ratchet.service.inputs.blobs.shutil.disk_usage", lambda _: free)
     response = post(served, "a.jsonl", ROWS)
     assert response.status_code == 503
     assert "almost full" in response.json()["error"]["message"]

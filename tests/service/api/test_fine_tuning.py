@@ -5,9 +5,9 @@ import json
 import pytest
 from sqlalchemy import update
 
-from pipelines.presets import read_preset
-from service.store.records import NewEvent
-from service.store.tables import jobs
+from ratchet.pipelines.spec.presets import read_preset
+from ratchet.service.store.records import NewEvent
+from ratchet.service.store.tables import jobs
 from tests.service.api.served import ROWS
 
 PRESET = read_preset("ewc")["training"]

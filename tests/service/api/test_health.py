@@ -1,6 +1,6 @@
 import pytest
 
-from service.store.leases import acquire, release
+from ratchet.service.store.leases import acquire, release
 
 
 def test_the_service_is_ready_while_a_controller_holds_the_lease(served):

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from service.store.audit import list_audit
-from service.store.work import end_paused, fail, requeue
+from ratchet.service.store.audit import list_audit
+from ratchet.service.store.running_jobs import end_paused, fail, requeue
 
 KINDS = [("/v1/updates", "ftjob"), ("/v1/studies", "study"), ("/v1/plans", "plan")]
 TUNE = {"parameters": {"training.learning_rate": {"log": [1.0e-5, 1.0e-3]}}, "num_trials": 2}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.store.audit import list_audit
+from ratchet.service.store.audit import list_audit
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import httpx
 import pytest
 import uvicorn
 
-from service.api import __main__ as program
-from service.api.event_stream import MAX_STREAMS
-from service.client.failures import error_of
-from service.errors import UnavailableError
+from ratchet.service.api import __main__ as program
+from ratchet.service.api.event_stream import MAX_STREAMS
+from ratchet.service.client.failures import error_of
+from ratchet.service.errors import UnavailableError
 from tests.service.api.served import listening
 
 

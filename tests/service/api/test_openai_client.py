@@ -6,7 +6,7 @@ import json
 import openai
 import pytest
 
-from service.store.records import NewEvent
+from ratchet.service.store.records import NewEvent
 from tests.service.api.served import ROWS
 
 pytestmark = pytest.mark.slow

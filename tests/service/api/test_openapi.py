@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from service.store.leases import acquire
+from ratchet.service.store.leases import acquire
 from tests.service.api.served import listening
 
 TUNE = {"parameters": {"training.learning_rate": {"log": [1.0e-5, 1.0e-3]}}}

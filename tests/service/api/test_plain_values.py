@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.errors import SpecError
-from service.api.plain_values import check_plain, parse_json, parse_spec_yaml
+from ratchet.pipelines.errors import SpecError
+from ratchet.service.api.plain_values import check_plain, parse_json, parse_spec_yaml
 
 STORABLE = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 VALUES = st.recursive(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.spec_problems import path_of
-from service.errors import json_pointer
+from ratchet.pipelines.spec.problems import path_of
+from ratchet.service.errors import json_pointer
 
 TUNED = "#/spec/tune/parameters/training.learning_rate/log/1"
 LEFT_OPEN = b'{"spec": '

@@ -1,6 +1,6 @@
 import pytest
 
-from service.api.rate_limits import RateLimits
+from ratchet.service.api.rate_limits import RateLimits
 
 
 class Clock:
@@ -45,7 +45,7 @@ def test_the_fewest_requests_a_minute_still_let_one_through(clock):
 
 
 def test_only_so_many_buckets_are_kept(clock, monkeypatch):
-    monkeypatch.setattr("service.api.rate_limits.MAX_BUCKETS", 2)
+    monkeypatch.setattr("ratchet.service.api.rate_limits.MAX_BUCKETS", 2)
     limits = RateLimits(clock)
 
     for key in ("a", "b", "a", "c"):

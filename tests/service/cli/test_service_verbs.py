@@ -5,13 +5,13 @@ import pytest
 import yaml
 from rich.console import Console
 
-from service.api.native_schemas import Decision, JobView
-from service.cli.session import Session
-from service.cli.submitting import ending_code, say_job
-from service.job_lines import progress_words, share_done
+from ratchet.service.cli.session import Session
+from ratchet.service.cli.submitting import ending_code, say_job
+from ratchet.service.schemas.jobs import Decision, JobView
+from ratchet.service.terminal.job_lines import progress_words, share_done
 from tests.service.api.served import ROWS, listening, serve
+from tests.service.cli.test_updates import call
 from tests.service.client.scripted import JOB
-from tests.service.test_cli_run import call
 
 
 @pytest.fixture

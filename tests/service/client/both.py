@@ -2,7 +2,7 @@
 
 import asyncio
 
-from service.client import AsyncClient, Client
+from ratchet.service.client import AsyncClient, Client
 
 
 class Both:

@@ -5,7 +5,7 @@ import json
 
 import httpx
 
-from service.client import AsyncClient, Client
+from ratchet.service.client import AsyncClient, Client
 
 URL = "http://service.test"
 JOB = {

@@ -7,19 +7,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipelines.errors import SpecError
-from service.client.address import find_address
-from service.client.drivers import AwaitingDriver, BlockingDriver
-from service.up.layout import Layout
-from service.up.part import parts_of
-from service.up.record import Record
-from service.up.remains import began
+from ratchet.pipelines.errors import SpecError
+from ratchet.service.client.address import find_address
+from ratchet.service.client.drivers import AwaitingDriver, BlockingDriver
+from ratchet.service.up.layout import Layout
+from ratchet.service.up.parts import parts_of
+from ratchet.service.up.record import Record
+from ratchet.service.up.stray_processes import began
 
 PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 HEAVY = ("torch", "ray", "sqlalchemy", "fastapi", "transformers", "mlflow", "numpy")
 IMPORT = f"""
 import resource, sys
-from service.client import AsyncClient, Client
+from ratchet.service.client import AsyncClient, Client
 spent = resource.getrusage(resource.RUSAGE_SELF)
 print(spent.ru_utime + spent.ru_stime, *(name for name in {HEAVY} if name in sys.modules))
 """

@@ -3,15 +3,15 @@ import time
 
 import pytest
 
-from service.client import AsyncClient, Client, UnfinishedError
-from service.errors import (
+from ratchet.service.client import AsyncClient, Client, UnfinishedError
+from ratchet.service.errors import (
     ForbiddenError,
     InvalidSpecError,
     JobNotFoundError,
     KeyRefusedError,
     StaleChampionError,
 )
-from service.store.files import list_files
+from ratchet.service.store.files import list_files
 from tests.service.api.served import ROWS, listening, serve
 from tests.service.client.both import Both
 

@@ -3,11 +3,11 @@ import inspect
 import httpx
 import pytest
 
-from pipelines.errors import Problem
-from service import errors
-from service.client import AsyncClient, Client
-from service.client.failures import error_of
-from service.errors import ServiceError, problem_document
+from ratchet.pipelines.errors import Problem
+from ratchet.service import errors
+from ratchet.service.client import AsyncClient, Client
+from ratchet.service.client.failures import error_of
+from ratchet.service.errors import ServiceError, problem_document
 from tests.service.client.scripted import JOB, Script, call, ok
 
 BOTH = pytest.mark.parametrize("kind", [Client, AsyncClient])

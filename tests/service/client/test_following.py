@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.client import AsyncClient, Client, UnfinishedError, operations
-from service.client.event_stream import Message, MessageParser
-from service.client.patience import Patience
-from service.client.steps import Call, Emit, Pause
-from service.errors import JobNotFoundError, UnavailableError, problem_document
+from ratchet.service.client import AsyncClient, Client, UnfinishedError, operations
+from ratchet.service.client.event_stream import Message, MessageParser
+from ratchet.service.client.patience import Patience
+from ratchet.service.client.steps import Call, Emit, Pause
+from ratchet.service.errors import JobNotFoundError, UnavailableError, problem_document
 from tests.service.client.scripted import JOB, URL, Script, call, event, listed, ok
 
 BOTH = pytest.mark.parametrize("kind", [Client, AsyncClient])

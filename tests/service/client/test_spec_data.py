@@ -4,9 +4,9 @@ import json
 import pytest
 import yaml
 
-from pipelines.config import UpdateSpec
-from pipelines.errors import SpecError
-from service.client import AsyncClient, Client
+from ratchet.pipelines.errors import SpecError
+from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.service.client import AsyncClient, Client
 from tests.service.client.scripted import JOB, Script, call, listed, ok
 
 BOTH = pytest.mark.parametrize("kind", [Client, AsyncClient])

@@ -1,7 +1,7 @@
 import pytest
 
-from service.settings import Settings
-from service.store.database import Database
+from ratchet.service.settings import Settings
+from ratchet.service.store.database import Database
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.manifest import Manifest, write_manifest
-from pipelines.registry import Registry
-from service.control.controller import Controller
-from service.control.launcher import LauncherError
-from service.control.mirror import Mirror, MlflowMirror
-from service.driver.job_folder import DriverProcess, Failure, JobFolder
-from service.driver.journal import Journal
-from service.store.events import list_events
-from service.store.jobs import create_job, get_job
-from service.store.records import NewJob
+from ratchet.pipelines.registry.manifest import Manifest, write_manifest
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.service.control.controller import Controller
+from ratchet.service.control.launcher import LauncherError
+from ratchet.service.control.mirror import Mirror, MlflowMirror
+from ratchet.service.driver.job_folder import DriverProcess, Failure, JobFolder
+from ratchet.service.driver.journal import Journal
+from ratchet.service.store.events import list_events
+from ratchet.service.store.jobs import get_job
+from ratchet.service.store.records import NewJob
+from ratchet.service.store.submitting import create_job
 
 
 class PlayedDrivers:

@@ -4,22 +4,22 @@ import time
 
 import pytest
 
-from service.control import sighting
-from service.control.version_facts import new_version
-from service.driver.job_folder import DriverProcess
-from service.errors import LeaseLostError
-from service.store.events import list_events
-from service.store.jobs import ask
-from service.store.leases import acquire
-from service.store.lineages import (
+from ratchet.service.control import attempt_state as sighting
+from ratchet.service.control.version_facts import new_version
+from ratchet.service.driver.job_folder import DriverProcess
+from ratchet.service.errors import LeaseLostError
+from ratchet.service.store.asking import ask
+from ratchet.service.store.events import list_events
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.leases import acquire
+from ratchet.service.store.lineages import (
     get_lineage,
     list_promotions,
     list_versions,
     promote,
     unmirrored,
 )
-from service.store.success import succeed
-from service.store.tables import leases
+from ratchet.service.store.tables import leases
 from tests.service.control.stage import Stage, age, aliases_of
 
 

@@ -6,12 +6,13 @@ import sys
 import psutil
 import pytest
 
-from service.driver.job_folder import JobFolder
-from service.store.database import Database
-from service.store.events import list_events
-from service.store.jobs import create_job, get_job
-from service.store.leases import get_lease
-from service.store.records import NewJob
+from ratchet.service.driver.job_folder import JobFolder
+from ratchet.service.store.database import Database
+from ratchet.service.store.events import list_events
+from ratchet.service.store.jobs import get_job
+from ratchet.service.store.leases import get_lease
+from ratchet.service.store.records import NewJob
+from ratchet.service.store.submitting import create_job
 from tests.tiny import tiny_spec
 from tests.waiting import wait_for
 
@@ -22,7 +23,7 @@ def start_controller(home, **settings):
     environment = {**os.environ, "RATCHET_HOME": str(home), "RATCHET_LAUNCHER": "process"}
     with (home / "controller.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "service.control"],
+            [sys.executable, "-m", "ratchet.service.control"],
             env=environment | {f"RATCHET_{name}": value for name, value in settings.items()},
             stdout=log,
             stderr=log,

@@ -4,10 +4,10 @@ import time
 import psutil
 import pytest
 
-from service.control.launcher import Attempt
-from service.control.local_process import GRACE_SECONDS
-from service.control.processes import Processes
-from service.driver.job_folder import DriverProcess
+from ratchet.service.control.launcher import Attempt
+from ratchet.service.control.local_process import GRACE_SECONDS
+from ratchet.service.control.processes import Processes
+from ratchet.service.driver.job_folder import DriverProcess
 from tests.service.control.stage import age
 from tests.service.driver.processes import tiny_task
 from tests.waiting import wait_for

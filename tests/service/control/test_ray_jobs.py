@@ -6,9 +6,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from service.control.launcher import Attempt, LauncherError, auth_token, driver_entrypoint
-from service.control.ray_jobs import RayJobs
-from service.driver.job_folder import JobFolder
+from ratchet.service.control.launcher import Attempt, LauncherError, auth_token, driver_entrypoint
+from ratchet.service.control.ray_jobs import RayJobs
+from ratchet.service.driver.job_folder import JobFolder
 
 
 @pytest.fixture
@@ -43,7 +43,14 @@ def test_a_driver_is_submitted_once_by_an_entrypoint_of_our_own(attempt):
     assert "runtime_env" not in body
     words = shlex.split(body["entrypoint"])
     place = [str(attempt.folder.path), "3"]
-    assert words == ["exec", sys.executable, "-m", "service.driver", *place, "--with-parent"]
+    assert words == [
+        "exec",
+        sys.executable,
+        "-m",
+        "ratchet.service.driver",
+        *place,
+        "--with-parent",
+    ]
     assert body["entrypoint"] == driver_entrypoint(attempt)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from service.control.retries import pause_before_retry
-from service.driver.job_folder import Failure
+from ratchet.service.control.retries import pause_before_retry
+from ratchet.service.driver.job_folder import Failure
 
 
 def failure(kind, retryable):

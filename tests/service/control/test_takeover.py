@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from pipelines.errors import StoreUnreachableError
-from service.control import adoption, controller
-from service.control.leftovers import clear_ended
-from service.store.lineages import get_lineage, list_lineages, list_versions, rollback
-from service.store.work import fail
+from ratchet.pipelines.errors import StoreUnreachableError
+from ratchet.service.control import adoption, controller
+from ratchet.service.control.cleanup import clear_ended
+from ratchet.service.store.lineages import get_lineage, list_lineages, list_versions, rollback
+from ratchet.service.store.running_jobs import fail
 from tests.service.control.stage import Stage, aliases_of, write_bare_versions
 
 

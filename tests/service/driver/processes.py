@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 
-from service.driver.job_folder import JobFolder, Task
-from service.driver.journal import Line
+from ratchet.service.driver.job_folder import JobFolder, Task
+from ratchet.service.driver.journal import Line
 from tests.tiny import tiny_spec
 
 
@@ -24,7 +24,14 @@ def tiny_task(model, home, job="ftjob-1", kind="update", parent=None, address=No
 
 def start(folder, attempt=1, *options, env=None):
     """Start a driver; its output goes to the job's folder."""
-    command = [sys.executable, "-m", "service.driver", str(folder.path), str(attempt), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "ratchet.service.driver",
+        str(folder.path),
+        str(attempt),
+        *options,
+    ]
     return subprocess.Popen(command, env=os.environ | (env or {}))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.registry import Registry
-from service.driver.job_folder import JobFolder
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.service.driver.job_folder import JobFolder
 from tests.service.driver.processes import kept, lines_of, start, tiny_task
 from tests.waiting import wait_for
 
@@ -158,7 +158,8 @@ def test_an_older_attempt_does_not_begin(tiny_model, tmp_path):
 
 STARTER = """
 import subprocess, sys
-print(subprocess.Popen([sys.executable, "-m", "service.driver", *sys.argv[1:]]).pid, flush=True)
+words = [sys.executable, "-m", "ratchet.service.driver", *sys.argv[1:]]
+print(subprocess.Popen(words).pid, flush=True)
 sys.stdin.read()
 """
 

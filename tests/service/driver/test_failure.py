@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from pipelines.errors import (
+from ratchet.pipelines.errors import (
     BusyError,
     DataError,
     DivergedError,
@@ -17,7 +17,7 @@ from pipelines.errors import (
     TrackingError,
     VersionError,
 )
-from service.driver.failure import failure_of
+from ratchet.service.driver.failure import failure_of
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.control.follower import CHUNK_BYTES, hear
-from service.driver.journal import Journal, Line
+from ratchet.service.control.follower import CHUNK_BYTES, hear
+from ratchet.service.driver.journal import Journal, Line
 
 
 @given(st.binary())

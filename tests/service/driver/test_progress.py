@@ -1,5 +1,5 @@
-from service.driver.journal import Journal, Line
-from service.driver.progress import Progress
+from ratchet.service.driver.journal import Journal, Line
+from ratchet.service.driver.progress import Progress
 
 
 def started(tmp_path, clock, num_steps=10_000):

@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from service.driver.job_folder import JobFolder
+from ratchet.service.driver.job_folder import JobFolder
 
 WATCHED = """
 import sys, time
 from pathlib import Path
-from service.driver import watch
-from service.driver.job_folder import JobFolder
+from ratchet.service.driver import watch
+from ratchet.service.driver.job_folder import JobFolder
 
 watch.BEAT_SECONDS = 0.05
 folder = JobFolder(Path(sys.argv[1]))

@@ -1,8 +1,8 @@
 import pytest
 
-from service.store.database import Database
-from service.store.keys import create_key
-from service.store.leases import acquire
+from ratchet.service.store.database import Database
+from ratchet.service.store.keys import create_key
+from ratchet.service.store.leases import acquire
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])

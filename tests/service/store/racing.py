@@ -11,7 +11,7 @@ import threading
 
 from sqlalchemy import text
 
-from service.errors import (
+from ratchet.service.errors import (
     IdempotencyMismatchError,
     InvalidTransitionError,
     LeaseLostError,
@@ -19,13 +19,14 @@ from service.errors import (
     StaleChampionError,
     VersionNotFoundError,
 )
-from service.store.database import Database
-from service.store.jobs import ask, create_job, list_jobs
-from service.store.leases import acquire, renew
-from service.store.lineages import get_lineage, list_versions, promote, rollback
-from service.store.records import NewEvent, NewJob, NewVersion
-from service.store.success import succeed
-from service.store.work import (
+from ratchet.service.store.asking import ask
+from ratchet.service.store.database import Database
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.jobs import list_jobs
+from ratchet.service.store.leases import acquire, renew
+from ratchet.service.store.lineages import get_lineage, list_versions, promote, rollback
+from ratchet.service.store.records import NewEvent, NewJob, NewVersion
+from ratchet.service.store.running_jobs import (
     Limits,
     claim_next,
     end_cancelled,
@@ -35,6 +36,7 @@ from service.store.work import (
     requeue,
     running_jobs,
 )
+from ratchet.service.store.submitting import create_job
 
 LINEAGES = ("a", "b", "c")
 LIMITS = Limits(max_running_jobs=3)

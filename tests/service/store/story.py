@@ -4,11 +4,16 @@ from itertools import pairwise
 
 from sqlalchemy import func, select
 
-from service.store.events import list_events
-from service.store.jobs import list_jobs
-from service.store.lineages import get_lineage, list_lineages, list_promotions, list_versions
-from service.store.records import ENDED
-from service.store.tables import jobs, lineages
+from ratchet.service.store.events import list_events
+from ratchet.service.store.jobs import list_jobs
+from ratchet.service.store.lineages import (
+    get_lineage,
+    list_lineages,
+    list_promotions,
+    list_versions,
+)
+from ratchet.service.store.records import ENDED
+from ratchet.service.store.tables import jobs, lineages
 
 ALLOWED = {
     "queued": {"running", "paused", "cancelled", "failed"},

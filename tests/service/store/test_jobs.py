@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.errors import (
+from ratchet.service.errors import (
     IdempotencyMismatchError,
     InvalidRequestError,
     InvalidTransitionError,
@@ -13,13 +13,14 @@ from service.errors import (
     KeyNotFoundError,
     QuotaExceededError,
 )
-from service.store.events import list_events
-from service.store.jobs import ask, create_job, find_earlier, get_job, list_jobs
-from service.store.keys import create_key
-from service.store.lineages import get_lineage, list_promotions
-from service.store.records import NewEvent, NewJob, NewVersion
-from service.store.success import succeed
-from service.store.work import (
+from ratchet.service.store.asking import ask
+from ratchet.service.store.events import list_events
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.jobs import get_job, list_jobs
+from ratchet.service.store.keys import create_key
+from ratchet.service.store.lineages import get_lineage, list_promotions
+from ratchet.service.store.records import NewEvent, NewJob, NewVersion
+from ratchet.service.store.running_jobs import (
     Limits,
     claim_next,
     end_cancelled,
@@ -28,6 +29,7 @@ from service.store.work import (
     record_events,
     requeue,
 )
+from ratchet.service.store.submitting import create_job, find_earlier
 from tests.service.store.story import check_job
 
 

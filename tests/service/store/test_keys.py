@@ -7,13 +7,15 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from service.errors import InvalidRequestError, KeyNotFoundError, StoreUnavailableError
-from service.store.audit import list_audit
-from service.store.database import Database
-from service.store.jobs import ask, create_job, list_jobs
-from service.store.keys import authenticate, create_key, get_key, list_keys, revoke_key
-from service.store.records import ROLES, NewJob
-from service.store.tables import keys
+from ratchet.service.errors import InvalidRequestError, KeyNotFoundError, StoreUnavailableError
+from ratchet.service.store.asking import ask
+from ratchet.service.store.audit import list_audit
+from ratchet.service.store.database import Database
+from ratchet.service.store.jobs import list_jobs
+from ratchet.service.store.keys import authenticate, create_key, get_key, list_keys, revoke_key
+from ratchet.service.store.records import ROLES, NewJob
+from ratchet.service.store.submitting import create_job
+from ratchet.service.store.tables import keys
 
 
 def test_a_secret_leads_to_its_key_and_is_kept_nowhere(db):
@@ -51,7 +53,7 @@ def test_what_is_asked_of_a_job_and_the_trail_are_one_transaction(db, monkeypatc
     told = list_audit(db, object_id=job.id)
     assert [entry.action for entry in told] == ["update.pause", "update.create"]
     assert [(entry.key_id, entry.address) for entry in told] == [(key.id, "10.0.0.7")] * 2
-    monkeypatch.setattr("service.store.jobs.add_to_trail", fail)
+    monkeypatch.setattr("ratchet.service.store.jobs.add_to_trail", fail)
     with pytest.raises(OSError, match="full"):
         create_job(db, new, "twice", address="10.0.0.7")
     with pytest.raises(OSError, match="full"):

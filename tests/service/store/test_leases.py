@@ -6,13 +6,14 @@ import time
 import pytest
 from sqlalchemy import text
 
-from service.errors import InvalidTransitionError, LeaseLostError
-from service.store.events import list_events
-from service.store.jobs import ask, create_job, get_job
-from service.store.leases import acquire, check_held, get_lease, live_holder, release, renew
-from service.store.records import NewEvent, NewJob, NewVersion
-from service.store.success import succeed
-from service.store.work import (
+from ratchet.service.errors import InvalidTransitionError, LeaseLostError
+from ratchet.service.store.asking import ask
+from ratchet.service.store.events import list_events
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.jobs import get_job
+from ratchet.service.store.leases import acquire, check_held, get_lease, live_holder, release, renew
+from ratchet.service.store.records import NewEvent, NewJob, NewVersion
+from ratchet.service.store.running_jobs import (
     Limits,
     claim_next,
     end_cancelled,
@@ -22,6 +23,7 @@ from service.store.work import (
     record_submission,
     requeue,
 )
+from ratchet.service.store.submitting import create_job
 
 
 def expire(db, name="controller"):

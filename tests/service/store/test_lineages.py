@@ -2,15 +2,16 @@
 
 import pytest
 
-from pipelines.errors import VersionError
-from service.errors import (
+from ratchet.pipelines.errors import VersionError
+from ratchet.service.errors import (
     InvalidTransitionError,
     LineageNotFoundError,
     StaleChampionError,
     VersionNotFoundError,
 )
-from service.store.jobs import ask, create_job
-from service.store.lineages import (
+from ratchet.service.store.asking import ask
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.lineages import (
     adopt,
     get_lineage,
     get_version,
@@ -23,9 +24,9 @@ from service.store.lineages import (
     rollback,
     unmirrored,
 )
-from service.store.records import KnownVersion, NewJob, NewVersion
-from service.store.success import succeed
-from service.store.work import Limits, claim_next
+from ratchet.service.store.records import KnownVersion, NewJob, NewVersion
+from ratchet.service.store.running_jobs import Limits, claim_next
+from ratchet.service.store.submitting import create_job
 
 KNOWN = [KnownVersion(number, number - 1 or None, {"n": number}, 5.0) for number in (1, 2, 3)]
 

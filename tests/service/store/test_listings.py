@@ -1,12 +1,19 @@
 """What the API lists beyond single jobs."""
 
-from service.store.events import list_events, list_latest_events
-from service.store.files import bytes_of_key, create_file, delete_file, find_file, list_files
-from service.store.jobs import count_jobs, create_job
-from service.store.keys import create_key
-from service.store.lineages import adopt, list_all_versions, promotions_of
-from service.store.records import KnownVersion, NewEvent, NewJob
-from service.store.work import Limits, claim_next, record_events
+from ratchet.service.store.events import list_events, list_latest_events
+from ratchet.service.store.files import (
+    bytes_of_key,
+    create_file,
+    delete_file,
+    find_file,
+    list_files,
+)
+from ratchet.service.store.jobs import count_jobs
+from ratchet.service.store.keys import create_key
+from ratchet.service.store.lineages import adopt, list_all_versions, promotions_of
+from ratchet.service.store.records import KnownVersion, NewEvent, NewJob
+from ratchet.service.store.running_jobs import Limits, claim_next, record_events
+from ratchet.service.store.submitting import create_job
 
 
 def test_the_latest_events_are_paged_backwards_and_by_type(db, lease):

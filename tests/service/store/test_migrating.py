@@ -11,12 +11,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, inspect, text
 
-from service.errors import StoreSchemaError, StoreUnavailableError
-from service.store.database import Database
-from service.store.migrating import revisions
-from service.store.tables import METADATA
+from ratchet.service.errors import StoreSchemaError, StoreUnavailableError
+from ratchet.service.store.database import Database
+from ratchet.service.store.migrating import revisions
+from ratchet.service.store.tables import METADATA
 
-MIGRATE = "import sys; from service.store.database import Database; Database(sys.argv[1]).migrate()"
+MIGRATE = (
+    "import sys; from ratchet.service.store.database import Database;"
+    "Database(sys.argv[1]).migrate()"
+)
 
 
 def differences(database):

@@ -8,14 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.errors import IdempotencyMismatchError, InvalidTransitionError, QuotaExceededError
-from service.store.jobs import ask, create_job, get_job, list_jobs
-from service.store.keys import create_key
-from service.store.leases import acquire
-from service.store.lineages import adopt, get_lineage, list_promotions, promote
-from service.store.records import KnownVersion, NewEvent, NewJob, NewVersion
-from service.store.success import succeed
-from service.store.work import Limits, claim_next, record_events
+from ratchet.service.errors import (
+    IdempotencyMismatchError,
+    InvalidTransitionError,
+    QuotaExceededError,
+)
+from ratchet.service.store.asking import ask
+from ratchet.service.store.finishing import succeed
+from ratchet.service.store.jobs import get_job, list_jobs
+from ratchet.service.store.keys import create_key
+from ratchet.service.store.leases import acquire
+from ratchet.service.store.lineages import adopt, get_lineage, list_promotions, promote
+from ratchet.service.store.records import KnownVersion, NewEvent, NewJob, NewVersion
+from ratchet.service.store.running_jobs import Limits, claim_next, record_events
+from ratchet.service.store.submitting import create_job
 from tests.service.store.racing import race, settle
 from tests.service.store.story import check_present, check_story
 

@@ -6,10 +6,10 @@ A part is `name`, `name:need`, or `name!` for one that dies at once.
 import sys
 from pathlib import Path
 
-from pipelines.errors import RatchetError
-from service.up.layout import MARK, Layout, free_port
-from service.up.part import Part
-from service.up.supervisor import supervising
+from ratchet.pipelines.errors import RatchetError
+from ratchet.service.up.layout import MARK, Layout, free_port
+from ratchet.service.up.parts import Part
+from ratchet.service.up.supervisor import supervising
 
 # Starts a process that leaves its session, as programs that want to survive do.
 WORK = """

@@ -2,11 +2,11 @@ import socket
 
 import pytest
 
-from pipelines.errors import SpecError
-from service.settings import Settings
-from service.up.layout import MARK, Layout, check_ports, free_port
-from service.up.part import parts_of
-from service.up.secrets import make_admin_key, make_ray_token
+from ratchet.pipelines.errors import SpecError
+from ratchet.service.settings import Settings
+from ratchet.service.up.layout import MARK, Layout, check_ports, free_port
+from ratchet.service.up.parts import parts_of
+from ratchet.service.up.secrets import make_admin_key, make_ray_token
 
 
 def ports(number):
@@ -77,8 +77,8 @@ def test_homes_have_marks_of_their_own(tmp_path):
 
 
 def test_the_admin_key_is_made_once_and_again_where_the_database_lost_it(tmp_path):
-    from service.store.database import Database
-    from service.store.keys import authenticate
+    from ratchet.service.store.database import Database
+    from ratchet.service.store.keys import authenticate
 
     settings, path = Settings(home=tmp_path), tmp_path / "service" / "admin.key"
     assert make_admin_key(path, settings)

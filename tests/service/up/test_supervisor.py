@@ -7,10 +7,10 @@ import time
 import psutil
 import pytest
 
-from service.up.child import MAX_EARLY_DEATHS, let_others_go_first
-from service.up.layout import Layout
-from service.up.record import read_record
-from service.up.remains import end_remains, find_remains
+from ratchet.service.up.layout import Layout
+from ratchet.service.up.process import MAX_EARLY_DEATHS, let_others_go_first
+from ratchet.service.up.record import read_record
+from ratchet.service.up.stray_processes import end_remains, find_remains
 from tests.waiting import wait_for
 
 WITHIN_SECONDS = 60.0
@@ -72,7 +72,7 @@ def start(home):
 def guards_of(small):
     """The guard, or none while one that was killed is replaced."""
     own = psutil.Process(small.process.pid).children()
-    return [process for process in own if "service.up.guard" in process.cmdline()]
+    return [process for process in own if "ratchet.service.up.guard" in process.cmdline()]
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""What answers a text from a version's files, whoever asks: evaluation, gate, router, `predict`."""

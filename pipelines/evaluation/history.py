@@ -1,0 +1,122 @@
+"""What an update amounts to: matrices, metrics, verdict, as plain values. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ratchet.pipelines.evaluation.gate import TaskScore, Verdict, decide
+from ratchet.pipelines.evaluation.metrics import summarize
+from ratchet.pipelines.spec.update_spec import GateSpec
+
+Scores = Mapping[str, Mapping[str, float | None]]
+Matrix = list[list[float | None]]
+MEASURES = ("validation_own", "validation_all", "test_own", "test_all")
+LANGUAGE_MEASURES = ("perplexity", "token_accuracy", "exact_match", "rouge_l")
+
+
+@dataclass(frozen=True)
+class History:
+    """Every measurement of a lineage: a row a stage, each the scores of each task measured then.
+
+    Attributes:
+        tasks: Names of the tasks in the order learned.
+        stages: The row that taught each task.
+        rows: Scores by task name, one mapping a row.
+        baseline: Scores of the untrained start by task name, where they were measured.
+    """
+
+    tasks: tuple[str, ...]
+    stages: tuple[int, ...]
+    rows: tuple[Scores, ...]
+    baseline: Scores
+
+    def matrix(self, measure: str) -> Matrix | None:
+        """One measure as a matrix [stages, tasks]; None entries were not measured.
+
+        Returns None where the measure was never taken (no accuracy without the task id, say).
+        """
+        matrix = [[row.get(task, {}).get(measure) for task in self.tasks] for row in self.rows]
+        return matrix if any(value is not None for row in matrix for value in row) else None
+
+    def metrics(self, measure: str) -> dict[str, float | None]:
+        """Every metric of one measure."""
+        matrix = self.matrix(measure)
+        if matrix is None:
+            return {}
+        baseline = [self.baseline.get(task, {}).get(measure) for task in self.tasks]
+        known = baseline if all(value is not None for value in baseline) else None
+        return summarize(matrix, known, self.stages)
+
+    def language_matrices(self) -> dict[str, Matrix]:
+        """What only language models are measured by, on test data, each as a matrix; see above."""
+        found = {f"{name}_matrix": self.matrix(f"test_{name}") for name in LANGUAGE_MEASURES}
+        return {name: matrix for name, matrix in found.items() if matrix is not None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, as a version keeps them."""
+        return {
+            "tasks": list(self.tasks),
+            "stages": list(self.stages),
+            "rows": [dict(row) for row in self.rows],
+            "baseline": dict(self.baseline),
+            **{measure: self.matrix(measure) for measure in MEASURES},
+        }
+
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> History:
+        """The history that `as_dict` wrote."""
+        return History(
+            tuple(raw["tasks"]), tuple(raw["stages"]), tuple(raw["rows"]), raw["baseline"]
+        )
+
+
+def main_measure(scenario: str) -> str:
+    """The measure reported first: without the task id, except where the scenario gives it."""
+    return "test_own" if scenario == "task_incremental" else "test_all"
+
+
+def gate_scores(scores: Scores) -> dict[str, TaskScore]:
+    """Validation scores of each task, as the gate wants them."""
+    return {
+        task: TaskScore(
+            own_labels=float(own["validation_own"] or 0.0),
+            all_labels=own["validation_all"],
+            num_rows=int(own["num_validation"] or 0),
+        )
+        for task, own in scores.items()
+    }
+
+
+def judge(history: History, parent_stages: int, rule: GateSpec) -> Verdict:
+    """Hold the last row of a history against the champion's row and against what was just learned.
+
+    Args:
+        history: The lineage's measurements, this update's included.
+        parent_stages: Rows that the champion already had.
+        rule: The gate's rule.
+    """
+    known = [
+        task
+        for task, stage in zip(history.tasks, history.stages, strict=True)
+        if stage < parent_stages
+    ]
+    final = gate_scores(history.rows[-1])
+    champion = None
+    if parent_stages:
+        before = gate_scores(history.rows[parent_stages - 1])
+        champion = {task: before[task] for task in known}
+    learned = {
+        task: gate_scores(history.rows[stage])[task]
+        for task, stage in zip(history.tasks, history.stages, strict=True)
+        if stage >= parent_stages
+    }
+    return decide(final, champion, rule, learned=learned)
+
+
+def rounded(matrix: Sequence[Sequence[float | None]] | None) -> Matrix | None:
+    """A matrix with six decimals, as it is printed."""
+    if matrix is None:
+        return None
+    return [[None if v is None else round(v, 6) for v in row] for row in matrix]

@@ -1,0 +1,1 @@
+"""The kit that every page is drawn with: environment, scales, labels, words."""

@@ -1,0 +1,1 @@
+"""An update from its spec to a registered, judged version."""

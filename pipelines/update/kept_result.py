@@ -1,0 +1,63 @@
+"""What a run keeps of its result, so that it ends the same after an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.registry.registry import Registry
+from ratchet.pipelines.registry.s3.runs import open_run
+
+CLAIM_FILE = "number.txt"
+
+
+RESULT_FILE = "result.json"
+"""The result before the version is registered."""
+
+
+DONE_FILE = "done.json"
+"""The result, under its last name: all else is done."""
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Keep the result of a run whose version is about to get its name."""
+    write_atomically(folder / RESULT_FILE, json.dumps(result))
+
+
+def kept_result(folder: Path, registry: Registry, lineage: str) -> dict[str, Any] | None:
+    """What a run gave, once its version is whole; None before.
+
+    Args:
+        folder: The run's folder.
+        registry: Where the version lies.
+        lineage: Name of the lineage.
+    """
+    paths = [path for path in (folder / DONE_FILE, folder / RESULT_FILE) if path.is_file()]
+    if not paths:
+        return None
+    result: dict[str, Any] = json.loads(paths[0].read_text(encoding="utf-8"))
+    return result if result["version"] in registry.versions(lineage) else None
+
+
+def restore_result(folder: Path, registry: Registry, lineage: str, run: str) -> None:
+    """Bring here what a run on another machine kept, once its version is whole.
+
+    Args:
+        folder: The run's folder here; one that holds a result is left as it is.
+        registry: Says in which store to look; a home that has none kept everything itself.
+        lineage: Name of the lineage.
+        run: The run's name in the store.
+    """
+    address = registry.run_address(lineage, run)
+    if address is None or any((folder / name).is_file() for name in (RESULT_FILE, DONE_FILE)):
+        return
+    result = open_run(address).result()
+    if result is None or result["version"] not in registry.versions(lineage):
+        return
+    version = registry.fetched(lineage, result["version"])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CLAIM_FILE, str(result["version"]))
+    write_result(folder, result | {"report": str(version / "report.html")})

@@ -1,0 +1,102 @@
+"""From an update's outcome to what its report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ratchet.pipelines.registry.manifest import Manifest
+from ratchet.pipelines.report.data import LanguageReport, OutOfScope, ReportData, TaskReport
+from ratchet.pipelines.report.language import MEASURES
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS
+from ratchet.pipelines.types import Task
+from ratchet.pipelines.update.plan import Plan, num_train
+
+
+def report_data(
+    plan: Plan,
+    outcome: Mapping[str, Any],
+    result: Mapping[str, Any],
+    manifest: Manifest,
+    spec_yaml: str,
+) -> ReportData:
+    """Everything that the report of an update shows.
+
+    Args:
+        plan: The update as it was planned.
+        outcome: What the workers wrote: scores, costs, threshold.
+        result: The result object of the update.
+        manifest: The version's manifest, for its number, parent and time.
+        spec_yaml: The settings.
+    """
+    with_task_id = result.get("with_task_id")
+    language = _language(result)
+    return ReportData(
+        lineage=manifest.lineage,
+        version=manifest.version,
+        parent=manifest.parent,
+        created=datetime.fromtimestamp(manifest.created, UTC).isoformat(timespec="seconds"),
+        base_model=manifest.base_model["name"],
+        scenario=manifest.scenario,
+        promoted=result["promoted"],
+        verdict=result["gate"],
+        tasks=[_task(plan, result, task) for task in plan.job.tasks],
+        accuracy_matrix=result["accuracy_matrix"],
+        accuracy_matrix_with_task_id=with_task_id and with_task_id["accuracy_matrix"],
+        metrics=result["metrics"],
+        metrics_with_task_id=with_task_id and with_task_id["metrics"],
+        warnings=list(plan.warnings),
+        spec_yaml=spec_yaml,
+        methods=[_method(method) for method in manifest.methods],
+        seconds={k: v for k, v in result["seconds"].items() if k != "total"},
+        columns=outcome.get("columns", {}),
+        search=outcome.get("search", {}),
+        forgotten=outcome["instruments"].get("forgetting_events", {}).get("most_forgotten", []),
+        out_of_scope=OutOfScope(
+            threshold=outcome["threshold"],
+            accept_fraction=plan.job.spec.routing.accept_fraction,
+            accepted=outcome.get("accepted"),
+            routed=outcome.get("routed"),
+        ),
+        **({} if language is None else {"language": language}),
+    )
+
+
+def _language(result: Mapping[str, Any]) -> LanguageReport | None:
+    """What only a language model's report shows."""
+    if "main_scores" not in result:
+        return None
+    found = {name: result.get(f"{name}_matrix") for name in MEASURES}
+    return LanguageReport(
+        main_scores=result["main_scores"],
+        matrices={name: matrix for name, matrix in found.items() if matrix is not None},
+    )
+
+
+def _task(plan: Plan, result: Mapping[str, Any], task: Task) -> TaskReport:
+    is_new = task in plan.job.new
+    costs = result["costs"].get(task.name, {})
+    held = plan.texts[task.id]
+    return TaskReport(
+        name=task.name,
+        stage=task.stage,
+        is_new=is_new,
+        num_labels=len(task.class_ids),
+        num_train=num_train(plan, task.id) if is_new else None,
+        num_validation=len(held.validation),
+        num_test=len(held.test),
+        seconds=costs.get("seconds", {}),
+        peak_memory_bytes=costs.get("peak_memory_bytes"),
+        bytes_added=costs.get("bytes_added"),
+        trainable_parameters=costs.get("trainable_parameters"),
+    )
+
+
+def _method(config: Mapping[str, Any]) -> str:
+    """A method in words: its settings that differ from the defaults, and what it does."""
+    kind = METHOD_CONFIGS[config["type"]]
+    defaults = {name: field.default for name, field in kind.model_fields.items()}
+    changed = {k: v for k, v in config.items() if k != "type" and v != defaults.get(k)}
+    settings = ", ".join(f"{name} {value}" for name, value in changed.items())
+    return f"{config['type']}{f' ({settings})' if settings else ''}: {kind.summary}"

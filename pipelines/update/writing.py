@@ -1,0 +1,64 @@
+"""The draft of a version: what the driver knows is added, the manifest last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ratchet.pipelines.evaluation.history import History
+from ratchet.pipelines.registry.manifest import Manifest, write_manifest
+from ratchet.pipelines.report.page import render
+from ratchet.pipelines.spec.update_spec import spec_as_yaml
+from ratchet.pipelines.training.trainer import DRAFT_FOLDER
+from ratchet.pipelines.update.plan import Plan
+from ratchet.pipelines.update.report_input import report_data
+from ratchet.pipelines.version import write_held_out, write_matrix
+
+LIBRARIES = ("torch", "transformers", "peft", "ray")
+
+
+def write_draft(
+    plan: Plan,
+    outcome: Mapping[str, Any],
+    history: History,
+    result: Mapping[str, Any],
+    number: int,
+) -> None:
+    """Add to the draft what the driver knows; the manifest last."""
+    job, folder = plan.job, plan.job.folder / DRAFT_FOLDER
+    spec_yaml = spec_as_yaml(job.spec)
+    for task_id, texts in plan.texts.items():
+        write_held_out(folder, task_id, texts)
+    write_matrix(folder, history.as_dict() | {"right": outcome["right"][-1]})
+    (folder / "spec.yaml").write_text(spec_yaml, encoding="utf-8")
+    manifest = Manifest(
+        lineage=job.spec.lineage,
+        version=number,
+        parent=None if job.parent is None else int(job.parent.name),
+        created=time.time(),
+        base_model={
+            **job.spec.model.model_dump(mode="json"),
+            "sha256": outcome["base_sha256"],
+        },
+        scenario=job.spec.scenario,
+        methods=[method.model_dump(mode="json") for method in job.spec.methods],
+        labels=list(job.labels),
+        tasks=[vars(task) | {"class_ids": list(task.class_ids)} for task in job.tasks],
+        metrics=dict(result["metrics"]),
+        routing={
+            "threshold": outcome["threshold"],
+            "accept_fraction": job.spec.routing.accept_fraction,
+            "max_length": job.spec.training.max_length,
+        },
+        strengths=outcome.get("strengths", {}),
+        libraries=_library_versions(),
+    )
+    render(report_data(plan, outcome, result, manifest, spec_yaml), folder)
+    write_manifest(folder, manifest)
+
+
+def _library_versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in LIBRARIES}

@@ -1,0 +1,1 @@
+"""Bodies of requests and answers. Nothing here imports torch or ray."""

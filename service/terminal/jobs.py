@@ -1,0 +1,84 @@
+"""Jobs of a service as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ratchet.service.schemas.jobs import JobView
+from ratchet.service.terminal.job_lines import progress_words
+from ratchet.service.terminal.plan import show_plan
+from ratchet.service.terminal.progress_lines import duration
+
+COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}
+
+
+def show_jobs(jobs: Sequence[JobView], console: Console) -> None:
+    """A table of jobs."""
+    if not jobs:
+        console.print("No such job. Next: ratchet submit SPEC")
+        return
+    table = Table(show_edge=False)
+    for header in ("job", "lineage", "state", "made", "came of it"):
+        table.add_column(header, no_wrap=header == "job")
+    for job in jobs:
+        made = datetime.fromtimestamp(job.created_at, UTC).astimezone().strftime("%m-%d %H:%M")
+        table.add_row(job.id, escape(job.lineage or "·"), _state(job), made, escape(_yield(job)))
+    console.print(table)
+
+
+def show_job(job: JobView, console: Console) -> None:
+    """Everything that one wants to know of a job first."""
+    of = "" if job.lineage is None else f" of {escape(job.lineage)}"
+    console.print(f"[bold]{job.id}[/]: {job.object}{of}, {_state(job)}", soft_wrap=True)
+    if job.started_at is not None and job.finished_at is not None:
+        spent = duration(job.finished_at - job.started_at)
+        tries = "" if job.attempt < 2 else f", {job.attempt} attempts"
+        console.print(f"took {spent}{tries}")
+    if job.error is not None:
+        console.print(f"[red]{escape(job.error.message)}[/]", soft_wrap=True)
+        for problem in job.error.problems:
+            place = f"{problem.where}: " if problem.where else ""
+            hint = f". {problem.hint}" if problem.hint else ""
+            console.print(f"  {escape(place + problem.message + hint)}", soft_wrap=True)
+    if job.promotion is not None and job.promotion.version is not None:
+        console.print(escape(_yield(job)), soft_wrap=True)
+        for reason in job.promotion.reasons:
+            console.print(f"  {escape(reason)}", soft_wrap=True)
+    if job.object == "plan" and job.result is not None:
+        show_plan(job.result, console)
+    else:
+        _show_result(job.result or {}, console)
+
+
+def _show_result(result: Mapping[str, Any], console: Console) -> None:
+    """Where the report of an update lies; of a study the page, and what it chose."""
+    for name in ("report", "page"):
+        if result.get(name):
+            console.print(f"{name}: {escape(str(result[name]))}", soft_wrap=True)
+    chosen = result.get("chosen")
+    if chosen:
+        console.print(f"chosen: trial {chosen['number']}; run it with", soft_wrap=True)
+        changes = [f"--set {name}={value}" for name, value in chosen["settings"].items()]
+        console.print(f"  ratchet submit SPEC {escape(' '.join(changes))}", soft_wrap=True)
+
+
+def _state(job: JobView) -> str:
+    colour = COLOURS.get(job.status)
+    words = escape(progress_words(job))
+    return f"[{colour}]{words}[/]" if colour else words
+
+
+def _yield(job: JobView) -> str:
+    if job.error is not None:
+        return job.error.message.partition("\n")[0]
+    decision = job.promotion
+    if decision is None or decision.version is None:
+        return ""
+    words = {"promoted": "is champion", "refused": "was refused by the gate", "none": "waits"}
+    return f"version {decision.version} {words[decision.decision]}"

@@ -1,0 +1,96 @@
+"""What an update would do, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ratchet.service.terminal.progress_lines import duration
+
+BYTE_WORDS = {
+    "learned_weights": "learned weights",
+    "method_state": "state of the methods",
+    "memory": "remembered text",
+    "router": "router",
+    "held_out_rows": "held-out rows",
+}
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def show_plan(planned: Mapping[str, Any], console: Console) -> None:
+    """Print what `describe_update` found."""
+    for warning in planned["warnings"]:
+        console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    console.print(_tasks_table(planned))
+    start = f"version {planned['parent']}" if planned["parent"] else "the base model"
+    methods = " + ".join(planned["methods"]) or "no method: nothing is protected"
+    _line(console, "Start", f"{planned['lineage']} from {start} ({planned['model']})")
+    _line(console, "Methods", methods)
+    if planned["search"] is not None:
+        _line(console, "Search", _search_words(planned["search"]))
+    _line(console, "Parameters", _parameter_words(planned["parameters"]))
+    sizes = planned["bytes"]
+    parts = ", ".join(f"{words} {size(sizes[key])}" for key, words in BYTE_WORDS.items())
+    _line(console, "Version", f"about {size(sizes['version'])} on disk: {parts}")
+    seconds = planned["seconds"]
+    parts = ", ".join(
+        f"{phase.replace('_', ' ')} {duration(spent)}"
+        for phase, spent in seconds["by_phase"].items()
+        if spent >= 0.5
+    )
+    _line(console, "Time", f"about {duration(seconds['estimate'])}: {parts}")
+    _line(console, "", f"an estimate from {seconds['basis']}")
+
+
+def size(num_bytes: float) -> str:
+    """Bytes as people read them: `12 kB`, `3.4 MB`."""
+    power = 0
+    while num_bytes >= 1000 and power < len(UNITS) - 1:
+        num_bytes, power = num_bytes / 1000, power + 1
+    digits = 1 if power and num_bytes < 10 else 0
+    return f"{num_bytes:.{digits}f} {UNITS[power]}"
+
+
+def count(number: int) -> str:
+    """A large count as people read it: `22.7 million`."""
+    if number >= 1_000_000:
+        return f"{number / 1e6:.1f} million"
+    return f"{number:,}".replace(",", " ")
+
+
+def _search_words(search: Mapping[str, int]) -> str:
+    least, most = search["least"], search["most"]
+    number = str(most) if least == most else f"{least} to {most}"
+    return f"{number} trainings more than it takes to teach the tasks; the time is that of {most}"
+
+
+def _parameter_words(parameters: Mapping[str, Any]) -> str:
+    first = parameters["trainable"]["first_stage"]
+    later = parameters["trainable"]["later_stages"]
+    trainable = f"{count(first)} trainable"
+    if later != first:
+        trainable += f" in the first task, {count(later)} in later ones"
+    return f"{count(parameters['total'])} in all, {trainable}"
+
+
+def _tasks_table(planned: Mapping[str, Any]) -> Table:
+    table = Table(show_edge=False)
+    table.add_column("task", no_wrap=True)
+    for header in ("labels", "train", "validation", "test", "steps"):
+        table.add_column(header, justify="right")
+    for task in planned["tasks"]:
+        numbers = [len(task["labels"]), task["num_train"], task["num_validation"]]
+        steps = f"{task['num_steps']}{' together' if task['taught_with'] else ''}"
+        table.add_row(escape(task["name"]), *map(str, numbers), str(task["num_test"]), steps)
+    table.add_section()
+    num_train = sum(task["num_train"] for task in planned["tasks"])
+    table.add_row("all", "", str(num_train), "", "", str(planned["num_steps"]))
+    return table
+
+
+def _line(console: Console, name: str, words: str) -> None:
+    console.print(f"[bold]{name:<11}[/]{escape(words)}", soft_wrap=True)
