@@ -9,8 +9,8 @@
     ├── NotFoundError     (LookupError)       a lineage, version, task or file that does not exist
     ├── BusyError         (RuntimeError)      a lineage that another update is changing
     ├── DivergedError     (ArithmeticError)   a loss or gradient that is not finite
-    ├── StoreError        (OSError)           state on S3 that cannot be read or written
-    │   └── StoreUnreachableError             ... now: the same may work later
+    ├── ObjectStoreError        (OSError)           state on S3 that cannot be read or written
+    │   └── ObjectStoreUnreachableError             ... now: the same may work later
     └── TrackingError     (ConnectionError)   the tracking server cannot be reached
 
 Every message says which field, its value, what is allowed and what to do. Every error survives
@@ -107,11 +107,11 @@ class DivergedError(RatchetError, ArithmeticError):
     """A loss or gradient that is not finite; names the task and the step."""
 
 
-class StoreError(RatchetError, OSError):
+class ObjectStoreError(RatchetError, OSError):
     """State on S3 that cannot be read or written; what is there and here stays as it is."""
 
 
-class StoreUnreachableError(StoreError):
+class ObjectStoreUnreachableError(ObjectStoreError):
     """A store that does not answer, or not in time: the same call may work later."""
 
 
@@ -144,7 +144,7 @@ PASSING_ERRNOS = frozenset(
 def is_passing(error: BaseException) -> bool:
     """Whether a disk or a network failed just now, rather than what was asked of it."""
     if isinstance(error, RatchetError) or not isinstance(error, OSError):
-        return isinstance(error, StoreUnreachableError)
+        return isinstance(error, ObjectStoreUnreachableError)
     if error.errno is None:
         return isinstance(error, TimeoutError | ConnectionError)
     return error.errno in PASSING_ERRNOS

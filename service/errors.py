@@ -21,8 +21,8 @@ ServiceError              500
 ├── RateLimitedError      429   more requests a minute than the key may send
 ├── QuotaExceededError    429   more jobs in the queue than the key may have
 └── UnavailableError      503   a version that is broken, or no replica that could answer
-    ├── StoreUnavailableError   a database that cannot be reached, written or waited for
-    └── StoreSchemaError        a database that another release laid out
+    ├── DatabaseUnavailableError   a database that cannot be reached, written or waited for
+    └── DatabaseSchemaError        a database that another release laid out
 
 LeaseLostError stands beside them: it is for controllers, never for clients.
 """
@@ -244,14 +244,14 @@ class UnavailableError(ServiceError, RuntimeError):
     retry_after_seconds = 5
 
 
-class StoreUnavailableError(UnavailableError):
+class DatabaseUnavailableError(UnavailableError):
     """A database that cannot be reached or written, or that keeps one waiting for too long."""
 
     title = "Database unavailable"
     code = "database_unavailable"
 
 
-class StoreSchemaError(UnavailableError):
+class DatabaseSchemaError(UnavailableError):
     """A database whose tables are not those of this release."""
 
     title = "Database of another release"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ratchet.pipelines.methods.base import Method, MethodState
 from ratchet.pipelines.methods.context import TaskContext
-from ratchet.pipelines.methods.whole_rows import Owed
+from ratchet.pipelines.methods.whole_rows import WholeRows
 from ratchet.pipelines.models.class_gaussians import ClassGaussians
 from ratchet.pipelines.models.router_statistics import RouterStatistics
 from ratchet.pipelines.spec.methods import GenerativeConfig
@@ -35,11 +35,11 @@ class FeatureRehearsal(Method):
         self.config = config
         self.statistics: RouterStatistics | None = None
         self._gaussians: ClassGaussians | None = None
-        self._owed = Owed()
+        self._whole_rows = WholeRows()
 
     def begin_task(self, ctx: TaskContext) -> None:
         """Owe nothing; the Gaussians of the last task count from now on."""
-        self._owed.rest = 0.0
+        self._whole_rows.rest = 0.0
         self._gaussians = None
 
     def loss(self, ctx: TaskContext, batch: Batch, output: Output) -> Tensor | None:
@@ -47,7 +47,7 @@ class FeatureRehearsal(Method):
         if self.config.ratio == 0 or self.statistics is None:
             return None
         new = batch.parts["new"]
-        count = self._owed.take((new.stop - new.start) * self.config.ratio)
+        count = self._whole_rows.take((new.stop - new.start) * self.config.ratio)
         if count == 0:
             return None
         if self._gaussians is None:
@@ -60,7 +60,7 @@ class FeatureRehearsal(Method):
 
     def end_task(self, ctx: TaskContext) -> None:
         """Add the features of the rows just learned, of all workers; nothing is owed any more."""
-        self._owed.rest = 0.0
+        self._whole_rows.rest = 0.0
         if self.config.ratio == 0:
             return
         tasks = (*ctx.seen, *ctx.tasks)
@@ -82,10 +82,10 @@ class FeatureRehearsal(Method):
     def state_dict(self) -> MethodState:
         """The sums, and the part of a row still owed."""
         tensors = {} if self.statistics is None else self.statistics.state_dict()
-        return MethodState(tensors, {"owed": self._owed.rest})
+        return MethodState(tensors, {"owed": self._whole_rows.rest})
 
     def load_state_dict(self, state: MethodState) -> None:
         """Put them back."""
-        self._owed.rest = float(state.values["owed"])
+        self._whole_rows.rest = float(state.values["owed"])
         self.statistics = RouterStatistics.from_state(state.tensors) if state.tensors else None
         self._gaussians = None

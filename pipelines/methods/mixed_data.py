@@ -10,7 +10,7 @@ from ratchet.pipelines.data.sources import read_rows
 from ratchet.pipelines.errors import DataError, Problem
 from ratchet.pipelines.methods.base import Method, MethodState
 from ratchet.pipelines.methods.context import TaskContext
-from ratchet.pipelines.methods.whole_rows import Owed
+from ratchet.pipelines.methods.whole_rows import WholeRows
 from ratchet.pipelines.spec.methods import MixedDataConfig
 from ratchet.pipelines.spec.update_spec import ColumnsSpec
 from ratchet.pipelines.types import Batch
@@ -31,7 +31,7 @@ class MixedData(Method):
 
     def __init__(self, config: MixedDataConfig) -> None:
         self.config = config
-        self._owed = Owed()
+        self._whole_rows = WholeRows()
         self._sources: list[list[Tensor]] = []
         self._chances = torch.zeros(0)
 
@@ -41,12 +41,12 @@ class MixedData(Method):
         Raises:
             DataError: A source cannot be read, or holds no text.
         """
-        self._owed.rest = 0.0
+        self._whole_rows.rest = 0.0
         self._read(ctx)
 
     def extend_batch(self, ctx: TaskContext, batch: Batch) -> Batch:
         """Append blocks so that they make up `share` of the batches."""
-        count = self._owed.take(len(batch) * self.config.share / (1 - self.config.share))
+        count = self._whole_rows.take(len(batch) * self.config.share / (1 - self.config.share))
         if count == 0:
             return batch
         self._read(ctx)  # after an interruption inside a task nothing is read yet
@@ -82,12 +82,12 @@ class MixedData(Method):
 
     def state_dict(self) -> MethodState:
         """The part of a row still owed."""
-        return MethodState(values={"owed": self._owed.rest})
+        return MethodState(values={"owed": self._whole_rows.rest})
 
     def load_state_dict(self, state: MethodState) -> None:
         """Put it back."""
-        self._owed.rest = float(state.values["owed"])
+        self._whole_rows.rest = float(state.values["owed"])
 
     def end_task(self, ctx: TaskContext) -> None:
         """Owe nothing."""
-        self._owed.rest = 0.0
+        self._whole_rows.rest = 0.0

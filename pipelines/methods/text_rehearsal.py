@@ -17,7 +17,7 @@ from ratchet.pipelines.data.segments import (
 from ratchet.pipelines.methods.base import MemoryRow, Method, MethodState
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.rehearsal import share_of
-from ratchet.pipelines.methods.whole_rows import Owed
+from ratchet.pipelines.methods.whole_rows import WholeRows
 from ratchet.pipelines.models.causal_lm import CausalLM
 from ratchet.pipelines.spec.methods import GenerativeConfig
 from ratchet.pipelines.types import Batch, Task
@@ -62,12 +62,12 @@ class TextRehearsal(Method):
         self.num_dropped = 0
         self._rate = 0.0  # examples for a new row
         self._next = 0
-        self._owed = Owed()
+        self._whole_rows = WholeRows()
 
     def begin_task(self, ctx: TaskContext) -> None:
         """Write examples of the old tasks, and say how many could not be used."""
         self.examples, self.num_written, self.num_dropped = [], 0, 0
-        self._rate, self._next, self._owed.rest = 0.0, 0, 0.0
+        self._rate, self._next, self._whole_rows.rest = 0.0, 0, 0.0
         known = [task for task in ctx.seen if task.id in self.raw_tasks]
         if self.config.ratio == 0 or not known:
             return
@@ -155,7 +155,7 @@ class TextRehearsal(Method):
         """The examples whose turn it is: over an epoch each comes once."""
         if not self.examples:
             return []
-        wanted = self._owed.take(num_new * self._rate)
+        wanted = self._whole_rows.take(num_new * self._rate)
         places = [(self._next + i) % len(self.examples) for i in range(wanted)]
         self._next = (self._next + wanted) % len(self.examples)
         return [self.examples[place] for place in places]
@@ -170,7 +170,7 @@ class TextRehearsal(Method):
 
     def end_task(self, ctx: TaskContext) -> None:
         """Note which tasks are raw text; forget what was written."""
-        self.examples, self._next, self._owed.rest = [], 0, 0.0
+        self.examples, self._next, self._whole_rows.rest = [], 0, 0.0
         if self.config.ratio == 0:
             return
         mine: dict[int, bool] = {}
@@ -189,7 +189,7 @@ class TextRehearsal(Method):
             "num_dropped": self.num_dropped,
             "rate": self._rate,
             "next": self._next,
-            "owed": self._owed.rest,
+            "owed": self._whole_rows.rest,
         }
         return MethodState(values=values, rows=list(self.examples))
 
@@ -200,7 +200,7 @@ class TextRehearsal(Method):
         self.num_dropped = int(state.values["num_dropped"])
         self._rate = float(state.values["rate"])
         self._next = int(state.values["next"])
-        self._owed.rest = float(state.values["owed"])
+        self._whole_rows.rest = float(state.values["owed"])
         self.examples = list(state.rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 ROUNDING = 1e-9
 
 
-class Owed:
+class WholeRows:
     """What the steps so far fell short of, less than a row.
 
     Rounded away in each step, it would skew the share of rehearsed rows, down to nothing with few

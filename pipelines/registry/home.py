@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet.pipelines.registry.registry import Registry
-from ratchet.pipelines.registry.s3.attachment import attach_store
+from ratchet.pipelines.registry.s3.attachment import attach_object_store
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Home:
             store: The store on S3 that the home is a copy of, where it is not known there yet.
 
         Raises:
-            StoreError: The store cannot be used.
+            ObjectStoreError: The store cannot be used.
             SpecError: The home cannot be a copy of it.
         """
         folder = folder.resolve()
         if store is not None:
-            attach_store(folder, store)
+            attach_object_store(folder, store)
         return Home(folder, tracking_uri or f"sqlite:///{folder / 'mlflow.db'}")
 
     @property

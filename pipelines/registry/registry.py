@@ -88,7 +88,7 @@ class Registry:
 
         Raises:
             NotFoundError: The store holds no such version.
-            StoreError: The store cannot give it.
+            ObjectStoreError: The store cannot give it.
         """
         if self.remote is not None:
             return self.remote.fetch(lineage, number)
@@ -114,7 +114,7 @@ class Registry:
         """Bring a version that was written here to where all find it; nothing where that is here.
 
         Raises:
-            StoreError: The store cannot take it; called again later, it goes on.
+            ObjectStoreError: The store cannot take it; called again later, it goes on.
         """
         if self.remote is not None:
             self.remote.publish(lineage, number)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ratchet.pipelines.errors import StoreError
+from ratchet.pipelines.errors import ObjectStoreError
 from ratchet.pipelines.registry.s3.runs import open_run
 from ratchet.pipelines.training.checkpoint import CheckpointStore
 from ratchet.pipelines.training.events import EventLog
@@ -74,7 +74,7 @@ class MirroredCheckpoints:
             return
         try:
             upload.result()
-        except StoreError as error:
+        except ObjectStoreError as error:
             self.warn(f"a checkpoint is not in the store, and the update goes on: {error}")
 
     def close(self) -> None:

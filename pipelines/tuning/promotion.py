@@ -18,7 +18,7 @@ from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.spec.update_spec import UpdateSpec
 from ratchet.pipelines.tuning.search.space import RawSpec
-from ratchet.pipelines.tuning.study_name import question_of
+from ratchet.pipelines.tuning.study_name import study_name_of
 from ratchet.pipelines.update.ending import open_attempt
 from ratchet.pipelines.update.events import EventHandler
 from ratchet.pipelines.update.kept_result import CLAIM_FILE, DONE_FILE
@@ -53,7 +53,7 @@ def promoted_study(studies: Path, spec: UpdateSpec, home: Home) -> Promoted | No
     """
     for note in sorted(studies.glob(f"*/{NOTE_FILE}")):
         found = _promoted(note, spec.lineage, home)
-        if found is not None and _read(note)["question"] == question_of(spec, found.start):
+        if found is not None and _read(note)["question"] == study_name_of(spec, found.start):
             return found
     return None
 
@@ -88,7 +88,7 @@ def promote(
         start = home.registry.champion(best.lineage)
         runs, digest = home.runs(best.lineage), digest_from(best, start)
         asked = {
-            "question": question_of(source.spec, start),
+            "question": study_name_of(source.spec, start),
             "start": start,
             "run": digest,
             "gate": best.gate.model_dump(mode="json"),

@@ -12,7 +12,7 @@ MEASURED_FROM = "champion"
 """Where trials on top of a champion are measured from; by another measure it is another study."""
 
 
-def question_of(spec: UpdateSpec, start: int | None) -> str:
+def study_name_of(spec: UpdateSpec, start: int | None) -> str:
     """A name for what is asked, which the same study has again.
 
     The budget and the rule of choice are left out: a study may go on with more trials.

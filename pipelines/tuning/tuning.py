@@ -25,7 +25,7 @@ from ratchet.pipelines.tuning.search.seed_run import cut_to
 from ratchet.pipelines.tuning.search.space import RawSpec, Witness, check_witnesses, witnesses
 from ratchet.pipelines.tuning.search.study_run import Planned, Request, Say, StudyRun
 from ratchet.pipelines.tuning.study import Study
-from ratchet.pipelines.tuning.study_name import question_of
+from ratchet.pipelines.tuning.study_name import study_name_of
 from ratchet.pipelines.update.checks import (
     check_context,
     check_continues,
@@ -82,13 +82,13 @@ def _studied(
     spec, registry = request.source.spec, request.home.registry
     assert spec.tune is not None, "it was checked"
     begin = open_start(None if start is None else registry.fetched(spec.lineage, start))
-    question = question_of(spec, start)
+    study_name = study_name_of(spec, start)
     place = studies_folder(request.home, spec.lineage)
-    with exclusive(place / f".{question}.lock", f"this study of {spec.lineage}"):
-        plan = make_plan(spec, begin, load_tokenizer(spec.model), place / f".{question}.plan")
+    with exclusive(place / f".{study_name}.lock", f"this study of {spec.lineage}"):
+        plan = make_plan(spec, begin, load_tokenizer(spec.model), place / f".{study_name}.plan")
         _check_on_rows(tried, spec.tune, plan, begin)
         # Other rows make another study: its trials could not be held against these.
-        name = hashlib.sha256(f"{question}{data_digest(plan)}".encode()).hexdigest()[:12]
+        name = hashlib.sha256(f"{study_name}{data_digest(plan)}".encode()).hexdigest()[:12]
         folder = place / name
         if only is not None and folder != only:
             return None

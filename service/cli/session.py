@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ratchet.pipelines.errors import Problem, RatchetError, SpecError
-from ratchet.pipelines.registry.s3.attachment import attach_store
+from ratchet.pipelines.registry.s3.attachment import attach_object_store
 from ratchet.service.cli.failures import CANCELLED, as_json_error, exit_code
 
 DEFAULT_HOME = Path(".ratchet")
@@ -140,7 +140,7 @@ def verb(function: Callable[..., None], needs_home: bool = True) -> Callable[...
             if needs_home:
                 checked_folder(session.home, "--home")
                 if store:
-                    attach_store(session.home, store)
+                    attach_object_store(session.home, store)
             function(session, **values)
         except RatchetError as error:
             session.fail(error)

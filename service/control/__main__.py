@@ -15,13 +15,13 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from ratchet.pipelines.registry.registry import Registry
-from ratchet.pipelines.registry.s3.attachment import attach_store
+from ratchet.pipelines.registry.s3.attachment import attach_object_store
 from ratchet.service.control.controller import AWAY_SECONDS, Controller
 from ratchet.service.control.launcher import Launcher, auth_token
 from ratchet.service.control.mirror import Mirror, MlflowMirror
 from ratchet.service.control.processes import Processes
 from ratchet.service.control.ray_jobs import RayJobs
-from ratchet.service.errors import StoreSchemaError, StoreUnavailableError
+from ratchet.service.errors import DatabaseSchemaError, DatabaseUnavailableError
 from ratchet.service.settings import Settings
 from ratchet.service.store.database import Database
 
@@ -47,12 +47,12 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     if settings.store is not None:
-        attach_store(settings.home, settings.store)
+        attach_object_store(settings.home, settings.store)
     db = Database(settings.database_url)
     try:
         if not _laid_out(db, stopping):
             return 0
-    except StoreSchemaError as error:
+    except DatabaseSchemaError as error:
         _log.error("%s", error)
         return 1
     registry = Registry(settings.home, settings.tracking_uri)
@@ -77,7 +77,7 @@ def _laid_out(db: Database, stopping: threading.Event) -> bool:
     while not stopping.is_set():
         try:
             db.migrate()
-        except StoreUnavailableError as error:
+        except DatabaseUnavailableError as error:
             _log.warning("the database is away: %s", error)
             stopping.wait(AWAY_SECONDS)
         else:

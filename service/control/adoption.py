@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ratchet.pipelines.errors import RatchetError, is_passing
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.service.control.version_facts import known_version
-from ratchet.service.errors import LeaseLostError, StoreUnavailableError
+from ratchet.service.errors import DatabaseUnavailableError, LeaseLostError
 from ratchet.service.store.database import Database
 from ratchet.service.store.lineages import adopt
 
@@ -28,7 +28,7 @@ def adopt_home(db: Database, registry: Registry, keep: Callable[[], object]) -> 
 
     Raises:
         LeaseLostError: Another controller has taken over.
-        StoreUnavailableError: The database is away.
+        DatabaseUnavailableError: The database is away.
     """
     try:
         for name in registry.lineages():
@@ -49,7 +49,9 @@ def adopt_home(db: Database, registry: Registry, keep: Callable[[], object]) -> 
 
 def _is_its_own(error: RatchetError | OSError) -> bool:
     """Whether an error is one lineage's own: the next one may do better at the same moment."""
-    return not isinstance(error, LeaseLostError | StoreUnavailableError) and not is_passing(error)
+    return not isinstance(error, LeaseLostError | DatabaseUnavailableError) and not is_passing(
+        error
+    )
 
 
 def _adopt(db: Database, registry: Registry, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ratchet.pipelines.errors import DataError, Problem
 from ratchet.service.control.launcher import Attempt
-from ratchet.service.driver.job_folder import JobFolder, Task
+from ratchet.service.driver.job_folder import Assignment, JobFolder
 from ratchet.service.errors import FileNotStoredError
 from ratchet.service.inputs.blobs import Blobs
 from ratchet.service.inputs.data_uris import DataRoots
@@ -23,7 +23,7 @@ from ratchet.service.store.records import Job
 _FILE_ID = re.compile(r"file-[0-9a-f]{24}")
 
 
-def task_of(db: Database, settings: Settings, job: Job) -> Task:
+def assignment_of(db: Database, settings: Settings, job: Job) -> Assignment:
     """What the driver of a job is told.
 
     Raises:
@@ -33,7 +33,7 @@ def task_of(db: Database, settings: Settings, job: Job) -> Task:
     address = settings.ray_address if settings.launcher == "ray" else None
     spec = _with_data(db, settings, job.spec)
     home, uri = str(settings.home), settings.tracking_uri
-    return Task(job.id, job.kind, spec, home, uri, address, job.parent)
+    return Assignment(job.id, job.kind, spec, home, uri, address, job.parent)
 
 
 def attempt_of(settings: Settings, job: Job) -> Attempt:

@@ -18,7 +18,7 @@ LONGEST_GLANCE_SECONDS = 3.0
 MAX_WATCHED = 1000
 
 
-class Sighting(Enum):
+class AttemptState(Enum):
     """What is to be made of an attempt that has neither a result nor a failure."""
 
     UNKNOWN_THERE = auto()
@@ -42,7 +42,7 @@ class _Watched:
     looked: float
 
 
-class Lookout:
+class AttemptWatch:
     """Looks for attempts, and remembers how long each has given no new sign of life.
 
     A clock that differs from that of a file server, or that jumped while the machine slept, makes
@@ -56,7 +56,7 @@ class Lookout:
         self._launcher = launcher
         self._watched: dict[str, _Watched] = {}
 
-    def sight(self, attempt: Attempt) -> Sighting:
+    def sight(self, attempt: Attempt) -> AttemptState:
         """Look for an attempt."""
         standing = self._launcher.look(attempt)
         driver = attempt.folder.read_driver(attempt.number)
@@ -82,22 +82,22 @@ class Lookout:
         return known.seconds
 
 
-def _before_its_beginning(standing: Standing) -> Sighting:
+def _before_its_beginning(standing: Standing) -> AttemptState:
     if standing == "gone":
-        return Sighting.UNKNOWN_THERE
-    return Sighting.LOST if standing == "ended" else Sighting.WAITING
+        return AttemptState.UNKNOWN_THERE
+    return AttemptState.LOST if standing == "ended" else AttemptState.WAITING
 
 
-def _after_its_beginning(standing: Standing, seen: Sight, silent: float) -> Sighting:
+def _after_its_beginning(standing: Standing, seen: Sight, silent: float) -> AttemptState:
     if seen == "dead":
-        return Sighting.LOST  # whether or not the launcher has noticed
+        return AttemptState.LOST  # whether or not the launcher has noticed
     is_given_up = standing in ("ended", "gone")
     if seen == "alive":
         # One that beats goes on well, even where its launcher has forgotten it.
         patience = SILENT_SECONDS if is_given_up else HUNG_SECONDS
-        return Sighting.STRAY if silent > patience else Sighting.WORKING
+        return AttemptState.STRAY if silent > patience else AttemptState.WORKING
     if is_given_up:
-        return Sighting.LOST if silent > SILENT_SECONDS else Sighting.WORKING
+        return AttemptState.LOST if silent > SILENT_SECONDS else AttemptState.WORKING
     if silent > HUNG_SECONDS:
-        return Sighting.LOST if standing == "unknown" else Sighting.STRAY
-    return Sighting.WORKING
+        return AttemptState.LOST if standing == "unknown" else AttemptState.STRAY
+    return AttemptState.WORKING

@@ -15,9 +15,9 @@ from ratchet.service.control.adoption import adopt_home
 from ratchet.service.control.cleanup import clear_ended
 from ratchet.service.control.job_steps import JobSteps
 from ratchet.service.control.launcher import Launcher
-from ratchet.service.control.log_once import Complaints
+from ratchet.service.control.log_once import LogOnce
 from ratchet.service.control.mirror import Mirror
-from ratchet.service.errors import InvalidTransitionError, LeaseLostError, StoreUnavailableError
+from ratchet.service.errors import DatabaseUnavailableError, InvalidTransitionError, LeaseLostError
 from ratchet.service.settings import Settings
 from ratchet.service.store.database import Database
 from ratchet.service.store.leases import acquire, release, renew
@@ -66,7 +66,7 @@ class Controller:
         self._renew_due = 0.0
         self._is_adopted, self._adopt_due = False, 0.0
         self._clear_due = 0.0
-        self._complaints = Complaints(_log)
+        self._log_once = LogOnce(_log)
 
     def run(self, stopping: threading.Event) -> None:
         """Turn until asked to stop; running jobs go on and are taken up by the next controller."""
@@ -77,7 +77,7 @@ class Controller:
             except LeaseLostError as error:
                 _log.warning("%s", error)
                 self._lease = None
-            except StoreUnavailableError as error:
+            except DatabaseUnavailableError as error:
                 _log.warning("the database is away: %s", error)
                 pause = AWAY_SECONDS
             except (RatchetError, OSError):
@@ -92,7 +92,7 @@ class Controller:
             return
         try:
             release(self.db, self._lease)
-        except StoreUnavailableError as error:
+        except DatabaseUnavailableError as error:
             _log.warning("the lease is not given back, and runs out by itself: %s", error)
         self._lease = None
 
@@ -104,7 +104,7 @@ class Controller:
 
         Raises:
             LeaseLostError: Another controller has taken over.
-            StoreUnavailableError: The database is away.
+            DatabaseUnavailableError: The database is away.
         """
         lease = self._held()
         if lease is None:
@@ -119,7 +119,7 @@ class Controller:
             running.append(job)
             self._step(job)
         self.mirror.turn(self._renewed)
-        self._complaints.keep_only({job.id for job in running})
+        self._log_once.keep_only({job.id for job in running})
         if time.monotonic() >= self._clear_due:
             clear_ended(self.db, self.settings.home, self.registry)
             self._clear_due = time.monotonic() + CLEAR_SECONDS
@@ -130,12 +130,12 @@ class Controller:
         lease = self._renewed()
         try:
             self._steps.step(lease, job)
-        except (LeaseLostError, StoreUnavailableError):
+        except (LeaseLostError, DatabaseUnavailableError):
             raise
         except InvalidTransitionError as error:
-            self._complaints.say(job.id, f"changed meanwhile: {error}")
+            self._log_once.say(job.id, f"changed meanwhile: {error}")
         except (OSError, BusyError) as error:  # a launcher, a disk, a lineage: it is tried again
-            self._complaints.say(job.id, str(error))
+            self._log_once.say(job.id, str(error))
         except (RatchetError, ValueError, TypeError, LookupError, AttributeError) as error:
             _log.exception("%s: cannot be gone on with", job.id)
             self._steps.abandon(lease, job, error)

@@ -14,8 +14,8 @@ from typing import Any
 from ratchet.pipelines.errors import BusyError, DataError
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.update.kept_result import kept_result
-from ratchet.service.control.assignment import attempt_of, folder_of, task_of
-from ratchet.service.control.attempt_state import Lookout, Sighting
+from ratchet.service.control.assignment import assignment_of, attempt_of, folder_of
+from ratchet.service.control.attempt_state import AttemptState, AttemptWatch
 from ratchet.service.control.cleanup import clear_leftovers
 from ratchet.service.control.follower import hear
 from ratchet.service.control.launcher import Attempt, Launcher, LauncherError
@@ -67,7 +67,7 @@ class JobSteps:
         self.settings = settings
         self.launcher = launcher
         self.registry = registry
-        self._lookout = Lookout(launcher)
+        self._watch = AttemptWatch(launcher)
 
     def step(self, lease: Lease, job: Job) -> None:
         """Look at a running job, and do what follows from that.
@@ -88,16 +88,16 @@ class JobSteps:
         if is_stopping:
             self._end_as_asked(lease, job, folder)
             return
-        found = self._lookout.sight(attempt_of(self.settings, job))
-        if found is Sighting.WAITING or found is Sighting.WORKING:
+        found = self._watch.sight(attempt_of(self.settings, job))
+        if found is AttemptState.WAITING or found is AttemptState.WORKING:
             return
-        if found is Sighting.UNKNOWN_THERE:
+        if found is AttemptState.UNKNOWN_THERE:
             try:
                 self._submit(lease, job, folder)
             except (BusyError, LauncherError) as error:
                 self._tell_why_it_waits(lease, job, error)
                 raise
-        elif found is Sighting.STRAY:
+        elif found is AttemptState.STRAY:
             self._stop(lease, attempt_of(self.settings, job))
         else:
             job = self._follow(lease, job, folder)  # it may have ended well since we looked
@@ -157,13 +157,13 @@ class JobSteps:
 
     def _submit(self, lease: Lease, job: Job, folder: JobFolder) -> None:
         try:
-            task = task_of(self.db, self.settings, job)
+            task = assignment_of(self.db, self.settings, job)
         except DataError as error:
             self._fail(lease, job, failure_of(error))
             return
         self._check_free(job)
         confirm(self.db, lease)
-        folder.write_task(task)
+        folder.write_assignment(task)
         self._fence(lease, folder, job.attempt)
         self.launcher.submit(attempt_of(self.settings, job))
         record_submission(self.db, lease, job, f"Attempt {job.attempt} was submitted")
@@ -258,10 +258,10 @@ class JobSteps:
         """Whether nothing of an attempt runs; one that would begin now is behind the fence."""
         if self._may_act(attempt):
             return False
-        found = self._lookout.sight(attempt)
-        if found is Sighting.WAITING:
+        found = self._watch.sight(attempt)
+        if found is AttemptState.WAITING:
             return self.launcher.look(attempt) == "unknown"
-        return found is Sighting.LOST or found is Sighting.UNKNOWN_THERE
+        return found is AttemptState.LOST or found is AttemptState.UNKNOWN_THERE
 
     def _may_act(self, attempt: Attempt) -> bool:
         """Whether the fence lets an attempt act, should it begin or wake up after all."""

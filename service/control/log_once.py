@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 
 
-class Complaints:
+class LogOnce:
     """Keeps a controller that looks twice a second from saying the same twice a second.
 
     Args:

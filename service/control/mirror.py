@@ -15,8 +15,8 @@ from typing import Any
 from ratchet.pipelines.errors import NotFoundError, RatchetError, TrackingError
 from ratchet.pipelines.registry.aliases import Aliases
 from ratchet.pipelines.registry.registry import Registry
-from ratchet.service.control.log_once import Complaints
-from ratchet.service.errors import LeaseLostError, StoreUnavailableError
+from ratchet.service.control.log_once import LogOnce
+from ratchet.service.errors import DatabaseUnavailableError, LeaseLostError
 from ratchet.service.store.database import Database
 from ratchet.service.store.jobs import get_job
 from ratchet.service.store.leases import confirm
@@ -50,7 +50,7 @@ class Mirror:
         self.mlflow = mlflow
         self._check_due = 0.0
         self._is_first = True
-        self._complaints = Complaints(_log)
+        self._log_once = LogOnce(_log)
 
     def turn(self, held: Callable[[], Lease]) -> None:
         """Mirror what was decided; now and then, look whether everything still agrees.
@@ -60,7 +60,7 @@ class Mirror:
 
         Raises:
             LeaseLostError: Another controller acts.
-            StoreUnavailableError: The database is away.
+            DatabaseUnavailableError: The database is away.
         """
         pending: dict[str, list[Promotion]] = {}
         for promotion in unmirrored(self.db):
@@ -75,13 +75,13 @@ class Mirror:
         for name in names:
             try:
                 self._mirror(held(), name, pending.get(name, []))
-            except (LeaseLostError, StoreUnavailableError):
+            except (LeaseLostError, DatabaseUnavailableError):
                 raise
             except (RatchetError, OSError, ValueError, TypeError, LookupError, AttributeError) as e:
                 # What a lineage's rows and files hold is its own affair, and no other's.
-                self._complaints.say(f"lineage {name}", f"its aliases do not follow yet: {e!r}")
+                self._log_once.say(f"lineage {name}", f"its aliases do not follow yet: {e!r}")
             else:
-                self._complaints.settle(f"lineage {name}")
+                self._log_once.settle(f"lineage {name}")
 
     def _lineages(self) -> list[str]:
         names: list[str] = []

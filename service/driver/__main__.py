@@ -19,7 +19,7 @@ import psutil
 
 from ratchet.pipelines.errors import Problem, SpecError
 from ratchet.service.driver.failure import failure_of
-from ratchet.service.driver.job_folder import DriverProcess, FenceLostError, JobFolder, Task
+from ratchet.service.driver.job_folder import Assignment, DriverProcess, FenceLostError, JobFolder
 from ratchet.service.driver.journal import Journal
 from ratchet.service.driver.kinds import Work, run_work
 from ratchet.service.driver.watch import Watch, end_children
@@ -55,21 +55,21 @@ def main() -> None:
 
 def _run(folder: JobFolder, attempt: int, journal: Journal, watch: Watch) -> None:
     """Do the work, unless an earlier attempt did."""
-    task = _task(folder)
+    assignment = _assignment(folder)
     if folder.read_result() is not None:
         return
     phase = "starting" if attempt == 1 else "recovering"
     journal.write(f"attempt {attempt} has started", type="status", phase=phase)
-    result = run_work(Work(task, folder, journal, watch.check_fence))
+    result = run_work(Work(assignment, folder, journal, watch.check_fence))
     watch.check_fence()
     folder.write_result(result)
 
 
-def _task(folder: JobFolder) -> Task:
-    task = folder.read_task()
-    if task is None:
+def _assignment(folder: JobFolder) -> Assignment:
+    assignment = folder.read_assignment()
+    if assignment is None:
         raise SpecError([Problem(str(folder.path), "there is no job.json", hint="Submit anew")])
-    return task
+    return assignment
 
 
 def _keeping_failure(

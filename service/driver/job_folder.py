@@ -22,7 +22,7 @@ from ratchet.pipelines.files.atomic_file import write_atomically
 
 
 @dataclass(frozen=True)
-class Task:
+class Assignment:
     """What a driver is to do.
 
     Attributes:
@@ -102,14 +102,14 @@ class JobFolder:
         """What the driver of an attempt printed."""
         return self.path / f"driver-{attempt}.log"
 
-    def write_task(self, task: Task) -> None:
+    def write_assignment(self, assignment: Assignment) -> None:
         """Say what is to be done; to this user alone, as the store's URI may hold a password."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._write("job.json", asdict(task))
+        self._write("job.json", asdict(assignment))
 
-    def read_task(self) -> Task | None:
+    def read_assignment(self) -> Assignment | None:
         """What is to be done."""
-        return self._read("job.json", lambda raw: Task(**raw))
+        return self._read("job.json", lambda raw: Assignment(**raw))
 
     def write_fence(self, attempt: int) -> None:
         """Let an attempt act, and no older one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.pipelines.errors import Problem, SpecError
-from ratchet.service.driver.job_folder import JobFolder, Task
+from ratchet.service.driver.job_folder import Assignment, JobFolder
 from ratchet.service.driver.journal import Journal
 from ratchet.service.driver.progress import Progress
 
@@ -27,7 +27,7 @@ class Work:
         check_fence: Raises where this attempt may act no more.
     """
 
-    task: Task
+    assignment: Assignment
     folder: JobFolder
     journal: Journal
     check_fence: Callable[[], None]
@@ -45,9 +45,9 @@ def run_work(work: Work) -> dict[str, Any]:
         RatchetError: Whatever is wrong.
     """
     kinds = {"update": _update, "study": _study, "plan": _plan}
-    run = kinds.get(work.task.kind)
+    run = kinds.get(work.assignment.kind)
     if run is None:
-        raise SpecError([Problem("kind", f"one of {', '.join(kinds)}", work.task.kind)])
+        raise SpecError([Problem("kind", f"one of {', '.join(kinds)}", work.assignment.kind)])
     return run(work)
 
 
@@ -57,21 +57,23 @@ def _update(work: Work) -> dict[str, Any]:
     from ratchet.pipelines.update.ending import HandOver
     from ratchet.pipelines.update.ray_session import ray_session
 
-    task = work.task
-    spec = parse_spec(task.spec, work.folder.path)
+    assignment = work.assignment
+    spec = parse_spec(assignment.spec, work.folder.path)
     work.journal.write("checking the data", type="status", phase="checking_data")
     libraries = ("ratchet.pipelines.update.run", "ray.train.torch")
-    with ray_session(spec.scaling, task.address, preload=libraries):
+    with ray_session(spec.scaling, assignment.address, preload=libraries):
         from ratchet.pipelines.registry.home import Home
         from ratchet.pipelines.update.run import run_update
 
         quiet_libraries()
         return run_update(
             spec,
-            Home(Path(task.home).resolve(), task.tracking_uri),
+            Home(Path(assignment.home).resolve(), assignment.tracking_uri),
             Progress(work.journal),
-            address=task.address,
-            hand_over=HandOver(run_name(task.job, task.parent), task.parent, work.check_fence),
+            address=assignment.address,
+            hand_over=HandOver(
+                run_name(assignment.job, assignment.parent), assignment.parent, work.check_fence
+            ),
         )
 
 
@@ -82,12 +84,12 @@ def _study(work: Work) -> dict[str, Any]:
     from ratchet.pipelines.tuning.search.study_run import Request
     from ratchet.pipelines.tuning.tuning import run_study
 
-    task = work.task
+    assignment = work.assignment
     work.journal.write("checking the data and the space", type="status", phase="checking_data")
     quiet_libraries()
-    home = Home(Path(task.home).resolve(), task.tracking_uri)
-    source = RawSpec(task.spec, work.folder.path)
-    request = Request(source, SUBMITTED, home, task.address, verb="submit")
+    home = Home(Path(assignment.home).resolve(), assignment.tracking_uri)
+    source = RawSpec(assignment.spec, work.folder.path)
+    request = Request(source, SUBMITTED, home, assignment.address, verb="submit")
 
     def say(line: str) -> None:
         work.journal.write(line, phase="training")
@@ -102,8 +104,8 @@ def _plan(work: Work) -> dict[str, Any]:
     from ratchet.pipelines.spec.reading import parse_spec
     from ratchet.pipelines.update.describe import describe_update
 
-    task = work.task
+    assignment = work.assignment
     work.journal.write("checking the data", type="status", phase="checking_data")
-    spec = parse_spec(task.spec, work.folder.path)
+    spec = parse_spec(assignment.spec, work.folder.path)
     quiet_libraries()
-    return describe_update(spec, Registry(Path(task.home)))
+    return describe_update(spec, Registry(Path(assignment.home)))

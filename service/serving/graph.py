@@ -24,14 +24,14 @@ from ray.serve.schema import LoggingConfig
 
 from ratchet.pipelines.answering.answer import Answer, Query, answer
 from ratchet.pipelines.answering.frozen_base import best_device
-from ratchet.pipelines.errors import NotFoundError, StoreError, VersionError
+from ratchet.pipelines.errors import NotFoundError, ObjectStoreError, VersionError
 from ratchet.pipelines.models.precision import own_cpus, set_threads
 from ratchet.pipelines.quiet import quiet_libraries
 from ratchet.pipelines.registry.manifest import read_manifest, verify_files
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.service.errors import ServiceError, UnavailableError
 from ratchet.service.schemas.classify import ClassifyRequest, Health, ModelList
-from ratchet.service.serving.ingress import Router
+from ratchet.service.serving.ingress import Ingress
 from ratchet.service.serving.lineage import champions_of
 from ratchet.service.serving.replica import Replica
 
@@ -103,7 +103,7 @@ def build_app(
         max_constructor_retry_count=1,
         graceful_shutdown_timeout_s=5,
     )
-    router = _deployment(serve.ingress(None)(Router)).options(
+    ingress = _deployment(serve.ingress(None)(Ingress)).options(
         name="router",
         ray_actor_options={"num_cpus": ROUTER_CPUS},
         max_ongoing_requests=MAX_ONGOING_REQUESTS * num_replicas + MAX_QUEUED_REQUESTS,
@@ -111,7 +111,7 @@ def build_app(
         backpressure_config=busy,
         graceful_shutdown_timeout_s=5,
     )
-    return router.bind(replicas.bind(str(home.resolve()), lineages, num_threads))
+    return ingress.bind(replicas.bind(str(home.resolve()), lineages, num_threads))
 
 
 def _deployment(target: type) -> Deployment:
@@ -201,7 +201,7 @@ def _check_any_sound(registry: Registry, lineage: str) -> None:
         folder = registry.fetched(lineage, number)
         try:
             verify_files(folder, read_manifest(folder))
-        except (NotFoundError, StoreError, VersionError) as error:
+        except (NotFoundError, ObjectStoreError, VersionError) as error:
             reasons.append(str(error))
         else:
             return

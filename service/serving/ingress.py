@@ -59,7 +59,7 @@ class HandleBackend:
         return found
 
 
-class Router:
+class Ingress:
     """The ingress deployment.
 
     Args:

@@ -27,7 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from ratchet.service.errors import StoreUnavailableError
+from ratchet.service.errors import DatabaseUnavailableError
 from ratchet.service.store.migrating import check_revision, migrate_to
 
 _WAIT_SECONDS = 30
@@ -91,7 +91,7 @@ class Database:
         url: `sqlite:///<file>` or `postgresql://…`; never shown with its password.
 
     Raises:
-        StoreUnavailableError: The URL names no database that the service can use.
+        DatabaseUnavailableError: The URL names no database that the service can use.
     """
 
     def __init__(self, url: str | SecretStr) -> None:
@@ -114,15 +114,15 @@ class Database:
             revision: The revision to stop at, for tests.
 
         Raises:
-            StoreSchemaError: A newer release laid the tables out.
-            StoreUnavailableError: The database cannot be reached or written.
+            DatabaseSchemaError: A newer release laid the tables out.
+            DatabaseUnavailableError: The database cannot be reached or written.
         """
         with self._speaking_plainly():
             try:
                 self._make_folder()
                 migrate_to(self._engine, revision)
             except OSError as error:
-                raise StoreUnavailableError(
+                raise DatabaseUnavailableError(
                     f"database_url: {self} cannot be written ({error.strerror}: {error.filename}). "
                     "Name a place that this user may write in RATCHET_HOME or RATCHET_DATABASE_URL"
                 ) from error
@@ -131,8 +131,8 @@ class Database:
         """Make sure that the database answers and has this release's tables.
 
         Raises:
-            StoreSchemaError: It has others, or none yet.
-            StoreUnavailableError: It does not answer.
+            DatabaseSchemaError: It has others, or none yet.
+            DatabaseUnavailableError: It does not answer.
         """
         with self._speaking_plainly(), self._engine.connect() as connection:
             check_revision(connection)
@@ -148,7 +148,7 @@ class Database:
         """A transaction that writes; one at a time on SQLite, by row on PostgreSQL.
 
         Raises:
-            StoreUnavailableError: The database is away, or was busy for half a minute.
+            DatabaseUnavailableError: The database is away, or was busy for half a minute.
         """
         with self._speaking_plainly(), self._in_line(), self._engine.connect() as connection:
             connection = connection.execution_options(writing=True)
@@ -165,7 +165,7 @@ class Database:
             yield
             return
         if not self._writers.acquire(timeout=_WAIT_SECONDS):
-            raise StoreUnavailableError(
+            raise DatabaseUnavailableError(
                 f"database {self}: busy with another write for {_WAIT_SECONDS} seconds. Try again"
             )
         try:
@@ -179,13 +179,15 @@ class Database:
         try:
             yield
         except PoolTimeoutError as error:
-            raise StoreUnavailableError(f"database {self}: every connection is in use") from error
+            raise DatabaseUnavailableError(
+                f"database {self}: every connection is in use"
+            ) from error
         except OperationalError as error:
-            raise StoreUnavailableError(f"database {self}: {_advice(error)}") from error
+            raise DatabaseUnavailableError(f"database {self}: {_advice(error)}") from error
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            raise StoreUnavailableError(f"database {self}: the connection was lost") from error
+            raise DatabaseUnavailableError(f"database {self}: the connection was lost") from error
 
     def _make_folder(self) -> None:
         if self._writers is not None:
@@ -196,7 +198,7 @@ def _supported(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise StoreUnavailableError(
+        raise DatabaseUnavailableError(
             "database_url: not a URL. Give sqlite:///<file> or postgresql://<user>@<host>/<name>"
         ) from None
     backend = parsed.get_backend_name()
@@ -204,7 +206,7 @@ def _supported(url: str) -> URL:
         return parsed.set(drivername="sqlite+pysqlite")
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
-    raise StoreUnavailableError(
+    raise DatabaseUnavailableError(
         f"database_url: {parsed.render_as_string(hide_password=True)} cannot hold the truth. "
         "Give sqlite:///<file> or postgresql://<user>@<host>/<name>"
     )

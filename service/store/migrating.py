@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from ratchet.pipelines.files.lock import waiting
-from ratchet.service.errors import StoreSchemaError
+from ratchet.service.errors import DatabaseSchemaError
 
 _FOLDER = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x7261746368  # any number that nothing else in the database locks
@@ -27,7 +27,7 @@ def migrate_to(engine: Engine, revision: str) -> None:
         revision: The revision to stop at, or `head`.
 
     Raises:
-        StoreSchemaError: The database has a revision that this release does not know.
+        DatabaseSchemaError: The database has a revision that this release does not know.
     """
     scripts = ScriptDirectory(_FOLDER)
     with _alone(engine) as connection:
@@ -45,12 +45,12 @@ def check_revision(connection: Connection) -> None:
     """Make sure that a database has the tables of this release.
 
     Raises:
-        StoreSchemaError: It has others, or none yet.
+        DatabaseSchemaError: It has others, or none yet.
     """
     scripts = ScriptDirectory(_FOLDER)
     current, head = _known_revision(connection, scripts), scripts.get_current_head()
     if current != head:
-        raise StoreSchemaError(
+        raise DatabaseSchemaError(
             f"database: its tables are at revision {current}, this release needs {head}. "
             "Start the service with `ratchet up`, which migrates, or call migrate()"
         )
@@ -66,7 +66,7 @@ def _known_revision(connection: Connection, scripts: ScriptDirectory) -> str | N
     current = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
     if current is not None and current not in known:
-        raise StoreSchemaError(
+        raise DatabaseSchemaError(
             f"database: its tables are at revision {current}, which this release does not know: a "
             f"newer one laid them out (here: up to {scripts.get_current_head()}). "
             "Upgrade ratchet, or restore the database from before"

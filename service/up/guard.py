@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ratchet.service.up.record import read_record
-from ratchet.service.up.stray_processes import end_remains
+from ratchet.service.up.stray_processes import end_stray_processes
 
 GRACE_SECONDS = 15.0
 ALL_WELL = "stopped\n"
@@ -24,7 +24,7 @@ def main(record_path: str) -> None:
         return
     record = read_record(Path(record_path))
     if record is not None:
-        end_remains(record.mark, record.sessions, GRACE_SECONDS)
+        end_stray_processes(record.mark, record.sessions, GRACE_SECONDS)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from ratchet.service.up.layout import MARK
 ROUNDS = 3
 
 
-def find_remains(mark: str, sessions: Mapping[int, float]) -> list[psutil.Process]:
+def find_stray_processes(mark: str, sessions: Mapping[int, float]) -> list[psutil.Process]:
     """Every process that belongs to a service, wherever it was moved to.
 
     Found by the mark in its variables; some programs overwrite these to show a title, so by its
@@ -36,7 +36,7 @@ def find_remains(mark: str, sessions: Mapping[int, float]) -> list[psutil.Proces
     return list(found.values())
 
 
-def end_remains(mark: str, sessions: Mapping[int, float], grace_seconds: float) -> int:
+def end_stray_processes(mark: str, sessions: Mapping[int, float], grace_seconds: float) -> int:
     """End what belongs to a service: asked to at first, then made to.
 
     Returns:
@@ -44,12 +44,12 @@ def end_remains(mark: str, sessions: Mapping[int, float], grace_seconds: float) 
     """
     num_ended = 0
     for _ in range(ROUNDS):  # what is ending may have started something
-        remains = [own for own in find_remains(mark, sessions) if _is_alive(own)]
-        if not remains:
+        strays = [own for own in find_stray_processes(mark, sessions) if _is_alive(own)]
+        if not strays:
             break
-        num_ended += len(remains)
-        _signal(remains, "terminate")
-        _, alive = psutil.wait_procs(remains, timeout=grace_seconds)
+        num_ended += len(strays)
+        _signal(strays, "terminate")
+        _, alive = psutil.wait_procs(strays, timeout=grace_seconds)
         _signal(alive, "kill")
         psutil.wait_procs(alive, timeout=5)
     return num_ended

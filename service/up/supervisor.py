@@ -21,7 +21,7 @@ from ratchet.service.up.parts import Part, inherited, parts_of
 from ratchet.service.up.process import STOP_SECONDS, Child
 from ratchet.service.up.record import Record, read_record
 from ratchet.service.up.secrets import make_ray_token
-from ratchet.service.up.stray_processes import began, end_remains
+from ratchet.service.up.stray_processes import began, end_stray_processes
 
 LOOK_SECONDS = 0.3
 CLEAN_UP_SECONDS = 10.0
@@ -118,7 +118,7 @@ class Supervisor:
             seconds = max(1.0, until - time.monotonic()) if child in others else STOP_SECONDS
             if not child.stop(seconds):
                 self._say(f"{child.part.name} did not stop in time and was killed")
-        end_remains(self.layout.mark, self._sessions, CLEAN_UP_SECONDS)
+        end_stray_processes(self.layout.mark, self._sessions, CLEAN_UP_SECONDS)
         self.layout.record.unlink(missing_ok=True)
         if self._guard is not None and self._guard.poll() is None:
             self._guard.communicate(ALL_WELL)
@@ -151,7 +151,7 @@ def supervising(
     layout.folder.chmod(0o700)
     with _alone(layout):
         before = read_record(layout.record)
-        num_ended = end_remains(
+        num_ended = end_stray_processes(
             layout.mark, {} if before is None else before.sessions, CLEAN_UP_SECONDS
         )
         if num_ended:

@@ -64,7 +64,9 @@ def test_the_package_that_the_image_installs_holds_the_presets(tmp_path):
     assert "ratchet.pipelines.spec.preset_files" in find_namespace_packages(str(tmp_path), **found)
     presets = {path.name for path in (ROOT / "configs" / "presets").glob("*.yaml")}
     assert presets
-    assert {path.name for path in (tmp_path / "pipelines/spec/preset_files").glob("*.yaml")} == presets
+    assert {
+        path.name for path in (tmp_path / "pipelines/spec/preset_files").glob("*.yaml")
+    } == presets
 
 
 def test_the_tag_of_the_manifests_names_the_release():

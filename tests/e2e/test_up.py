@@ -14,7 +14,7 @@ import yaml
 
 from ratchet.service.client import Client
 from ratchet.service.up.layout import Layout, free_port
-from ratchet.service.up.stray_processes import end_remains, find_remains
+from ratchet.service.up.stray_processes import end_stray_processes, find_stray_processes
 from tests.tiny import TASKS, texts_of, write_task
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ class Up:
         return self.process.returncode
 
     def left(self):
-        return find_remains(self.layout.mark, {})
+        return find_stray_processes(self.layout.mark, {})
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def start(tmp_path):
         if up.process.poll() is None:
             up.process.kill()
             up.process.communicate()
-        end_remains(up.layout.mark, {}, 5)
+        end_stray_processes(up.layout.mark, {}, 5)
         up.stderr.close()
 
 

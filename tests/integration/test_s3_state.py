@@ -8,10 +8,15 @@ import time
 import pytest
 
 from ratchet.pipelines.answering.predict import predict
-from ratchet.pipelines.errors import NotFoundError, SpecError, StoreError, StoreUnreachableError
+from ratchet.pipelines.errors import (
+    NotFoundError,
+    ObjectStoreError,
+    ObjectStoreUnreachableError,
+    SpecError,
+)
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.registry.manifest import read_manifest, verify_files
-from ratchet.pipelines.registry.s3.attachment import attach_store
+from ratchet.pipelines.registry.s3.attachment import attach_object_store
 from ratchet.pipelines.update.evaluate import evaluate_version
 from ratchet.pipelines.update.run import run_update
 from tests.conformance.streams import differences
@@ -44,7 +49,7 @@ def home(bucket, tmp_path):
     """Makes homes that are copies of one store, by name."""
 
     def make(name):
-        attach_store(tmp_path / name, f"s3://{bucket}/team")
+        attach_object_store(tmp_path / name, f"s3://{bucket}/team")
         return tmp_path / name
 
     return make
@@ -161,7 +166,7 @@ def test_a_store_that_is_away_from_the_middle_on_loses_nothing(
             if event["kind"] == "stage_started":
                 proxy.take_away()
 
-        with pytest.raises(StoreUnreachableError, match="run the same command again"):
+        with pytest.raises(ObjectStoreUnreachableError, match="run the same command again"):
             run_update(spec, Home(one, None), take_away)
     warnings = [event["message"] for event in events if event["kind"] == "warning"]
     assert [text for text in warnings if "a checkpoint is not in the store" in text]
@@ -174,7 +179,7 @@ def test_a_store_that_is_away_from_the_middle_on_loses_nothing(
 @pytest.mark.parametrize(
     ("store", "error", "words"),
     [
-        ("s3://no-such-bucket-here/x", StoreError, "no bucket 'no-such-bucket-here'"),
+        ("s3://no-such-bucket-here/x", ObjectStoreError, "no bucket 'no-such-bucket-here'"),
         ("file:///x", SpecError, "s3://BUCKET/PREFIX"),
     ],
 )

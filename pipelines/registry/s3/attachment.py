@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ratchet.pipelines.errors import Problem, SpecError, StoreError, VersionError
+from ratchet.pipelines.errors import ObjectStoreError, Problem, SpecError, VersionError
 from ratchet.pipelines.files.atomic_file import write_atomically
-from ratchet.pipelines.registry.s3.location import StoreLocation
+from ratchet.pipelines.registry.s3.location import ObjectStoreLocation
 
 if TYPE_CHECKING:
     from ratchet.pipelines.registry.s3.versions import RemoteVersions
@@ -17,7 +17,7 @@ FILE_NAME = "store.json"
 FORMAT = 1
 
 
-def attach_store(home: Path, uri: str) -> None:
+def attach_object_store(home: Path, uri: str) -> None:
     """Make a home a copy of what lies in a store; one that is already stays so.
 
     The store is asked whether it keeps its promises, once a home: that what was written once is
@@ -29,9 +29,9 @@ def attach_store(home: Path, uri: str) -> None:
 
     Raises:
         SpecError: No such URI, or the home is a copy of another store or has versions of its own.
-        StoreError: The store cannot be used, or ignores conditions.
+        ObjectStoreError: The store cannot be used, or ignores conditions.
     """
-    location = StoreLocation.parse(uri)
+    location = ObjectStoreLocation.parse(uri)
     known = attached_store(home)
     if known == location:
         return
@@ -48,7 +48,7 @@ def attach_store(home: Path, uri: str) -> None:
     write_atomically(home / FILE_NAME, json.dumps(content) + "\n")
 
 
-def attached_store(home: Path) -> StoreLocation | None:
+def attached_store(home: Path) -> ObjectStoreLocation | None:
     """The store that a home is a copy of, or None where it keeps its state itself.
 
     Raises:
@@ -59,7 +59,7 @@ def attached_store(home: Path) -> StoreLocation | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}")
-        return StoreLocation.parse(content["store"])
+        return ObjectStoreLocation.parse(content["store"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -81,7 +81,7 @@ def remote_versions(home: Path) -> RemoteVersions | None:
     return RemoteVersions(ObjectStore(location), home / "versions")
 
 
-def _check_promises(location: StoreLocation) -> None:
+def _check_promises(location: ObjectStoreLocation) -> None:
     _check_installed()
     from ratchet.pipelines.registry.s3.objects import ObjectStore
     from ratchet.pipelines.registry.s3.probe import check_conditions
@@ -94,4 +94,4 @@ def _check_installed() -> None:
     from importlib.util import find_spec
 
     if find_spec("boto3") is None:
-        raise StoreError("state on S3 needs boto3: pip install '.[s3]' in Ratchet's folder")
+        raise ObjectStoreError("state on S3 needs boto3: pip install '.[s3]' in Ratchet's folder")

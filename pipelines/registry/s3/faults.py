@@ -16,8 +16,12 @@ from botocore.exceptions import (
 )
 from s3transfer.exceptions import RetriesExceededError
 
-from ratchet.pipelines.errors import StoreError, StoreUnreachableError, without_credentials
-from ratchet.pipelines.registry.s3.location import StoreLocation
+from ratchet.pipelines.errors import (
+    ObjectStoreError,
+    ObjectStoreUnreachableError,
+    without_credentials,
+)
+from ratchet.pipelines.registry.s3.location import ObjectStoreLocation
 
 REFUSED = {
     "403",
@@ -32,7 +36,7 @@ AWAY = (EndpointConnectionError, HTTPClientError, ResponseStreamingError, Retrie
 
 
 @contextmanager
-def explained(location: StoreLocation, endpoint: str) -> Iterator[None]:
+def explained(location: ObjectStoreLocation, endpoint: str) -> Iterator[None]:
     """Raise what the client raises as an error of ours.
 
     Args:
@@ -40,8 +44,8 @@ def explained(location: StoreLocation, endpoint: str) -> Iterator[None]:
         endpoint: The server's address.
 
     Raises:
-        StoreUnreachableError: Nobody answers there, or not in time; it may work later.
-        StoreError: Whatever asking again would not mend.
+        ObjectStoreUnreachableError: Nobody answers there, or not in time; it may work later.
+        ObjectStoreError: Whatever asking again would not mend.
     """
     shown = without_credentials(endpoint)
     try:
@@ -49,17 +53,17 @@ def explained(location: StoreLocation, endpoint: str) -> Iterator[None]:
     except ClientError as error:
         raise _answered(error, location, shown) from error
     except AWAY as error:
-        raise StoreUnreachableError(
+        raise ObjectStoreUnreachableError(
             f"{location}: {shown} cannot be reached ({type(error).__name__}). Nothing "
             "is lost: check AWS_ENDPOINT_URL and the network, then run the same command again"
         ) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
-        raise StoreError(
+        raise ObjectStoreError(
             f"{location}: no credentials were found. Set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role gives them"
         ) from error
     except BotoCoreError as error:
-        raise StoreError(f"{location}: the store cannot be used: {error}") from error
+        raise ObjectStoreError(f"{location}: the store cannot be used: {error}") from error
 
 
 def code_of(error: ClientError) -> str:
@@ -67,22 +71,22 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _answered(error: ClientError, location: StoreLocation, shown: str) -> StoreError:
+def _answered(error: ClientError, location: ObjectStoreLocation, shown: str) -> ObjectStoreError:
     code = code_of(error)
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code == "NoSuchBucket":
-        return StoreError(
+        return ObjectStoreError(
             f"{location}: there is no bucket {location.bucket!r} at {shown}. "
             "Create it, or correct the store"
         )
     if code in REFUSED or status == 403:
-        return StoreError(
+        return ObjectStoreError(
             f"{location}: {shown} refused {error.operation_name} ({code}). Check the "
             "credentials, and that they may list, get, put and delete objects below the prefix"
         )
     if code in OVERLOADED or status >= 500:
-        return StoreUnreachableError(
+        return ObjectStoreUnreachableError(
             f"{location}: {shown} answered {error.operation_name} with {code} again "
             "and again. Nothing is lost: run the same command again later"
         )
-    return StoreError(f"{location}: {error.operation_name} failed at {shown}: {code}")
+    return ObjectStoreError(f"{location}: {error.operation_name} failed at {shown}: {code}")

@@ -12,7 +12,7 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 @dataclass(frozen=True)
-class StoreLocation:
+class ObjectStoreLocation:
     """A bucket and a prefix.
 
     Attributes:
@@ -24,7 +24,7 @@ class StoreLocation:
     prefix: str
 
     @staticmethod
-    def parse(uri: str) -> StoreLocation:
+    def parse(uri: str) -> ObjectStoreLocation:
         """The location that a URI names.
 
         Raises:
@@ -39,7 +39,7 @@ class StoreLocation:
         if not uri.startswith(SCHEME) or not BUCKET.fullmatch(bucket) or {".", ".."} & {*parts}:
             hint = "Name a bucket that exists and, if you like, a folder in it"
             raise SpecError([Problem("store", "must be s3://BUCKET/PREFIX", uri, hint)])
-        return StoreLocation(bucket, "/".join(parts))
+        return ObjectStoreLocation(bucket, "/".join(parts))
 
     def key(self, *parts: object) -> str:
         """The key of an object below the prefix."""

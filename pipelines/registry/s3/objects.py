@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ratchet.pipelines.registry.s3.faults import code_of, explained
-from ratchet.pipelines.registry.s3.location import StoreLocation
+from ratchet.pipelines.registry.s3.location import ObjectStoreLocation
 
 NUM_ATTEMPTS = 6
 """Of every request; the pauses between them grow to 20 seconds."""
@@ -50,7 +50,7 @@ class ObjectStore:
         location: Bucket and prefix.
     """
 
-    def __init__(self, location: StoreLocation) -> None:
+    def __init__(self, location: ObjectStoreLocation) -> None:
         self.location = location
         self._client = _client(location)
 
@@ -159,7 +159,7 @@ class ObjectStore:
         return explained(self.location, self._client.meta.endpoint_url)
 
 
-def _client(location: StoreLocation) -> Any:
+def _client(location: ObjectStoreLocation) -> Any:
     retries: dict[str, Any] = {"mode": "standard"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = NUM_ATTEMPTS

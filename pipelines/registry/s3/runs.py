@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ratchet.pipelines.errors import StoreError, StoreUnreachableError
+from ratchet.pipelines.errors import ObjectStoreError, ObjectStoreUnreachableError
 from ratchet.pipelines.files.atomic_file import put_on_disk, rename_for_good
 from ratchet.pipelines.registry.manifest import file_hash, inside
 from ratchet.pipelines.registry.s3.address import RunAddress
-from ratchet.pipelines.registry.s3.location import StoreLocation
+from ratchet.pipelines.registry.s3.location import ObjectStoreLocation
 from ratchet.pipelines.registry.s3.objects import ObjectStore
 from ratchet.pipelines.registry.s3.versions import fetch_file
 
@@ -75,7 +75,7 @@ class RemoteRun:
             Its folder, or None where there is none.
 
         Raises:
-            StoreUnreachableError: The store is away.
+            ObjectStoreUnreachableError: The store is away.
         """
         for name in reversed(self._complete()):
             marker = self._marker(name)
@@ -84,9 +84,9 @@ class RemoteRun:
                 continue
             try:
                 return self._fetch(name, marker["files"], folder)
-            except StoreUnreachableError:
+            except ObjectStoreUnreachableError:
                 raise
-            except StoreError as error:
+            except ObjectStoreError as error:
                 _log.warning("The checkpoint %s is left out: %s", name, error)
         return None
 
@@ -146,4 +146,4 @@ class RemoteRun:
 
 def open_run(address: RunAddress) -> RemoteRun:
     """The run at an address, through a client of this process."""
-    return RemoteRun(ObjectStore(StoreLocation.parse(address.store)), address)
+    return RemoteRun(ObjectStore(ObjectStoreLocation.parse(address.store)), address)

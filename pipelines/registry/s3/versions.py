@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from ratchet.pipelines.errors import BusyError, NotFoundError, StoreError
+from ratchet.pipelines.errors import BusyError, NotFoundError, ObjectStoreError
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.files.lock import waiting
 from ratchet.pipelines.registry.aliases import FILE_NAME as ALIASES_FILE
@@ -76,7 +76,7 @@ class RemoteVersions:
 
         Raises:
             NotFoundError: The store holds no such version.
-            StoreError: A file is missing in the store, or not what its manifest says.
+            ObjectStoreError: A file is missing in the store, or not what its manifest says.
         """
         manifest = self.manifest(lineage, number)
         folder = self.cache / lineage / str(number)
@@ -140,8 +140,8 @@ class RemoteVersions:
         Then the function is asked again, about what they say now.
 
         Raises:
-            StoreUnreachableError: The store is away.
-            StoreError: Others changed them again and again.
+            ObjectStoreUnreachableError: The store is away.
+            ObjectStoreError: Others changed them again and again.
         """
         key = _aliases_key(lineage)
         for attempt in range(NUM_CHANGES_TRIED):
@@ -154,7 +154,9 @@ class RemoteVersions:
                 self._keep(lineage, aliases_text(wanted))
                 return wanted
             time.sleep(PAUSE_SECONDS * attempt)
-        raise StoreError(f"{self._at()}: the aliases of {lineage} change all the time; try later")
+        raise ObjectStoreError(
+            f"{self._at()}: the aliases of {lineage} change all the time; try later"
+        )
 
     def _parsed(self, lineage: str, found: Found | None) -> Aliases:
         if found is None:
@@ -205,17 +207,17 @@ def fetch_file(store: ObjectStore, key: str, expected: str, path: Path) -> None:
     """Write an object into a file, checked against its hash; a bad copy is fetched once more.
 
     Raises:
-        StoreError: There is no such object, or it is not what was written.
+        ObjectStoreError: There is no such object, or it is not what was written.
     """
     for _ in range(2):
         if not store.download(key, path):
-            raise StoreError(
+            raise ObjectStoreError(
                 f"{store.location}/{key} is missing. Restore it from a copy; nothing else is lost"
             )
         if file_hash(path) == expected:
             return
     path.unlink()
-    raise StoreError(
+    raise ObjectStoreError(
         f"{store.location}/{key} was changed after it was written (its SHA-256 differs). "
         "Restore it from a copy; nothing was taken from it"
     )

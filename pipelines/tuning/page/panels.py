@@ -130,8 +130,8 @@ def _across(settings: Sequence[Any], searched: AnyRange) -> tuple[list[float], t
 
 def _apart(settings: Sequence[Any], searched: ChoiceRange) -> tuple[list[float], tuple[Tick, ...]]:
     values = [setting(value) for value in searched.choice]
-    room = (WIDTH - RIGHT - LEFT) / len(values)
-    at = {value: round(LEFT + room * (index + 0.5), 1) for index, value in enumerate(values)}
+    capacity = (WIDTH - RIGHT - LEFT) / len(values)
+    at = {value: round(LEFT + capacity * (index + 0.5), 1) for index, value in enumerate(values)}
     ticks = tuple(Tick(x, _cut(value, len(values))) for value, x in at.items())
     return [at[setting(value)] for value in settings], ticks
 

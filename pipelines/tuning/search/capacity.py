@@ -30,7 +30,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Room:
+class Capacity:
     """What a Ray can give away.
 
     Attributes:
@@ -84,13 +84,13 @@ class Room:
 
 def num_own_workers(tune: TuneSpec, scaling: ScalingSpec, num_left: int) -> int:
     """Workers that the Ray of this process is to have CPUs for, before it is started."""
-    cpus = Room(({"CPU": float(own_cpus())},), can_grow=True)
+    cpus = Capacity(({"CPU": float(own_cpus())},), can_grow=True)
     without_gpus = scaling.model_copy(update={"gpus_per_worker": 0.0})
     num_parallel = cpus.places(tune, without_gpus, num_left).num_parallel
     return num_parallel * max(1, scaling.num_workers)
 
 
-def room_of_ray(own_cpus_told: float | None) -> Room:
+def capacity_of_ray(own_cpus_told: float | None) -> Capacity:
     """What the Ray that this process is attached to has now.
 
     On the machine of this process no more CPUs are counted than it has: the Ray of `ratchet up` is
@@ -106,13 +106,13 @@ def room_of_ray(own_cpus_told: float | None) -> Room:
     usable = [_usable(node["Resources"]) for node in alive]
     if own_cpus_told is not None:
         gpus = sum(node.get("GPU", 0.0) for node in usable)
-        return Room(({"CPU": own_cpus_told, "GPU": gpus},))
+        return Capacity(({"CPU": own_cpus_told, "GPU": gpus},))
     here = ray.get_runtime_context().get_node_id()
     nodes = [
         _capped(own, own_cpus()) if node["NodeID"] == here else own
         for node, own in zip(alive, usable, strict=True)
     ]
-    return Room(tuple(nodes), can_grow=True)
+    return Capacity(tuple(nodes), can_grow=True)
 
 
 def _capped(resources: Mapping[str, float], cpus: float) -> dict[str, float]:

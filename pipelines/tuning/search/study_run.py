@@ -17,7 +17,7 @@ from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.spec.tune import TuneSpec
 from ratchet.pipelines.tracking.tracker import Tracker
 from ratchet.pipelines.tuning.page.files import PAGE_FILE, PICTURE_FILE, STUDY_FILE, write_study
-from ratchet.pipelines.tuning.search.capacity import num_own_workers, room_of_ray
+from ratchet.pipelines.tuning.search.capacity import capacity_of_ray, num_own_workers
 from ratchet.pipelines.tuning.search.prefix import idle_fields, shares_first_tasks
 from ratchet.pipelines.tuning.search.sampler import Sampler
 from ratchet.pipelines.tuning.search.space import RawSpec
@@ -168,16 +168,16 @@ class StudyRun:
         )
         with ray_session(own, address):
             cpus = own.num_workers * own.cpus_per_worker
-            room = room_of_ray(cpus if address is None else None)
-            places = room.places(self.tune, scaling, num_left)
-            if room.num_fitting(scaling) == 0:
-                asked = ", ".join(f"{n} {v:g}" for n, v in room.share(scaling).items())
+            capacity = capacity_of_ray(cpus if address is None else None)
+            places = capacity.places(self.tune, scaling, num_left)
+            if capacity.num_fitting(scaling) == 0:
+                asked = ", ".join(f"{n} {v:g}" for n, v in capacity.share(scaling).items())
                 self.say(
                     "warning: no machine of the cluster has room for a trial, whose workers ask "
                     f"for {asked} each: it waits until one joins that has"
                 )
             shape = f"{num_left} trials left, {places.num_parallel} at a time"
-            on_gpus = ", on GPUs" if "GPU" in room.share(scaling) else ""
+            on_gpus = ", on GPUs" if "GPU" in capacity.share(scaling) else ""
             self.say(f"study {self.planned.name}: {shape}{on_gpus}")
             base = self._base()
             search(

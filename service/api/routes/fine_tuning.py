@@ -19,7 +19,7 @@ from ratchet.service.api.openai_views import (
 )
 from ratchet.service.api.request_log import note_of
 from ratchet.service.api.request_places import told_in_its_words
-from ratchet.service.api.routes.job_actions import add_wishes
+from ratchet.service.api.routes.job_actions import add_job_actions
 from ratchet.service.api.routes.parameters import (
     STREAMED,
     After,
@@ -97,7 +97,7 @@ def get_one(job_id: Id, request: Request, backend: Injected, caller: Viewer) -> 
     return answer(_shown(backend, visible_job(backend, caller, job_id, "update", request)))
 
 
-add_wishes(router, "update", FineTuningJob, _shown)
+add_job_actions(router, "update", FineTuningJob, _shown)
 
 
 @router.get("/{job_id}/events", response_model=Page[FineTuningEvent], responses=STREAMED)

@@ -11,14 +11,14 @@ from ratchet.service.api.access import Submitter
 from ratchet.service.api.backend import Backend, Injected
 from ratchet.service.api.routes.parameters import Id, answer, visible_job
 from ratchet.service.schemas.jobs import Kind
-from ratchet.service.store.asking import Request as Wish
+from ratchet.service.store.asking import Request as JobAction
 from ratchet.service.store.asking import ask
 from ratchet.service.store.records import Job
 
-WISHES: tuple[Wish, ...] = ("cancel", "pause", "resume")
+JOB_ACTIONS: tuple[JobAction, ...] = ("cancel", "pause", "resume")
 
 
-def add_wishes(
+def add_job_actions(
     router: APIRouter,
     kind: Kind,
     model: type[BaseModel],
@@ -33,13 +33,13 @@ def add_wishes(
         shown: Makes a job look so.
     """
 
-    def add(wish: Wish) -> None:
-        @router.post(f"/{{job_id}}/{wish}", response_model=model, name=wish)
+    def add(action: JobAction) -> None:
+        @router.post(f"/{{job_id}}/{action}", response_model=model, name=action)
         def tell(job_id: Id, request: Request, backend: Injected, caller: Submitter) -> Response:
             """Ask the job to cancel, pause or resume; one that runs does so a moment later."""
             job = visible_job(backend, caller, job_id, kind, request)
-            job = ask(backend.db, job.id, wish, caller.key.id, caller.address)
+            job = ask(backend.db, job.id, action, caller.key.id, caller.address)
             return answer(shown(backend, job))
 
-    for wish in WISHES:
-        add(wish)
+    for action in JOB_ACTIONS:
+        add(action)

@@ -13,7 +13,7 @@ from ratchet.service.api.event_stream import EventStream, sequence_of
 from ratchet.service.api.guarded_route import GuardedRoute
 from ratchet.service.api.job_logs import read_log
 from ratchet.service.api.request_log import note_of
-from ratchet.service.api.routes.job_actions import add_wishes
+from ratchet.service.api.routes.job_actions import add_job_actions
 from ratchet.service.api.routes.parameters import (
     STREAMED,
     After,
@@ -115,7 +115,7 @@ def _add_single(router: APIRouter, kind: Kind) -> None:
         """A job as it is now."""
         return answer(_shown(backend, visible_job(backend, caller, job_id, kind, request)))
 
-    add_wishes(router, kind, JobView, _shown)
+    add_job_actions(router, kind, JobView, _shown)
 
 
 def _add_told(router: APIRouter, kind: Kind) -> None:

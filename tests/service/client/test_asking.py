@@ -87,7 +87,7 @@ def test_what_must_not_happen_twice_is_sent_once_when_its_answer_was_lost(kind, 
 @BOTH
 @pytest.mark.parametrize("operation", ["rollback", "promote"])
 def test_what_must_not_happen_twice_is_sent_once_when_the_database_went_away(kind, operation):
-    script = Script(refusal(errors.StoreUnavailableError, **{"retry-after": "0"}), ok(JOB))
+    script = Script(refusal(errors.DatabaseUnavailableError, **{"retry-after": "0"}), ok(JOB))
     with pytest.raises(errors.UnavailableError):
         call(kind, script, operation, "tiny")
     assert len(script.requests) == 1

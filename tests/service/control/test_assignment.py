@@ -39,7 +39,7 @@ def ask(stage, root, train, model="m"):
 def test_a_driver_is_told_what_still_lies_under_the_roots(stage, root, train, model):
     job_id = ask(stage, root, train, model)
     stage.turn()
-    told = stage.folder(job_id).read_task().spec
+    told = stage.folder(job_id).read_assignment().spec
     assert told["tasks"][0]["train"] == train.format(root=root)
     assert told["model"]["name"] == model.format(root=root)
 

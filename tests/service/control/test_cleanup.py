@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from ratchet.pipelines.registry.registry import Registry
-from ratchet.pipelines.registry.s3.attachment import attach_store
+from ratchet.pipelines.registry.s3.attachment import attach_object_store
 from ratchet.pipelines.registry.s3.runs import open_run
 from ratchet.service.control.cleanup import clear_leftovers
 from tests.service.control.stage import Stage
@@ -15,7 +15,7 @@ DATA = "a" * 64
 @pytest.fixture
 def ended(db, settings, bucket, tmp_path):
     """A home on a store, and a job with a checkpoint there from each of two attempts."""
-    attach_store(settings.home, f"s3://{bucket}/team")
+    attach_object_store(settings.home, f"s3://{bucket}/team")
     stage = Stage(db, settings)
     job = stage.job(stage.ask("tiny"))
     registry = Registry(settings.home)

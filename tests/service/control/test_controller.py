@@ -34,7 +34,7 @@ def test_a_job_is_submitted_followed_and_succeeds_with_a_promotion(stage):
     job_id = stage.ask()
     stage.turn()
     assert stage.drivers.submitted == [f"{job_id}-1"]
-    task = stage.folder(job_id).read_task()
+    task = stage.folder(job_id).read_assignment()
     assert (task.kind, task.parent, task.address) == ("update", None, None)
     assert stage.folder(job_id).read_fence() == 1
     stage.begin(job_id)

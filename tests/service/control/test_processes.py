@@ -9,7 +9,7 @@ from ratchet.service.control.local_process import GRACE_SECONDS
 from ratchet.service.control.processes import Processes
 from ratchet.service.driver.job_folder import DriverProcess
 from tests.service.control.stage import age
-from tests.service.driver.processes import tiny_task
+from tests.service.driver.processes import tiny_assignment
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ def test_a_process_is_started_once_seen_by_another_launcher_and_ends_when_asked(
     tiny_model, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("RATCHET_DATABASE_URL", "postgresql://ratchet:secret@db/ratchet")
-    _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
+    _, folder = tiny_assignment(tiny_model, tmp_path, training=LONG)
     attempt, launcher = Attempt("ftjob-1", 1, folder), Processes()
     assert launcher.look(attempt) == "gone"
     launcher.submit(attempt)
@@ -43,7 +43,7 @@ def test_a_process_is_started_once_seen_by_another_launcher_and_ends_when_asked(
 
 
 def test_one_that_does_not_listen_is_killed_after_a_grace(tiny_model, tmp_path):
-    _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
+    _, folder = tiny_assignment(tiny_model, tmp_path, training=LONG)
     attempt, launcher = Attempt("ftjob-1", 1, folder), Processes()
     launcher.submit(attempt)
     wait_for(lambda: has_begun(folder))
@@ -59,7 +59,7 @@ def test_one_that_does_not_listen_is_killed_after_a_grace(tiny_model, tmp_path):
 
 
 def test_another_process_with_the_number_of_a_driver_is_not_touched(tiny_model, tmp_path):
-    _, folder = tiny_task(tiny_model, tmp_path)
+    _, folder = tiny_assignment(tiny_model, tmp_path)
     own = psutil.Process()
     folder.write_driver(1, DriverProcess(own.pid, own.create_time() - 5, os.uname().nodename))
     attempt, launcher = Attempt("ftjob-1", 1, folder), Processes()

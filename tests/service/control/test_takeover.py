@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ratchet.pipelines.errors import StoreUnreachableError
+from ratchet.pipelines.errors import ObjectStoreUnreachableError
 from ratchet.service.control import adoption, controller
 from ratchet.service.control.cleanup import clear_ended
 from ratchet.service.store.lineages import get_lineage, list_lineages, list_versions, rollback
@@ -23,7 +23,8 @@ def stage(db, settings):
 
 
 @pytest.mark.parametrize(
-    "fault", [StoreUnreachableError("s3://bucket: cannot be reached"), OSError(errno.ESTALE, "NFS")]
+    "fault",
+    [ObjectStoreUnreachableError("s3://bucket: cannot be reached"), OSError(errno.ESTALE, "NFS")],
 )
 def test_while_the_home_is_away_jobs_are_followed_and_none_is_started(stage, monkeypatch, fault):
     stage.turn()

@@ -5,19 +5,21 @@ import os
 import subprocess
 import sys
 
-from ratchet.service.driver.job_folder import JobFolder, Task
+from ratchet.service.driver.job_folder import Assignment, JobFolder
 from ratchet.service.driver.journal import Line
 from tests.tiny import tiny_spec
 
 
-def tiny_task(model, home, job="ftjob-1", kind="update", parent=None, address=None, **sections):
+def tiny_assignment(
+    model, home, job="ftjob-1", kind="update", parent=None, address=None, **sections
+):
     """The task of a small job, and its folder, ready to be driven."""
     tasks = sections.pop("tasks", ["banking"])
     spec = tiny_spec(model, home / f"rows_{job}", "tiny", tasks, [], **sections)
     raw = {k: v for k, v in spec.model_dump(mode="json").items() if v is not None}
-    task = Task(job, kind, raw, str(home), None, address, parent)
+    task = Assignment(job, kind, raw, str(home), None, address, parent)
     folder = JobFolder.of(home, job)
-    folder.write_task(task)
+    folder.write_assignment(task)
     folder.write_fence(1)
     return task, folder
 

@@ -9,7 +9,7 @@ import pytest
 
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.service.driver.job_folder import JobFolder
-from tests.service.driver.processes import kept, lines_of, start, tiny_task
+from tests.service.driver.processes import kept, lines_of, start, tiny_assignment
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def checkpoints(home):
 
 
 def test_an_update_leaves_its_version_its_result_and_its_story(tiny_model, tmp_path):
-    _, folder = tiny_task(tiny_model, tmp_path, tasks=["banking", "home"])
+    _, folder = tiny_assignment(tiny_model, tmp_path, tasks=["banking", "home"])
     driver = start(folder)
     assert driver.wait(90) == 0
     result = folder.read_result()
@@ -70,9 +70,9 @@ def test_an_update_leaves_its_version_its_result_and_its_story(tiny_model, tmp_p
     ],
 )
 def test_what_is_wrong_is_kept_with_every_problem(tiny_model, tmp_path, change, kind, where):
-    task, folder = tiny_task(tiny_model, tmp_path)
+    task, folder = tiny_assignment(tiny_model, tmp_path)
     task.spec.update(change)
-    folder.write_task(task)
+    folder.write_assignment(task)
     assert start(folder).wait(90) == 0
     assert folder.read_result() is None
     assert "Traceback" in folder.log(1).read_text()
@@ -83,7 +83,7 @@ def test_what_is_wrong_is_kept_with_every_problem(tiny_model, tmp_path, change, 
 
 
 def test_a_plan_says_what_an_update_would_do(tiny_model, tmp_path):
-    _, folder = tiny_task(tiny_model, tmp_path, job="plan-1", kind="plan")
+    _, folder = tiny_assignment(tiny_model, tmp_path, job="plan-1", kind="plan")
     assert start(folder).wait(90) == 0
     assert folder.read_result()["tasks"][0]["name"] == "banking"
     assert Registry(tmp_path).versions("tiny") == []
@@ -95,7 +95,7 @@ def test_a_study_tries_its_settings_and_registers_nothing(tiny_model, tmp_path):
         "algorithm": "grid",
         "num_parallel": 1,
     }
-    _, folder = tiny_task(
+    _, folder = tiny_assignment(
         tiny_model, tmp_path, job="study-1", kind="study", tasks=["banking", "home"], tune=tune
     )
     assert start(folder).wait(240) == 0
@@ -110,7 +110,7 @@ def test_a_study_tries_its_settings_and_registers_nothing(tiny_model, tmp_path):
 
 
 def test_killed_it_goes_on_from_its_checkpoint_after_a_line_that_was_cut_off(tiny_model, tmp_path):
-    _, folder = tiny_task(tiny_model, tmp_path, training=LONG | {"num_epochs": 60})
+    _, folder = tiny_assignment(tiny_model, tmp_path, training=LONG | {"num_epochs": 60})
     first = start(folder)
     wait_for(lambda: len(checkpoints(tmp_path)) == 2, first)
     first.send_signal(signal.SIGKILL)
@@ -128,7 +128,7 @@ def test_killed_it_goes_on_from_its_checkpoint_after_a_line_that_was_cut_off(tin
 
 
 def test_asked_to_stop_it_ends_at_once_and_leaves_its_checkpoints(tiny_model, tmp_path):
-    _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
+    _, folder = tiny_assignment(tiny_model, tmp_path, training=LONG)
     driver = start(folder)
     wait_for(lambda: checkpoints(tmp_path), driver)
     driver.send_signal(signal.SIGTERM)
@@ -140,7 +140,7 @@ def test_asked_to_stop_it_ends_at_once_and_leaves_its_checkpoints(tiny_model, tm
 
 
 def test_it_ends_when_a_newer_attempt_may_act(tiny_model, tmp_path):
-    _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
+    _, folder = tiny_assignment(tiny_model, tmp_path, training=LONG)
     driver = start(folder)
     wait_for(lambda: is_training(folder), driver)
     folder.write_fence(2)
@@ -149,7 +149,7 @@ def test_it_ends_when_a_newer_attempt_may_act(tiny_model, tmp_path):
 
 
 def test_an_older_attempt_does_not_begin(tiny_model, tmp_path):
-    _, folder = tiny_task(tiny_model, tmp_path)
+    _, folder = tiny_assignment(tiny_model, tmp_path)
     folder.write_fence(2)
     assert start(folder, 1).wait(90) == 0
     assert lines_of(folder) == []
@@ -168,7 +168,7 @@ sys.stdin.read()
 def test_it_ends_with_the_process_that_started_it_only_where_asked(
     tiny_model, tmp_path, with_parent
 ):
-    _, folder = tiny_task(tiny_model, tmp_path, training=LONG)
+    _, folder = tiny_assignment(tiny_model, tmp_path, training=LONG)
     options = ["--with-parent"] if with_parent else []
     command = [sys.executable, "-c", STARTER, str(folder.path), "1", *options]
     starter = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

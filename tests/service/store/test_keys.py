@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from ratchet.service.errors import InvalidRequestError, KeyNotFoundError, StoreUnavailableError
+from ratchet.service.errors import DatabaseUnavailableError, InvalidRequestError, KeyNotFoundError
 from ratchet.service.store.asking import ask
 from ratchet.service.store.audit import list_audit
 from ratchet.service.store.database import Database
@@ -156,7 +156,7 @@ def test_no_message_shows_a_parameter_or_a_password(db, caplog):
 def test_neither_shape_nor_failure_of_a_database_shows_its_password():
     database = Database("postgresql://ratchet:hush-hush@127.0.0.1:1/nowhere")
     shown = io.StringIO(f"{database} {database!r}")
-    with pytest.raises(StoreUnavailableError, match="RATCHET_DATABASE_URL") as failed:
+    with pytest.raises(DatabaseUnavailableError, match="RATCHET_DATABASE_URL") as failed:
         database.check()
     assert "hush" not in shown.read() + str(failed.value) + repr(failed.value)
     assert "hush" not in str(failed.value.__cause__)

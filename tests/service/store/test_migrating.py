@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, inspect, text
 
-from ratchet.service.errors import StoreSchemaError, StoreUnavailableError
+from ratchet.service.errors import DatabaseSchemaError, DatabaseUnavailableError
 from ratchet.service.store.database import Database
 from ratchet.service.store.migrating import revisions
 from ratchet.service.store.tables import METADATA
@@ -94,7 +94,7 @@ def test_a_database_of_a_newer_release_is_left_alone(db):
     with db.writing() as tx:
         tx.change(text("UPDATE alembic_version SET version_num = '9999'"))
     for act in (db.migrate, db.check):
-        with pytest.raises(StoreSchemaError, match=r"revision 9999.*Upgrade ratchet"):
+        with pytest.raises(DatabaseSchemaError, match=r"revision 9999.*Upgrade ratchet"):
             act()
 
 
@@ -102,7 +102,7 @@ def test_a_database_that_was_not_migrated_says_so(database, empty_url):
     database.migrate()
     with database.writing() as tx:
         tx.change(text("DELETE FROM alembic_version"))
-    with pytest.raises(StoreSchemaError, match="revision None"):
+    with pytest.raises(DatabaseSchemaError, match="revision None"):
         database.check()
 
 
@@ -135,15 +135,15 @@ def unwritable():
 
 def test_a_database_on_a_disk_that_cannot_be_written_says_what_to_do(unwritable):
     database = Database(f"sqlite:///{unwritable / 'ratchet.db'}")
-    with pytest.raises(StoreUnavailableError, match=r"cannot be written.*RATCHET_HOME"):
+    with pytest.raises(DatabaseUnavailableError, match=r"cannot be written.*RATCHET_HOME"):
         database.migrate()
     with (
-        pytest.raises(StoreUnavailableError, match=r"readonly.*Put it on a disk"),
+        pytest.raises(DatabaseUnavailableError, match=r"readonly.*Put it on a disk"),
         database.writing() as tx,
     ):
         tx.change(text("DELETE FROM events"))
     elsewhere = Database(f"sqlite:///{unwritable / 'below' / 'ratchet.db'}")
-    with pytest.raises(StoreUnavailableError, match="cannot be written"):
+    with pytest.raises(DatabaseUnavailableError, match="cannot be written"):
         elsewhere.migrate()
     database.dispose()
     elsewhere.dispose()
@@ -153,6 +153,6 @@ def test_a_database_on_a_disk_that_cannot_be_written_says_what_to_do(unwritable)
     "url", ["nonsense", "sqlite://", "sqlite:///:memory:", "mysql://u:secret@h/n", "http://h/x"]
 )
 def test_a_url_that_names_no_usable_database_is_refused_without_its_password(url):
-    with pytest.raises(StoreUnavailableError, match="postgresql://") as refused:
+    with pytest.raises(DatabaseUnavailableError, match="postgresql://") as refused:
         Database(url)
     assert "secret" not in str(refused.value)

@@ -10,7 +10,7 @@ import pytest
 from ratchet.service.up.layout import Layout
 from ratchet.service.up.process import MAX_EARLY_DEATHS, let_others_go_first
 from ratchet.service.up.record import read_record
-from ratchet.service.up.stray_processes import end_remains, find_remains
+from ratchet.service.up.stray_processes import end_stray_processes, find_stray_processes
 from tests.waiting import wait_for
 
 WITHIN_SECONDS = 60.0
@@ -41,7 +41,7 @@ class Small:
         return self.process.returncode
 
     def processes(self):
-        return find_remains(self.layout.mark, {})
+        return find_stray_processes(self.layout.mark, {})
 
     def pid_of(self, name):
         [found] = [p.pid for p in self.processes() if f"{name}.works" in " ".join(p.cmdline())]
@@ -52,7 +52,7 @@ class Small:
 def home(tmp_path):
     home = tmp_path.resolve()
     yield home
-    end_remains(Layout(home).mark, {}, 1)
+    end_stray_processes(Layout(home).mark, {}, 1)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from ratchet.pipelines.errors import SpecError
-from ratchet.pipelines.registry.s3.location import StoreLocation
+from ratchet.pipelines.registry.s3.location import ObjectStoreLocation
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from ratchet.pipelines.registry.s3.location import StoreLocation
     ],
 )
 def test_a_uri_names_a_bucket_and_a_prefix(uri, bucket, prefix, key, shown):
-    location = StoreLocation.parse(uri)
+    location = ObjectStoreLocation.parse(uri)
     assert (location.bucket, location.prefix) == (bucket, prefix)
     assert location.key("versions", "x") == key
     assert str(location) == shown
@@ -25,11 +25,11 @@ def test_a_uri_names_a_bucket_and_a_prefix(uri, bucket, prefix, key, shown):
 )
 def test_anything_else_is_refused_with_what_is_allowed(uri):
     with pytest.raises(SpecError, match="s3://BUCKET/PREFIX"):
-        StoreLocation.parse(uri)
+        ObjectStoreLocation.parse(uri)
 
 
 def test_credentials_in_a_uri_are_refused_and_not_repeated():
     with pytest.raises(SpecError) as raised:
-        StoreLocation.parse("s3://AKIAKEY:verysecret@bucket/prefix")
+        ObjectStoreLocation.parse("s3://AKIAKEY:verysecret@bucket/prefix")
     assert "AWS_SECRET_ACCESS_KEY" in str(raised.value)
     assert "verysecret" not in str(raised.value)

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from ratchet.pipelines.errors import StoreError, StoreUnreachableError
-from ratchet.pipelines.registry.s3.location import StoreLocation
+from ratchet.pipelines.errors import ObjectStoreError, ObjectStoreUnreachableError
+from ratchet.pipelines.registry.s3.location import ObjectStoreLocation
 from ratchet.pipelines.registry.s3.objects import Found, ObjectStore
 from tests.faulty_proxy import FaultyProxy
 from tests.s3_server import CREDENTIALS
@@ -89,24 +89,24 @@ def test_a_large_file_goes_in_parts_and_comes_back(store, tmp_path, s3):
 
 
 def test_a_bucket_that_is_not_there(s3):
-    store = ObjectStore(StoreLocation("no-such-bucket", "x"))
+    store = ObjectStore(ObjectStoreLocation("no-such-bucket", "x"))
     for ask in (lambda: store.names("a"), lambda: store.create("a", b""), lambda: store.read("a")):
-        with pytest.raises(StoreError, match="no bucket 'no-such-bucket'") as raised:
+        with pytest.raises(ObjectStoreError, match="no bucket 'no-such-bucket'") as raised:
             ask()
-        assert not isinstance(raised.value, StoreUnreachableError)
+        assert not isinstance(raised.value, ObjectStoreUnreachableError)
 
 
 def test_credentials_that_are_missing(s3, bucket, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    with pytest.raises(StoreError, match="no credentials were found"):
-        ObjectStore(StoreLocation(bucket, "")).read("a")
+    with pytest.raises(ObjectStoreError, match="no credentials were found"):
+        ObjectStore(ObjectStoreLocation(bucket, "")).read("a")
 
 
 def test_an_endpoint_that_nobody_answers_at(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:pass-word@127.0.0.1:{free_port()}")
-    store = ObjectStore(StoreLocation("bucket", "x"))
-    with pytest.raises(StoreUnreachableError, match="cannot be reached") as raised:
+    store = ObjectStore(ObjectStoreLocation("bucket", "x"))
+    with pytest.raises(ObjectStoreUnreachableError, match="cannot be reached") as raised:
         store.read("a")
     message = str(raised.value)
     assert "pass-word" not in message
@@ -119,7 +119,7 @@ def behind_proxy(s3_endpoint, bucket, monkeypatch):
     """A store that is reached through a proxy, and the proxy."""
     with FaultyProxy(s3_endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        yield ObjectStore(StoreLocation(bucket, "x")), proxy
+        yield ObjectStore(ObjectStoreLocation(bucket, "x")), proxy
 
 
 @pytest.mark.parametrize("faults", [["busy"], ["busy", "busy"], ["lost"], ["lost", "busy"]])
@@ -135,7 +135,7 @@ def test_a_replacement_whose_answer_got_lost_has_happened_once(behind_proxy, buc
     store, proxy = behind_proxy
     store.put("a", b"1")
     found = store.read("a")
-    fresh = ObjectStore(StoreLocation(bucket, "x"))  # with no connection yet
+    fresh = ObjectStore(ObjectStoreLocation(bucket, "x"))  # with no connection yet
     proxy.faults.append("lost")
     assert fresh.replace("a", b"2", found)
     assert not proxy.faults
@@ -145,7 +145,7 @@ def test_a_replacement_whose_answer_got_lost_has_happened_once(behind_proxy, buc
 def test_a_server_that_stays_busy_is_unreachable(behind_proxy):
     store, proxy = behind_proxy
     proxy.faults.extend(["busy"] * 20)
-    with pytest.raises(StoreUnreachableError, match="503"):
+    with pytest.raises(ObjectStoreUnreachableError, match="503"):
         store.read("a")
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ratchet.pipelines.errors import BusyError, NotFoundError, StoreError
+from ratchet.pipelines.errors import BusyError, NotFoundError, ObjectStoreError
 from ratchet.pipelines.registry.manifest import (
     Manifest,
     read_manifest,
@@ -12,7 +12,7 @@ from ratchet.pipelines.registry.manifest import (
     write_manifest,
 )
 from ratchet.pipelines.registry.registry import Registry
-from ratchet.pipelines.registry.s3.attachment import attach_store
+from ratchet.pipelines.registry.s3.attachment import attach_object_store
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def home(bucket, tmp_path):
     """Makes homes of one store, by name."""
 
     def make(name):
-        attach_store(tmp_path / name, f"s3://{bucket}/state")
+        attach_object_store(tmp_path / name, f"s3://{bucket}/state")
         return Registry(tmp_path / name)
 
     return make
@@ -195,11 +195,11 @@ def test_a_corrupted_object_is_named_and_nothing_is_taken_from_it(home, s3, buck
     key = "state/versions/intents/1/weights.safetensors"
     s3.put_object(Bucket=bucket, Key=key, Body=b"spoiled")
     there = home("there")
-    with pytest.raises(StoreError, match=f"{key} was changed after it was written"):
+    with pytest.raises(ObjectStoreError, match=f"{key} was changed after it was written"):
         there.resolve("intents@1")
     assert not (there.path("intents", 1) / "weights.safetensors").exists()
     s3.delete_object(Bucket=bucket, Key=key)
-    with pytest.raises(StoreError, match=f"{key} is missing"):
+    with pytest.raises(ObjectStoreError, match=f"{key} is missing"):
         there.resolve("intents@1")
 
 

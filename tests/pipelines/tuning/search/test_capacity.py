@@ -7,19 +7,19 @@ from ratchet.pipelines.errors import RatchetError
 from ratchet.pipelines.models.precision import own_cpus
 from ratchet.pipelines.spec.tune import TuneSpec
 from ratchet.pipelines.spec.update_spec import ScalingSpec
-from ratchet.pipelines.tuning.search import capacity as room
+from ratchet.pipelines.tuning.search import capacity as capacity
 from ratchet.pipelines.tuning.search.capacity import (
     DRIVER_CPUS,
+    Capacity,
     Places,
-    Room,
+    capacity_of_ray,
     given_device,
     num_own_workers,
-    room_of_ray,
 )
 
-MACHINE = Room(({"CPU": 16.0, "GPU": 1.0},))
-PLAIN = Room(({"CPU": 16.0, "GPU": 0.0},))
-CLUSTER = Room(({"CPU": 0.0}, {"CPU": 3.0}, {"CPU": 8.0, "GPU": 2.0}), can_grow=True)
+MACHINE = Capacity(({"CPU": 16.0, "GPU": 1.0},))
+PLAIN = Capacity(({"CPU": 16.0, "GPU": 0.0},))
+CLUSTER = Capacity(({"CPU": 0.0}, {"CPU": 3.0}, {"CPU": 8.0, "GPU": 2.0}), can_grow=True)
 
 
 def tune(num_parallel=None):
@@ -40,7 +40,7 @@ def places(own, num_left=100, num_parallel=None, **scaling):
         (MACHINE, {}, 1, {"CPU": 1, "GPU": 1}),
         (MACHINE, {"gpus_per_worker": 0.25}, 4, {"CPU": 1, "GPU": 0.25}),
         (PLAIN, {"gpus_per_worker": 1}, 16, {"CPU": 1}),
-        (Room(PLAIN.nodes, can_grow=True), {"gpus_per_worker": 1}, 16, {"CPU": 1}),
+        (Capacity(PLAIN.nodes, can_grow=True), {"gpus_per_worker": 1}, 16, {"CPU": 1}),
         # A worker has the GPUs that were asked for.
         (MACHINE, {"num_workers": 1}, 16, {"CPU": 1}),
         (MACHINE, {"num_workers": 1, "gpus_per_worker": 0.1}, 10, {"CPU": 1, "GPU": 0.1}),
@@ -49,7 +49,7 @@ def places(own, num_left=100, num_parallel=None, **scaling):
         # A worker lies on one machine: two CPUs fit once into 3, and four times into 8.
         (CLUSTER, {"num_workers": 1, "cpus_per_worker": 2}, 5, {"CPU": 2}),
         (CLUSTER, {}, 2, {"CPU": 1, "GPU": 1}),
-        (Room(({"CPU": 0.0},), can_grow=True), {}, 1, {"CPU": 1}),
+        (Capacity(({"CPU": 0.0},), can_grow=True), {}, 1, {"CPU": 1}),
     ],
 )
 def test_as_many_trials_as_fit_each_with_what_an_update_would_take(
@@ -70,7 +70,7 @@ def test_a_gpu_that_will_never_come_is_not_waited_for(num_workers):
     with pytest.raises(RatchetError, match=r"gpus_per_worker is 1 .* has 0 GPUs .* set .* to 0"):
         places(PLAIN, num_workers=num_workers, gpus_per_worker=1)
     # A cluster may start a machine that has one.
-    found = places(Room(PLAIN.nodes, can_grow=True), num_workers=1, gpus_per_worker=1)
+    found = places(Capacity(PLAIN.nodes, can_grow=True), num_workers=1, gpus_per_worker=1)
     assert found == Places(1, {"CPU": 1, "GPU": 1})
 
 
@@ -93,18 +93,20 @@ def test_a_cluster_is_counted_as_it_is_and_the_own_machine_with_no_cpu_too_many(
     ]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     monkeypatch.setattr(ray, "get_runtime_context", FakeContext)
-    monkeypatch.setattr(room.torch.backends.cuda, "is_built", lambda: True)
-    found = room_of_ray(None)
+    monkeypatch.setattr(capacity.torch.backends.cuda, "is_built", lambda: True)
+    found = capacity_of_ray(None)
     assert [node["CPU"] for node in found.nodes] == [own_cpus(), 64.0]
     assert found.can_grow
-    assert room_of_ray(4.0) == Room(({"CPU": 4.0, "GPU": 8.0},))
-    monkeypatch.setattr(room.torch.backends.cuda, "is_built", lambda: False)
-    assert room_of_ray(4.0) == Room(({"CPU": 4.0, "GPU": 0.0},))
+    assert capacity_of_ray(4.0) == Capacity(({"CPU": 4.0, "GPU": 8.0},))
+    monkeypatch.setattr(capacity.torch.backends.cuda, "is_built", lambda: False)
+    assert capacity_of_ray(4.0) == Capacity(({"CPU": 4.0, "GPU": 0.0},))
 
 
 @pytest.mark.parametrize(("given", "device"), [([], "cpu"), ([0], "cuda")])
 def test_a_trial_computes_on_a_gpu_only_where_ray_gave_it_one(monkeypatch, given, device):
-    monkeypatch.setattr(room.torch.cuda, "is_available", lambda: True)  # as a GPU nearby is seen
+    monkeypatch.setattr(
+        capacity.torch.cuda, "is_available", lambda: True
+    )  # as a GPU nearby is seen
     assert given_device().type == "cpu"  # nobody has given anything
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "get_gpu_ids", lambda: given)
