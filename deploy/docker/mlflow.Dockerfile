@@ -1,9 +1,10 @@
 # syntax=docker/dockerfile:1
 # MLflow with what it needs to keep its tables in PostgreSQL and its artifacts on S3, and no more.
-#   docker build -f deploy/docker/mlflow.Dockerfile -t ratchet-mlflow deploy/docker
+#   docker build -f deploy/docker/mlflow.Dockerfile -t ratchet-mlflow .
 FROM python:3.11-slim-bookworm
-RUN pip install --no-cache-dir --disable-pip-version-check \
-        "mlflow[auth]>=3.17,<4" "psycopg[binary]>=3.2,<4" "boto3>=1.36,<2" \
+COPY constraints.txt /tmp/
+RUN pip install --no-cache-dir --disable-pip-version-check -c /tmp/constraints.txt \
+        "mlflow[auth]" "psycopg[binary]" boto3 \
     && useradd --uid 10001 --user-group --create-home mlflow
 USER 10001:10001
 WORKDIR /home/mlflow

@@ -35,6 +35,17 @@ def test_what_is_copied_exists_and_is_let_in():
         assert f"!{source}" in ignore
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", "mlflow.Dockerfile"])
+def test_every_image_installs_what_the_constraints_name(name):
+    text = (DEPLOY / "docker" / name).read_text(encoding="utf-8")
+    ignore = (DEPLOY / "docker" / f"{name}.dockerignore").read_text(encoding="utf-8").split()
+    installs = re.findall(r"^RUN pip install .*$", text, re.MULTILINE)
+    assert installs
+    assert all("torch==" in line or "-c " in line for line in installs)
+    assert re.search(r"^COPY .*\bconstraints\.txt", text, re.MULTILINE)
+    assert "!constraints.txt" in ignore
+
+
 def copied(target):
     """Lay out below a folder what the build copies, links as links."""
     for source in copied_sources():
@@ -76,9 +87,9 @@ def test_the_tag_of_the_manifests_names_the_release():
     assert image["newTag"] == f"{release['project']['version']}-cpu"
 
 
-def test_the_build_pins_the_same_pytorch_as_the_project():
-    (wanted,) = re.findall(r'"(torch>=[^"]+)"', DOCKERFILE)
-    assert f'"{wanted}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+def test_the_build_s_pytorch_is_that_of_the_constraints():
+    (pinned,) = re.findall(r'"(torch==[^"]+)"', DOCKERFILE)
+    assert pinned in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert re.search(r"^ARG ACCELERATOR=cpu$", DOCKERFILE, re.MULTILINE)
 
 
