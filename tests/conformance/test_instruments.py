@@ -1,4 +1,8 @@
-"""Instruments measure the same with two workers, sharded or not, as with one."""
+"""Covers `pipelines.training.instruments`, `pipelines.training.probing`,
+`pipelines.evaluation.instruments`.
+
+Instruments measure the same with two workers, sharded or not, as with one.
+"""
 
 import pytest
 

@@ -1,4 +1,8 @@
-"""Parameters sharded over two workers: the same weights as one worker, and less memory each."""
+"""Covers `pipelines.methods.importance.sharded`, `pipelines.models.shards`,
+`pipelines.training.sharded_state`, `pipelines.training.sharding`.
+
+Parameters sharded over two workers: the same weights as one worker, and less memory each.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,7 @@
-"""Trials that differ in fields which are idle in the first task may share what it learned."""
+"""Covers `pipelines.tuning.search.prefix`, `pipelines.tuning.search.seed_run`.
+
+Trials that differ in fields which are idle in the first task may share what it learned.
+"""
 
 import shutil
 from dataclasses import replace

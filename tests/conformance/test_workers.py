@@ -1,4 +1,7 @@
-"""Two workers: they stay equal, see every row once, and keep the whole memory between them."""
+"""Covers `pipelines.training.workers`.
+
+Two workers: they stay equal, see every row once, and keep the whole memory between them.
+"""
 
 import pytest
 import torch

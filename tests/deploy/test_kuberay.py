@@ -1,4 +1,7 @@
-"""The Kubernetes manifests: plain objects by their schemas, KubeRay's by what we rely on."""
+"""Covers `service.serving.ray_service`.
+
+The Kubernetes manifests: plain objects by their schemas, KubeRay's by what we rely on.
+"""
 
 import ipaddress
 import re

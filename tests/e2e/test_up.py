@@ -1,4 +1,7 @@
-"""The whole service as a new user meets it: started, asked in three ways, followed, stopped."""
+"""Covers `service.cli.up`.
+
+The whole service as a new user meets it: started, asked in three ways, followed, stopped.
+"""
 
 import json
 import os

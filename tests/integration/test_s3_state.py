@@ -1,4 +1,8 @@
-"""State on S3, end to end: a machine is lost with its whole home, and another one goes on."""
+"""Covers `pipelines.registry.s3.runs`, `pipelines.registry.s3.address`,
+`pipelines.training.mirrored`, `pipelines.update.mirror`.
+
+State on S3, end to end: a machine is lost with its whole home, and another one goes on.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""A study on a real Ray."""
+"""Covers `pipelines.tuning.promotion`.
+
+A study on a real Ray.
+"""
 
 import json
 

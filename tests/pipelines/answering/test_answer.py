@@ -1,3 +1,5 @@
+"""Covers, beside `answer`: `adapter_bank`, `frozen_base`, `golden`, `served_version`."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Covers, beside `predict`: `continuation`."""
+
 import pytest
 
 from ratchet.pipelines.answering.predict import predict

@@ -1,3 +1,5 @@
+"""Covers, beside `comparison`: `runner`, `single_run`."""
+
 import json
 import os
 import signal

@@ -1,3 +1,5 @@
+"""Covers, beside `page`: `charts`, `table`, `pages.labels`, `pages.scale`, `pages.environment`."""
+
 import itertools
 import re
 from html.parser import HTMLParser

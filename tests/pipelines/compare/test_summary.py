@@ -1,3 +1,5 @@
+"""Covers, beside `summary`: `record`, `pages.estimate`."""
+
 import math
 
 import pytest

@@ -1,4 +1,7 @@
-"""Data of language models: segments, marked tokens, recipes, answers."""
+"""Covers `answers`, `recipes`, `segments`.
+
+Data of language models: segments, marked tokens, recipes, answers.
+"""
 
 import json
 

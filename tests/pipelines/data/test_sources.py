@@ -1,3 +1,5 @@
+"""Covers, beside `sources`: `readers`, `locations`, `saved_dataset`."""
+
 import errno
 import gzip
 import json

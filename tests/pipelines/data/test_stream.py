@@ -1,3 +1,5 @@
+"""Covers, beside `stream`: `checks`, `cutting`, `findings`, `rows`."""
+
 import gc
 import json
 import os

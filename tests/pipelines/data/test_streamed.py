@@ -1,3 +1,5 @@
+"""Covers, beside `streamed`: `blocks`, `spill`."""
+
 import pickle
 from itertools import chain
 

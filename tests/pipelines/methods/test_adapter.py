@@ -1,3 +1,5 @@
+"""Covers, beside `adapter`: `models.bottleneck`, `models.sublayers`, `models.part`."""
+
 import copy
 import itertools
 

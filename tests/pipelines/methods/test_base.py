@@ -1,3 +1,5 @@
+"""Covers, beside `base`: `context`."""
+
 import pytest
 import torch
 

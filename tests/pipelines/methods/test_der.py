@@ -1,3 +1,5 @@
+"""Covers, beside `der`: `answer_memory`."""
+
 from collections import Counter
 
 import pytest

@@ -1,3 +1,5 @@
+"""Covers, beside `expansion`: `models.expansion`."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Covers, beside `freeze`: `models.blocks`."""
+
 import pytest
 
 from ratchet.pipelines.errors import MethodError

@@ -1,3 +1,7 @@
+"""Covers `importance.engine`, `importance.mean`, `importance.measured_modules`,
+`importance.row_by_row`, `importance.rules`.
+"""
+
 from __future__ import annotations
 
 import logging

@@ -1,3 +1,5 @@
+"""Covers, beside `replay`: `rehearsal`."""
+
 from collections import Counter
 
 import pytest

@@ -1,3 +1,5 @@
+"""Covers, beside `text_rehearsal`: `generative`."""
+
 from collections import Counter
 
 import pytest

@@ -1,4 +1,7 @@
-"""Prefix, prompt and mix-and-match: the trained tokens are seen, and nothing else moves."""
+"""Covers `mam`, `prefix`, `prompt`, `task_parts`, `models.virtual_tokens`.
+
+Prefix, prompt and mix-and-match: the trained tokens are seen, and nothing else moves.
+"""
 
 import copy
 

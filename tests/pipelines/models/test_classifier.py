@@ -1,3 +1,5 @@
+"""Covers, beside `classifier`: `taught_model`."""
+
 import pytest
 import torch
 

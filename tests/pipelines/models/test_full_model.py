@@ -1,3 +1,5 @@
+"""Covers, beside `full_model`: `load`."""
+
 import json
 import shutil
 

@@ -1,3 +1,5 @@
+"""Covers, beside `ridge`: `ridge_head`."""
+
 import itertools
 
 import numpy as np

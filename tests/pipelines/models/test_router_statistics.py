@@ -1,3 +1,5 @@
+"""Covers, beside `router_statistics`: `prototype_router`."""
+
 import itertools
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Covers, beside `task_columns`: `column`."""
+
 import copy
 import math
 from itertools import pairwise

@@ -1,3 +1,5 @@
+"""Covers, beside `registry`: `aliases`, `mlflow_mirror`, `home`."""
+
 import json
 import os
 import signal

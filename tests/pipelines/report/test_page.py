@@ -1,3 +1,5 @@
+"""Covers, beside `page`: `costs`, `data`, `headline`, `language`, `scores`."""
+
 import re
 from html.parser import HTMLParser
 

@@ -1,3 +1,7 @@
+"""Covers, beside `reading`: `changes`, `presets`, `problems`, `schema`, `section`,
+`update_spec`.
+"""
+
 from pathlib import Path
 
 import pytest

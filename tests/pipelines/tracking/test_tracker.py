@@ -1,3 +1,5 @@
+"""Covers, beside `tracker`: `mlflow_client`, `sender`."""
+
 import math
 import os
 import socket

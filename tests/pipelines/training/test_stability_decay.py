@@ -1,4 +1,7 @@
-"""Rates and strengths found while a stream is taught: no trace, no old rows, no work lost."""
+"""Covers, beside `stability_decay`: `events`.
+
+Rates and strengths found while a stream is taught: no trace, no old rows, no work lost.
+"""
 
 import json
 from pathlib import Path

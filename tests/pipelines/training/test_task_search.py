@@ -1,4 +1,7 @@
-"""What a search trains with next and what it decides, by hand-made scores."""
+"""Covers, beside `task_search`: `spec.stability_decay`.
+
+What a search trains with next and what it decides, by hand-made scores.
+"""
 
 import pytest
 

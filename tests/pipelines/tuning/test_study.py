@@ -1,3 +1,5 @@
+"""Covers, beside `study`: `trial`."""
+
 import json
 from dataclasses import replace
 

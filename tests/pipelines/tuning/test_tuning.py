@@ -1,3 +1,5 @@
+"""Covers, beside `tuning`: `search.study_run`, `study_name`."""
+
 import pytest
 
 from ratchet.pipelines.errors import SpecError

@@ -1,3 +1,5 @@
+"""Covers, beside `describe`: `miniature`."""
+
 import pytest
 
 from ratchet.pipelines.registry.registry import Registry

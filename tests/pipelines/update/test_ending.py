@@ -1,3 +1,5 @@
+"""Covers, beside `ending`: `kept_result`, `training.trainer`."""
+
 import dataclasses
 import json
 

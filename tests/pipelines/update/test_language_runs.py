@@ -1,4 +1,7 @@
-"""Updates of language models from spec to version, and what is wrong with them said in time."""
+"""Covers `evaluate`.
+
+Updates of language models from spec to version, and what is wrong with them said in time.
+"""
 
 import json
 

@@ -1,3 +1,5 @@
+"""Covers, beside `plan`: `checks`, `start`, `row_lengths`, `training.job`."""
+
 import json
 import shutil
 import subprocess

@@ -1,3 +1,8 @@
+"""Covers, beside `run`: `events`, `history`, `report_input`, `result`, `writing`, `stale`,
+`ray_session`, `training.checkpoint`, `training.stream`, `training.stage_context`,
+`training.loading`.
+"""
+
 import json
 import shutil
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Keys, roles, limits, and what is written down of a request."""
+"""Covers, beside `access`: `guarded_route`, `request_log`, `app`, `backend`.
+
+Keys, roles, limits, and what is written down of a request.
+"""
 
 import json
 import logging

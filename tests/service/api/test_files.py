@@ -1,4 +1,7 @@
-"""Uploads: what is taken, what is refused, and where it lies."""
+"""Covers `uploads`, `file_content`, `routes.files`, `inputs.blobs`.
+
+Uploads: what is taken, what is refused, and where it lies.
+"""
 
 import hashlib
 import io

@@ -1,4 +1,8 @@
-"""Requests in OpenAI's words, and the specs that they become."""
+"""Covers, beside `fine_tuning`: `chats`, `base_models`, `openai_views`, `request_places`,
+`routes.fine_tuning`, `routes.models`, `schemas.openai`.
+
+Requests in OpenAI's words, and the specs that they become.
+"""
 
 import json
 

@@ -1,3 +1,5 @@
+"""Covers `routes.health`, `metrics`."""
+
 import pytest
 
 from ratchet.service.store.leases import acquire, release

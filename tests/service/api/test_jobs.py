@@ -1,4 +1,8 @@
-"""Jobs in the native dialect."""
+"""Covers `routes.jobs`, `routes.job_actions`, `routes.parameters`, `submissions`, `views`,
+`job_logs`, `schemas.jobs`.
+
+Jobs in the native dialect.
+"""
 
 import pytest
 import yaml

@@ -1,4 +1,7 @@
-"""Lineages, versions, promotions and rollbacks over HTTP."""
+"""Covers `routes.lineages`.
+
+Lineages, versions, promotions and rollbacks over HTTP.
+"""
 
 import pytest
 

@@ -1,3 +1,5 @@
+"""Covers `jobs`, `keys`, `service_access`, `service_versions`, `submitting`, `watching`."""
+
 import io
 import json
 

@@ -1,3 +1,5 @@
+"""Covers, beside `updates`: `app`, `failures`, `session`, `comparing`."""
+
 import json
 import signal
 import subprocess

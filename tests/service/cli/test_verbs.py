@@ -1,3 +1,7 @@
+"""Covers `catalogue`, `health`, `serving`, `tracked`, `versions`, `version_tables`,
+`terminal.method_facts`.
+"""
+
 import json
 
 import pytest

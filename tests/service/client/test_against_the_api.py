@@ -1,3 +1,5 @@
+"""Covers `client`, `drivers`."""
+
 import threading
 import time
 

@@ -1,3 +1,5 @@
+"""Covers, beside `asking`: `failures`, `operations`."""
+
 import inspect
 
 import httpx

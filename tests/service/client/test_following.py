@@ -1,3 +1,5 @@
+"""Covers, beside `following`: `event_stream`, `patience`, `steps`."""
+
 import json
 import time
 

@@ -1,3 +1,5 @@
+"""Covers, beside `spec_data`: `inputs.spec_paths`."""
+
 import hashlib
 import json
 

@@ -1,3 +1,7 @@
+"""Covers, beside `controller`: `attempt_state`, `job_steps`, `log_once`, `mirror`,
+`version_facts`.
+"""
+
 import json
 import shutil
 import time

@@ -1,3 +1,5 @@
+"""Covers, beside `processes`: `launcher`, `local_process`."""
+
 import os
 import time
 

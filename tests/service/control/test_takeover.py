@@ -1,4 +1,7 @@
-"""What a controller finds when it takes over: a home, a store that is away, jobs cut off."""
+"""Covers `adoption`.
+
+What a controller finds when it takes over: a home, a store that is away, jobs cut off.
+"""
 
 import errno
 import json

@@ -1,3 +1,5 @@
+"""Covers, beside `service`: `finding`."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""Covers `job_folder`, `kinds`."""
+
 import os
 import signal
 import subprocess

@@ -1,3 +1,5 @@
+"""Covers, beside `journal`: `control.follower`."""
+
 import io
 import json
 

@@ -1,3 +1,5 @@
+"""Covers, beside `data_uris`: `api.spec_check`."""
+
 import os
 
 import pytest

@@ -1,3 +1,5 @@
+"""Covers, beside `classify`: `errors`."""
+
 import pickle
 import subprocess
 import sys

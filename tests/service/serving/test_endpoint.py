@@ -1,3 +1,5 @@
+"""Covers, beside `endpoint`: `classification`, `replica`."""
+
 import asyncio
 import json
 

@@ -1,3 +1,5 @@
+"""Covers, beside `graph`: `ingress`."""
+
 import json
 import os
 import shutil

@@ -1,3 +1,5 @@
+"""Covers, beside `lineage`: `watcher`."""
+
 import shutil
 import threading
 import time

@@ -1,4 +1,8 @@
-"""Jobs: what may become of them, who comes first, and what the same request leads to."""
+"""Covers, beside `jobs`: `asking`, `events`, `finishing`, `quotas`, `records`, `rows`,
+`running_jobs`, `submitting`.
+
+Jobs: what may become of them, who comes first, and what the same request leads to.
+"""
 
 import time
 from dataclasses import replace

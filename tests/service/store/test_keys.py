@@ -1,4 +1,7 @@
-"""API keys: shown once, kept as a hash, and seen in no message."""
+"""Covers, beside `keys`: `audit`.
+
+API keys: shown once, kept as a hash, and seen in no message.
+"""
 
 import io
 import logging

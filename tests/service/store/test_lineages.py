@@ -1,4 +1,7 @@
-"""Promotions, rollbacks, the mirror's list, and lineages that lie in a home already."""
+"""Covers, beside `lineages`: `promotions`.
+
+Promotions, rollbacks, the mirror's list, and lineages that lie in a home already.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""What the API lists beyond single jobs."""
+"""Covers `columns`, `files`, `filters`.
+
+What the API lists beyond single jobs.
+"""
 
 from ratchet.service.store.events import list_events, list_latest_events
 from ratchet.service.store.files import (

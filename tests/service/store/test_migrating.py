@@ -1,4 +1,7 @@
-"""The migrations: what they yield, from where, and who may not go on."""
+"""Covers, beside `migrating`: `database`, `tables`.
+
+The migrations: what they yield, from where, and who may not go on.
+"""
 
 import os
 import subprocess

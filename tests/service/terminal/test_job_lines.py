@@ -1,3 +1,5 @@
+"""Covers, beside `job_lines`: `jobs`."""
+
 import io
 import itertools
 import threading

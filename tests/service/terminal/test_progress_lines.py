@@ -1,3 +1,5 @@
+"""Covers, beside `progress_lines`: `plan`, `result`."""
+
 import io
 
 import pytest

@@ -1,3 +1,5 @@
+"""Covers, beside `layout`: `parts`, `secrets`."""
+
 import socket
 
 import pytest

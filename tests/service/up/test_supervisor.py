@@ -1,3 +1,5 @@
+"""Covers, beside `supervisor`: `guard`, `process`, `record`, `stray_processes`."""
+
 import os
 import signal
 import subprocess

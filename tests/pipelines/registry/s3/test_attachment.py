@@ -1,3 +1,5 @@
+"""Covers, beside `attachment`: `probe`."""
+
 import pytest
 
 from ratchet.pipelines.errors import ObjectStoreError, SpecError, VersionError

@@ -1,3 +1,5 @@
+"""Covers, beside `objects`: `faults`."""
+
 import os
 import pickle
 import threading

@@ -1,3 +1,7 @@
+"""Covers `adapters`, `base`, `growth`, `isolation`, `regularization`, `replay`, `rules`,
+`union`.
+"""
+
 import pytest
 from pydantic import ValidationError
 

@@ -1,3 +1,5 @@
+"""Covers, beside `page`: `details`, `panels`, `scatter`, `words`."""
+
 import base64
 import hashlib
 import re

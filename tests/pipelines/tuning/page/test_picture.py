@@ -1,3 +1,5 @@
+"""Covers, beside `picture`: `files`."""
+
 import json
 
 import pytest

@@ -1,4 +1,7 @@
-"""What early stopping warns of, and what it hears again of trials that ended before."""
+"""Covers, beside `early_stopping`: `ray_search`.
+
+What early stopping warns of, and what it hears again of trials that ended before.
+"""
 
 from dataclasses import replace
 from types import SimpleNamespace

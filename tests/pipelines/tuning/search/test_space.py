@@ -1,3 +1,5 @@
+"""Covers, beside `space`: `spec.tune`."""
+
 import pytest
 import yaml
 from hypothesis import given
