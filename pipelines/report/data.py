@@ -38,20 +38,32 @@ class TaskReport(TypedDict):
     trainable_parameters: int | None
 
 
+class RoutedTask(TypedDict):
+    """What the router says of a task's test rows.
+
+    Attributes:
+        num_rows: How many there are.
+        num_accepted: How many of them the threshold lets through.
+        num_own_task: How many of them are nearest to their own task.
+    """
+
+    num_rows: int
+    num_accepted: int
+    num_own_task: int
+
+
 class OutOfScope(TypedDict):
     """How requests that belong to no task are rejected.
 
     Attributes:
         threshold: The score below which a request is rejected.
-        accept_fraction: Share of in-scope validation text that was to be accepted.
-        accepted: Share of in-scope test text that is accepted; None when not measured.
-        routed: Share of in-scope test text that finds its task; None when not measured.
+        accept_fraction: Share of validation text that was to be accepted.
+        routed: Every task of the version by name, as the router sees its test rows.
     """
 
     threshold: float
     accept_fraction: float
-    accepted: float | None
-    routed: float | None
+    routed: Mapping[str, RoutedTask]
 
 
 class LanguageReport(TypedDict):
@@ -91,7 +103,7 @@ class ReportData(TypedDict):
         spec_yaml: The settings as YAML.
         methods: The stack in words, a method each.
         seconds: Seconds by phase of the whole update; their sum is shown as its time.
-        out_of_scope: Calibration of rejection, or None when the version has none.
+        out_of_scope: Calibration of rejection.
         forgotten: The most forgotten training examples, where they were counted.
         columns: Parameters of each task's column by its name: `total`, `own`, `from_base`, and
             `from_tasks` by name; empty without columns.
@@ -117,7 +129,7 @@ class ReportData(TypedDict):
     spec_yaml: str
     methods: Sequence[str]
     seconds: Mapping[str, float]
-    out_of_scope: OutOfScope | None
+    out_of_scope: OutOfScope
     forgotten: NotRequired[Sequence[Mapping[str, Any]]]
     columns: NotRequired[Mapping[str, Mapping[str, Any]]]
     search: NotRequired[Mapping[str, Mapping[str, Any]]]

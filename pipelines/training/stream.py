@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ratchet.pipelines.data.prepared import PreparedData
+from ratchet.pipelines.evaluation.calibration import Calibration, calibrate
 from ratchet.pipelines.evaluation.language import make_evaluator
 from ratchet.pipelines.files.atomic_file import put_on_disk, write_atomically
 from ratchet.pipelines.methods.base import MethodState
@@ -136,7 +137,7 @@ class StreamTeacher:
         writes.
         """
         is_first = self.workers.rank == 0
-        threshold = self.calibrate()
+        calibration = self.calibrate()
         with self._phase("instruments", self.job.new):
             instruments = self.instruments.finish()
         learned = wholes(self.model.learned_state(), keep=is_first)
@@ -166,7 +167,7 @@ class StreamTeacher:
                 "baseline": self.baseline,
                 "instruments": instruments,
                 "right": self.instruments.right,
-                "threshold": threshold,
+                "calibration": asdict(calibration),
                 "precision": self.precision,
                 "base_sha256": base_hash(self.model),
                 "total_parameters": sum(p.numel() for p in self.model.parameters()),
@@ -175,17 +176,15 @@ class StreamTeacher:
             write_atomically(folder.parent / OUTCOME_FILE, json.dumps(outcome))
         self.workers.gather(None)  # nobody leaves before the first rank has written
 
-    def calibrate(self) -> float:
+    def calibrate(self) -> Calibration:
         """The in-scope score that `accept_fraction` of all tasks' validation rows reach.
 
         Every rank must call it.
         """
-        router = self.router.fit(route_tasks(self.job.tasks))
-        rows = [
-            self.evaluator.base_features(task.id)[self.data.held_out[task.id].validation]
-            for task in self.job.tasks
-        ]
-        return router.calibrate(torch.cat(rows), self.job.spec.routing.accept_fraction)
+        tasks, share = self.job.tasks, self.job.spec.routing.accept_fraction
+        features = {task.id: self.evaluator.base_features(task.id) for task in tasks}
+        router = self.router.fit(route_tasks(tasks))
+        return calibrate(router, tasks, features, self.data.held_out, share)
 
     def _start_lineage(self, saved: Checkpoint | None) -> None:
         """Structure, weights and states as they were before the next stage."""

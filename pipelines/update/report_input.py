@@ -25,7 +25,7 @@ def report_data(
 
     Args:
         plan: The update as it was planned.
-        outcome: What the workers wrote: scores, costs, threshold.
+        outcome: What the workers wrote: scores, costs, calibration.
         result: The result object of the update.
         manifest: The version's manifest, for its number, parent and time.
         spec_yaml: The settings.
@@ -54,10 +54,9 @@ def report_data(
         search=outcome.get("search", {}),
         forgotten=outcome["instruments"].get("forgetting_events", {}).get("most_forgotten", []),
         out_of_scope=OutOfScope(
-            threshold=outcome["threshold"],
+            threshold=outcome["calibration"]["threshold"],
             accept_fraction=plan.job.spec.routing.accept_fraction,
-            accepted=outcome.get("accepted"),
-            routed=outcome.get("routed"),
+            routed=outcome["calibration"]["routed"],
         ),
         **({} if language is None else {"language": language}),
     )

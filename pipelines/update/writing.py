@@ -47,7 +47,7 @@ def write_draft(
         tasks=[vars(task) | {"class_ids": list(task.class_ids)} for task in job.tasks],
         metrics=dict(result["metrics"]),
         routing={
-            "threshold": outcome["threshold"],
+            "threshold": outcome["calibration"]["threshold"],
             "accept_fraction": job.spec.routing.accept_fraction,
             "max_length": job.spec.training.max_length,
         },

@@ -49,4 +49,4 @@ def test_test_labels_change_the_report_and_nothing_else(tiny_model, tmp_path, st
             assert changed[task]["test_own"] == pytest.approx(1 - scores["test_own"])
             assert changed[task]["validation_own"] == scores["validation_own"]
             assert changed[task]["validation_all"] == scores["validation_all"]
-    assert before.calibrate() == after.calibrate()
+    assert before.calibrate().threshold == after.calibrate().threshold

@@ -99,8 +99,10 @@ def make_report(num_tasks=5, loss=0.02, learned=0.96, **changes):
         "out_of_scope": {
             "threshold": -41.37,
             "accept_fraction": 0.95,
-            "accepted": 0.948,
-            "routed": 0.973,
+            "routed": {
+                name: {"num_rows": 1000, "num_accepted": 948 + i, "num_own_task": 973 - i}
+                for i, name in enumerate(NAMES[:num_tasks])
+            },
         },
     }
     return {**data, **changes}

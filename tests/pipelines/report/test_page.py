@@ -171,11 +171,22 @@ def test_joint_training_has_one_row_and_no_curves(report):
 
 
 def test_what_was_not_measured_is_a_dash(report):
-    data = report(2, out_of_scope=None)
+    data = report(2)
     data["tasks"][0].update(peak_memory_bytes=None, bytes_added=None)
     page = html(data)
-    assert "Requests that belong to no task" not in page
     assert section(page, "What it cost").count(">–</td>") == 2
+
+
+def test_rejection_is_told_task_by_task(report):
+    routed = {
+        "banking": {"num_rows": 8, "num_accepted": 7, "num_own_task": 8},
+        "<b>": {"num_rows": 1200, "num_accepted": 1140, "num_own_task": 600},
+    }
+    found = {"threshold": -41.37, "accept_fraction": 0.95, "routed": routed}
+    part = section(html(report(2, out_of_scope=found)), "Requests that belong to no task")
+    words = " ".join(re.sub(r"<[^>]+>", " ", part).split())
+    assert "its best score is below −41.37: a limit set so that 95.0% of validation text" in words
+    assert "banking 8 87.5% 100.0% &lt;b&gt; 1 200 95.0% 50.0%" in words
 
 
 def language(report, num_tasks=3, **changes):
