@@ -238,9 +238,9 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tiny_model, tmp_path
 @pytest.mark.parametrize(
     "step",
     [
-        "ratchet.pipelines.update.run.write_manifest",
-        "ratchet.pipelines.update.writing.write_draft",
-        "ratchet.pipelines.update.run.report_data",
+        "ratchet.pipelines.update.writing.write_manifest",
+        "ratchet.pipelines.update.run.write_draft",
+        "ratchet.pipelines.update.writing.report_data",
     ],
 )
 def test_an_interruption_while_the_version_is_written_leaves_none(
