@@ -8,7 +8,7 @@ from ratchet.pipelines.methods.task_parts import TaskParts
 from ratchet.pipelines.models.bottleneck import BottleneckPart
 from ratchet.pipelines.models.sublayers import sublayers_of
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import AdapterConfig
+from ratchet.pipelines.spec.methods.adapters import AdapterConfig
 
 
 class Adapter(TaskParts):

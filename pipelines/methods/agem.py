@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.memory import Memory
 from ratchet.pipelines.methods.rehearsal import Rehearsal, share_of
-from ratchet.pipelines.spec.methods import AgemConfig
+from ratchet.pipelines.spec.methods.replay import AgemConfig
 from ratchet.pipelines.types import Batch
 
 

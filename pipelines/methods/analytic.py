@@ -14,7 +14,7 @@ from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.models.ridge import RidgeSums
 from ratchet.pipelines.models.ridge_head import RidgeHead
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import AnalyticConfig
+from ratchet.pipelines.spec.methods.isolation import AnalyticConfig
 from ratchet.pipelines.types import Batch, Output, Task
 
 BUFFER_ROWS = 512
@@ -42,7 +42,7 @@ class Analytic(Method):
         config: The settings.
     """
 
-    trains = False
+    trains = AnalyticConfig.trains
     exact = True
 
     def __init__(self, config: AnalyticConfig) -> None:

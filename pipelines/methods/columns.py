@@ -13,7 +13,7 @@ from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.models.column import BASE, Column
 from ratchet.pipelines.models.task_columns import TaskColumns
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import ColumnsConfig
+from ratchet.pipelines.spec.methods.growth import ColumnsConfig
 from ratchet.pipelines.types import Task
 
 

@@ -12,7 +12,7 @@ from ratchet.pipelines.methods.answer_memory import AnswerMemory, side_by_side, 
 from ratchet.pipelines.methods.base import MethodState
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.rehearsal import Rehearsal, share_of
-from ratchet.pipelines.spec.methods import DerConfig
+from ratchet.pipelines.spec.methods.replay import DerConfig
 from ratchet.pipelines.types import Batch, Output
 
 ANSWERS = "der_answers"

@@ -13,7 +13,7 @@ from ratchet.pipelines.methods.importance.mean import mean_magnitudes
 from ratchet.pipelines.methods.importance.row_by_row import Objective
 from ratchet.pipelines.methods.penalty import QuadraticPenalty, held_parameter
 from ratchet.pipelines.models.shards import sharded_parameters
-from ratchet.pipelines.spec.methods import EwcConfig
+from ratchet.pipelines.spec.methods.regularization import EwcConfig
 from ratchet.pipelines.types import Batch, Output
 
 

@@ -8,14 +8,14 @@ from ratchet.pipelines.errors import MethodError
 from ratchet.pipelines.methods.base import Method
 from ratchet.pipelines.models.expansion import ExpandedHeads
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import ExpansionConfig
+from ratchet.pipelines.spec.methods.growth import ExpansionConfig
 from ratchet.pipelines.types import Task
 
 
 class Expansion(Method):
     """A wide layer and a head a task on a backbone that never changes; see `ExpansionConfig`.
 
-    Which blocks there are and which train is the business of `HeadsMethod`, as with any head a
+    Which blocks there are and which train is the business of `Heads`, as with any head a
     task.
 
     Source: Coop & Arel 2013, IEEE TNNLS 24(10). Deviations: theirs is one random layer that never

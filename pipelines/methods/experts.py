@@ -10,7 +10,7 @@ from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.models.experts import ExpertBlocks
 from ratchet.pipelines.models.sublayers import sublayers_of
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import ExpertsConfig
+from ratchet.pipelines.spec.methods.growth import ExpertsConfig
 from ratchet.pipelines.types import Batch, Output, Task
 
 

@@ -10,7 +10,7 @@ from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.whole_rows import WholeRows
 from ratchet.pipelines.models.class_gaussians import ClassGaussians
 from ratchet.pipelines.models.router_statistics import RouterStatistics
-from ratchet.pipelines.spec.methods import GenerativeConfig
+from ratchet.pipelines.spec.methods.replay import GenerativeConfig
 from ratchet.pipelines.types import Batch, Output, route_classes
 
 ANY_TOKENS = torch.zeros(1, dtype=torch.int32)

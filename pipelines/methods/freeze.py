@@ -9,7 +9,7 @@ from ratchet.pipelines.methods.base import Method
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.models.blocks import find_blocks
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import FreezeConfig
+from ratchet.pipelines.spec.methods.isolation import FreezeConfig
 from ratchet.pipelines.types import Task
 
 

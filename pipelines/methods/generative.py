@@ -10,7 +10,8 @@ from ratchet.pipelines.methods.base import Method, MethodState
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.feature_rehearsal import FeatureRehearsal
 from ratchet.pipelines.methods.text_rehearsal import TextRehearsal
-from ratchet.pipelines.spec.methods import GenerativeConfig, Kind
+from ratchet.pipelines.spec.methods import Kind
+from ratchet.pipelines.spec.methods.replay import GenerativeConfig
 from ratchet.pipelines.types import Batch, Output
 
 

@@ -8,13 +8,14 @@ from torch import nn
 
 from ratchet.pipelines.methods.base import Method
 from ratchet.pipelines.methods.context import TaskContext
-from ratchet.pipelines.models.heads import Heads, Layout
+from ratchet.pipelines.models.heads import Heads as HeadBlocks
+from ratchet.pipelines.models.heads import Layout
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import HeadsConfig
+from ratchet.pipelines.spec.methods.isolation import HeadsConfig
 from ratchet.pipelines.types import Task
 
 
-class HeadsMethod(Method):
+class Heads(Method):
     """Adds the head block of each task; see `HeadsConfig`.
 
     Source: the SEQ* study of Zheng 2023, arXiv:2312.07887, for cosine, frozen and preallocated
@@ -40,14 +41,14 @@ class HeadsMethod(Method):
         """Add the block of a task."""
         if isinstance(model.heads, nn.Identity):
             scale = self.config.cosine_scale if self.config.cosine else None
-            model.heads = Heads(model.dim, self.layout, scale, self.config.preallocate)
+            model.heads = HeadBlocks(model.dim, self.layout, scale, self.config.preallocate)
         model.head.add(task)
         model.heads.to(model.device)
 
     def begin_epoch(self, ctx: TaskContext) -> None:
         """Open the blocks that may train: all, or with `freeze_old_heads` those not yet taught."""
         heads = ctx.model.heads
-        assert isinstance(heads, Heads), "expand() made them"
+        assert isinstance(heads, HeadBlocks), "expand() made them"
         frozen: set[str] = set()
         if self.config.freeze_old_heads or heads.layout == "per_task":
             frozen = {heads.block_name(task.id) for task in ctx.seen}

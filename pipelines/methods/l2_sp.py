@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ratchet.pipelines.methods.base import MethodState, StrengthMethod
 from ratchet.pipelines.methods.context import TaskContext
-from ratchet.pipelines.spec.methods import L2SpConfig
+from ratchet.pipelines.spec.methods.regularization import L2SpConfig
 from ratchet.pipelines.types import Batch
 
 

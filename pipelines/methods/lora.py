@@ -10,7 +10,8 @@ from ratchet.pipelines.methods.base import Method
 from ratchet.pipelines.methods.task_parts import peft_task_type
 from ratchet.pipelines.models.part import task_part
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import LoraConfig, OLoraConfig
+from ratchet.pipelines.spec.methods.adapters import OLoraConfig
+from ratchet.pipelines.spec.methods.isolation import LoraConfig
 from ratchet.pipelines.types import Task
 
 SHARED_ADAPTER = "shared"

@@ -13,7 +13,7 @@ from ratchet.pipelines.methods.base import MethodState, StrengthMethod
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.models.causal_lm import learned_tokens
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import LwfConfig
+from ratchet.pipelines.spec.methods.regularization import LwfConfig
 from ratchet.pipelines.types import Batch, Output
 
 

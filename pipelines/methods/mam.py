@@ -10,7 +10,7 @@ from ratchet.pipelines.models.part import SetPart
 from ratchet.pipelines.models.sublayers import sublayers_of
 from ratchet.pipelines.models.taught_model import TaughtModel
 from ratchet.pipelines.models.virtual_tokens import PrefixPart
-from ratchet.pipelines.spec.methods import MamConfig
+from ratchet.pipelines.spec.methods.adapters import MamConfig
 
 PREFIX, ADAPTER = "mam_prefix", "mam_adapter"
 

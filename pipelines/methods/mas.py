@@ -9,7 +9,7 @@ from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.importance.mean import mean_magnitudes
 from ratchet.pipelines.methods.penalty import QuadraticPenalty
 from ratchet.pipelines.models.heads import loss_mask
-from ratchet.pipelines.spec.methods import MasConfig
+from ratchet.pipelines.spec.methods.regularization import MasConfig
 from ratchet.pipelines.types import Batch, Output
 
 

@@ -11,7 +11,7 @@ from ratchet.pipelines.errors import DataError, Problem
 from ratchet.pipelines.methods.base import Method, MethodState
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.whole_rows import WholeRows
-from ratchet.pipelines.spec.methods import MixedDataConfig
+from ratchet.pipelines.spec.methods.replay import MixedDataConfig
 from ratchet.pipelines.spec.update_spec import ColumnsSpec
 from ratchet.pipelines.types import Batch
 

@@ -15,7 +15,7 @@ from ratchet.pipelines.methods.base import StrengthMethod
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.lora import add_adapter
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import OLoraConfig
+from ratchet.pipelines.spec.methods.adapters import OLoraConfig
 from ratchet.pipelines.types import Batch, Output, Task
 
 

@@ -13,7 +13,7 @@ from ratchet.pipelines.errors import MethodError
 from ratchet.pipelines.methods.base import Method, MethodState
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.models.taught_model import TaughtModel
-from ratchet.pipelines.spec.methods import OsfConfig
+from ratchet.pipelines.spec.methods.adapters import OsfConfig
 from ratchet.pipelines.types import Batch, Task
 
 KINDS = ("left", "values", "right")

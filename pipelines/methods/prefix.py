@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from ratchet.pipelines.methods.task_parts import TaskParts, peft_task_type
 from ratchet.pipelines.models.taught_model import TaughtModel
 from ratchet.pipelines.models.virtual_tokens import PrefixPart
-from ratchet.pipelines.spec.methods import PrefixConfig
+from ratchet.pipelines.spec.methods.adapters import PrefixConfig
 
 
 class Prefix(TaskParts):

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from ratchet.pipelines.methods.task_parts import TaskParts, peft_task_type
 from ratchet.pipelines.models.taught_model import TaughtModel
 from ratchet.pipelines.models.virtual_tokens import PromptPart
-from ratchet.pipelines.spec.methods import PromptConfig
+from ratchet.pipelines.spec.methods.adapters import PromptConfig
 
 
 class Prompt(TaskParts):

@@ -6,7 +6,7 @@ from ratchet.pipelines.methods.base import MethodState
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.memory import Memory
 from ratchet.pipelines.methods.rehearsal import Rehearsal
-from ratchet.pipelines.spec.methods import ReplayConfig
+from ratchet.pipelines.spec.methods.replay import ReplayConfig
 from ratchet.pipelines.types import Batch
 
 ROUNDING = 1e-9

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ratchet.pipelines.methods.base import MethodState, StrengthMethod
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.penalty import QuadraticPenalty
-from ratchet.pipelines.spec.methods import SiConfig
+from ratchet.pipelines.spec.methods.regularization import SiConfig
 from ratchet.pipelines.types import Batch, Output
 
 

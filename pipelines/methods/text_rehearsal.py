@@ -19,7 +19,7 @@ from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.rehearsal import share_of
 from ratchet.pipelines.methods.whole_rows import WholeRows
 from ratchet.pipelines.models.causal_lm import CausalLM
-from ratchet.pipelines.spec.methods import GenerativeConfig
+from ratchet.pipelines.spec.methods.replay import GenerativeConfig
 from ratchet.pipelines.types import Batch, Task
 
 _log = logging.getLogger(__name__)

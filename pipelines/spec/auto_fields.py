@@ -118,8 +118,10 @@ def _reasons(
             "tasks that are learned at once are not found settings for one by one",
             ("Give a number, or remove joint"),
         )
-    if any(m.type == "analytic" for m in methods):
-        yield "analytic trains nothing by gradient", "Give a number, or remove analytic"
+    for method in methods:
+        if not method.trains:
+            kind = method.type
+            yield f"{kind} trains nothing by gradient", f"Give a number, or remove {kind}"
     if sharding == "fsdp":
         yield (
             "the search puts whole parameters back, and fsdp gives each worker a part",

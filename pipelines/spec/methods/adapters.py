@@ -16,6 +16,7 @@ class _TaskParts(MethodConfig):
     family: ClassVar[Family] = "isolation"
     protects: ClassVar[str] = "the base weights; with per_task, old tasks entirely"
     owns_structure: ClassVar[bool] = True
+    freezes_base: ClassVar[bool] = True
 
     per_task: bool = False
 
@@ -91,6 +92,7 @@ class OLoraConfig(StrengthConfig):
     protects: ClassVar[str] = "the directions that old tasks use, without a task id"
     cost: ClassVar[str] = "an adapter a task, all of them in every forward pass"
     owns_structure: ClassVar[bool] = True
+    freezes_base: ClassVar[bool] = True
     renews_weights: ClassVar[bool] = True
 
     type: Literal["o_lora"] = "o_lora"

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ratchet.pipelines.errors import Problem
 from ratchet.pipelines.spec.section import AUTO, StrengthOrAuto
 
 Family = Literal["regularization", "replay", "isolation", "head"]
@@ -34,7 +35,10 @@ class MethodConfig(BaseModel):
         cost: What it costs beside plain fine-tuning, in a few words.
         kinds: Kinds of model that it works with.
         kind_reason: Why it does not work with the others.
+        trains: It learns by gradient; one that does not leaves the rest of a stack without effect.
         owns_structure: It adds modules to the model or decides which parameters train.
+        freezes_base: What it adds trains in place of the base model's weights, all frozen.
+        brings_head: The heads are its own, so that their settings have no place beside it.
         stores_examples: It keeps examples of past tasks.
         anchors_weights: It holds trained weights near values of an earlier task.
         renews_weights: What trains is made anew for each task, so that there is nothing to anchor.
@@ -54,7 +58,10 @@ class MethodConfig(BaseModel):
     cost: ClassVar[str] = ""
     kinds: ClassVar[frozenset[Kind]] = BOTH_KINDS
     kind_reason: ClassVar[str] = ""
+    trains: ClassVar[bool] = True
     owns_structure: ClassVar[bool] = False
+    freezes_base: ClassVar[bool] = False
+    brings_head: ClassVar[bool] = False
     stores_examples: ClassVar[bool] = False
     anchors_weights: ClassVar[bool] = False
     renews_weights: ClassVar[bool] = False
@@ -69,6 +76,26 @@ class MethodConfig(BaseModel):
     def isolates_tasks(self) -> bool:
         """Whether each task has parameters of its own that later tasks never touch."""
         return False
+
+    @property
+    def task_part(self) -> str:
+        """What a task has of its own where tasks are isolated, in words."""
+        return f"task's own part of {self.type}"
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether features stay what they were from the first task on, or from its warm-up."""
+        return False
+
+    def problem_with(self, kind: Kind) -> Problem | None:
+        """Why these settings cannot teach a kind of model, if so; `where` is the field's name."""
+
+    def needless_beside(self, owner: MethodConfig) -> tuple[str, str] | None:
+        """Why these settings can protect nothing beside a method that owns structure, if so.
+
+        Returns:
+            The reason, and what to do.
+        """
 
 
 class StrengthConfig(MethodConfig):

@@ -12,6 +12,7 @@ from ratchet.pipelines.spec.methods.base import CLASSIFIERS, Family, Kind, Metho
 class _Growth(MethodConfig):
     family: ClassVar[Family] = "isolation"
     owns_structure: ClassVar[bool] = True
+    freezes_base: ClassVar[bool] = True
 
 
 class ColumnsConfig(_Growth):
@@ -55,6 +56,7 @@ class ExpansionConfig(_Growth):
     cost: ClassVar[str] = "width x hidden^2 parameters a task; the backbone runs once"
     kinds: ClassVar[frozenset[Kind]] = CLASSIFIERS
     kind_reason: ClassVar[str] = "it lies between pooled features and a classification head"
+    brings_head: ClassVar[bool] = True
 
     type: Literal["expansion"] = "expansion"
     width: PositiveFloat = 4.0

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from ratchet.pipelines.errors import Problem
 from ratchet.pipelines.spec.methods.base import CLASSIFIERS, Family, Kind, MethodConfig
 
 
@@ -57,6 +58,23 @@ class FreezeConfig(MethodConfig):
     num_blocks: Annotated[int, Field(ge=0)] = 2
     warmup_epochs: Annotated[int, Field(ge=0)] | None = None
 
+    @property
+    def keeps_features(self) -> bool:
+        """With no block open, or after a warm-up."""
+        return self.num_blocks == 0 or self.warmup_epochs is not None
+
+    def problem_with(self, kind: Kind) -> Problem | None:
+        """A frozen language model has no head that could still learn."""
+        if kind != "causal_lm" or not self.keeps_features:
+            return None
+        field = "num_blocks" if self.warmup_epochs is None else "warmup_epochs"
+        return Problem(
+            field,
+            "nothing would train: a language model has no head beside its backbone",
+            getattr(self, field),
+            "Set num_blocks to 1 or more, without warmup_epochs",
+        )
+
 
 class LoraConfig(MethodConfig):
     """Low-rank adapters W + (alpha / rank) B A in every linear layer of the backbone.
@@ -71,6 +89,7 @@ class LoraConfig(MethodConfig):
     protects: ClassVar[str] = "the base weights; with per_task, old tasks entirely"
     cost: ClassVar[str] = "about 1 % more parameters, once or a task"
     owns_structure: ClassVar[bool] = True
+    freezes_base: ClassVar[bool] = True
     shards: ClassVar[bool] = True
 
     type: Literal["lora"] = "lora"
@@ -83,6 +102,11 @@ class LoraConfig(MethodConfig):
     def isolates_tasks(self) -> bool:
         """Whether each task has an adapter of its own."""
         return self.per_task
+
+    @property
+    def task_part(self) -> str:
+        """An adapter a task."""
+        return "fresh adapter"
 
 
 class AnalyticConfig(MethodConfig):
@@ -102,7 +126,10 @@ class AnalyticConfig(MethodConfig):
     cost: ClassVar[str] = "one pass, no training; one matrix of width x width"
     kinds: ClassVar[frozenset[Kind]] = CLASSIFIERS
     kind_reason: ClassVar[str] = "it solves for class scores, and a language model gives tokens"
+    trains: ClassVar[bool] = False
     owns_structure: ClassVar[bool] = True
+    freezes_base: ClassVar[bool] = True
+    brings_head: ClassVar[bool] = True
 
     type: Literal["analytic"] = "analytic"
     width: PositiveInt = 5000

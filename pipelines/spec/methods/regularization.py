@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ratchet.pipelines.spec.methods.base import Family, StrengthConfig
+from ratchet.pipelines.spec.methods.base import Family, MethodConfig, StrengthConfig
 from ratchet.pipelines.spec.section import StrengthOrAuto
 
 
@@ -114,3 +114,10 @@ class L2SpConfig(StrengthConfig):
     def holds_first_task(self) -> bool:
         """Towards the base model the first task is held as any other."""
         return self.towards == "pretrained"
+
+    def needless_beside(self, owner: MethodConfig) -> tuple[str, str] | None:
+        """A frozen base needs no pull towards itself."""
+        if self.towards != "pretrained" or not owner.freezes_base:
+            return None
+        why = f"{owner.type} freezes the base model's weights, so they stay where they are"
+        return why, f"Set towards: last on l2_sp, or remove it or {owner.type}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ratchet.pipelines.errors import Problem
 from ratchet.pipelines.spec.methods.base import Kind, MethodConfig, Scenario, Sharding
-from ratchet.pipelines.spec.methods.isolation import FreezeConfig, HeadsConfig
-from ratchet.pipelines.spec.methods.regularization import L2SpConfig
-from ratchet.pipelines.spec.methods.union import METHOD_CONFIGS, head_layout, isolates_tasks
+from ratchet.pipelines.spec.methods.head_layout import head_layout, isolates_tasks
+from ratchet.pipelines.spec.methods.isolation import HeadsConfig
+from ratchet.pipelines.spec.methods.union import METHOD_CONFIGS
 
 KIND_WORDS: dict[Kind, str] = {"classifier": "a classifier", "causal_lm": "a causal language model"}
 
@@ -37,7 +38,7 @@ def stack_problems(
         *_unsharded(methods, sharding),
         *(_not_recomputed(methods) if gradient_checkpointing else ()),
         *_without_data(methods),
-        *_nothing_trains(methods, kind),
+        *_own_problems(methods, kind),
         *_repeated(methods),
         *_out_of_order(methods),
         *_rival_structure(methods),
@@ -93,19 +94,11 @@ def _without_data(methods: Sequence[MethodConfig]) -> Iterator[Problem]:
                 )
 
 
-def _nothing_trains(methods: Sequence[MethodConfig], kind: Kind) -> Iterator[Problem]:
-    """A frozen language model has no head that could still learn."""
+def _own_problems(methods: Sequence[MethodConfig], kind: Kind) -> Iterator[Problem]:
     for i, method in enumerate(methods):
-        if kind != "causal_lm" or not isinstance(method, FreezeConfig):
-            continue
-        if method.warmup_epochs is not None or method.num_blocks == 0:
-            field = "num_blocks" if method.warmup_epochs is None else "warmup_epochs"
-            yield Problem(
-                f"methods[{i}].{field}",
-                "nothing would train: a language model has no head beside its backbone",
-                getattr(method, field),
-                "Set num_blocks to 1 or more, without warmup_epochs",
-            )
+        problem = method.problem_with(kind)
+        if problem is not None:
+            yield replace(problem, where=f"methods[{i}].{problem.where}")
 
 
 def _repeated(methods: Sequence[MethodConfig]) -> list[Problem]:
@@ -139,7 +132,7 @@ def _out_of_order(methods: Sequence[MethodConfig]) -> list[Problem]:
 
 
 def _rival_structure(methods: Sequence[MethodConfig]) -> list[Problem]:
-    owners = [m for m in methods if m.owns_structure and m.type != "heads"]
+    owners = [m for m in methods if m.owns_structure and m.family != "head"]
     if len(owners) < 2:
         return []
     names = " and ".join(owner.type for owner in owners)
@@ -167,29 +160,23 @@ def _needless(method: MethodConfig, methods: Sequence[MethodConfig]) -> tuple[st
     """Why a method can protect nothing in a stack, and what to do."""
     drop = f"Remove {method.type}"
     for owner in methods:
-        if owner.type == "analytic":
-            why = "analytic trains nothing by gradient and forgets nothing"
-            return why, f"{drop} or analytic"
+        if not owner.trains:
+            why = f"{owner.type} trains nothing by gradient and forgets nothing"
+            return why, f"{drop} or {owner.type}"
         if owner.isolates_tasks:
             has_choice = "per_task" in type(owner).model_fields
             choice = f", or set per_task: false on {owner.type}" if has_choice else ""
-            part = "fresh adapter" if owner.type == "lora" else f"task's own part of {owner.type}"
             return (
-                f"only a {part} trains, old ones are frozen",
+                f"only a {owner.task_part} trains, old ones are frozen",
                 f"{drop}{choice or f' or {owner.type}'}",
             )
-        if isinstance(method, L2SpConfig) and method.towards == "pretrained" and _adds(owner):
-            why = f"{owner.type} freezes the base model's weights, so they stay where they are"
-            return why, f"Set towards: last on l2_sp, or remove it or {owner.type}"
+        own_reason = method.needless_beside(owner)
+        if own_reason is not None:
+            return own_reason
         if owner.renews_weights and method.anchors_weights:
             why = f"{owner.type} makes what trains anew for each task, so no old weight can be held"
             return why, f"{drop} or {owner.type}"
     return None
-
-
-def _adds(owner: MethodConfig) -> bool:
-    """Whether a method trains what it adds in place of the base model's own weights."""
-    return owner.owns_structure and owner.type not in ("heads", "freeze", "osf")
 
 
 def _head_problems(methods: Sequence[MethodConfig], scenario: Scenario) -> list[Problem]:
@@ -215,7 +202,7 @@ def _head_problems(methods: Sequence[MethodConfig], scenario: Scenario) -> list[
                 "Use per_task or auto",
             )
         )
-    for own in (m.type for m in methods if m.type in ("analytic", "expansion")):
+    for own in (m.type for m in methods if m.brings_head):
         if heads is not None:
             problems.append(
                 Problem("methods", f"{own} brings its own head", "heads", f"Remove heads or {own}")

@@ -1,114 +1,45 @@
-"""Every method config: the union on `type`, and what a stack of them amounts to."""
+"""The list of all methods, kept here and nowhere else: one line a method.
+
+Everything else follows from it: the table by type, the rules, `ratchet methods`, and which class
+of `ratchet.pipelines.methods` runs a method (see `registry.py` there).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 from pydantic import Field
 
-from ratchet.pipelines.spec.methods.adapters import (
-    AdapterConfig,
-    MamConfig,
-    OLoraConfig,
-    OsfConfig,
-    PrefixConfig,
-    PromptConfig,
-)
-from ratchet.pipelines.spec.methods.base import MethodConfig, Scenario
-from ratchet.pipelines.spec.methods.growth import ColumnsConfig, ExpansionConfig, ExpertsConfig
-from ratchet.pipelines.spec.methods.isolation import (
-    AnalyticConfig,
-    FreezeConfig,
-    HeadsConfig,
-    LoraConfig,
-)
-from ratchet.pipelines.spec.methods.regularization import (
-    EwcConfig,
-    L2SpConfig,
-    LwfConfig,
-    MasConfig,
-    SiConfig,
-)
-from ratchet.pipelines.spec.methods.replay import (
-    AgemConfig,
-    DerConfig,
-    GenerativeConfig,
-    MixedDataConfig,
-    ReplayConfig,
-)
+from ratchet.pipelines.spec.methods import adapters, growth, isolation, regularization, replay
+from ratchet.pipelines.spec.methods.base import MethodConfig
 
 AnyMethodConfig = Annotated[
-    HeadsConfig
-    | FreezeConfig
-    | LoraConfig
-    | AdapterConfig
-    | OLoraConfig
-    | PrefixConfig
-    | PromptConfig
-    | MamConfig
-    | OsfConfig
-    | AnalyticConfig
-    | ColumnsConfig
-    | EwcConfig
-    | ExpansionConfig
-    | ExpertsConfig
-    | LwfConfig
-    | ReplayConfig
-    | SiConfig
-    | MasConfig
-    | L2SpConfig
-    | DerConfig
-    | AgemConfig
-    | GenerativeConfig
-    | MixedDataConfig,
+    isolation.HeadsConfig
+    | isolation.FreezeConfig
+    | isolation.LoraConfig
+    | adapters.AdapterConfig
+    | adapters.OLoraConfig
+    | adapters.PrefixConfig
+    | adapters.PromptConfig
+    | adapters.MamConfig
+    | adapters.OsfConfig
+    | isolation.AnalyticConfig
+    | growth.ColumnsConfig
+    | regularization.EwcConfig
+    | growth.ExpansionConfig
+    | growth.ExpertsConfig
+    | regularization.LwfConfig
+    | replay.ReplayConfig
+    | regularization.SiConfig
+    | regularization.MasConfig
+    | regularization.L2SpConfig
+    | replay.DerConfig
+    | replay.AgemConfig
+    | replay.GenerativeConfig
+    | replay.MixedDataConfig,
     Field(discriminator="type"),
 ]
 
 METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
-    config.model_fields["type"].default: config
-    for config in (
-        HeadsConfig,
-        FreezeConfig,
-        LoraConfig,
-        AdapterConfig,
-        OLoraConfig,
-        PrefixConfig,
-        PromptConfig,
-        MamConfig,
-        OsfConfig,
-        AnalyticConfig,
-        ColumnsConfig,
-        EwcConfig,
-        ExpansionConfig,
-        ExpertsConfig,
-        LwfConfig,
-        ReplayConfig,
-        SiConfig,
-        MasConfig,
-        L2SpConfig,
-        DerConfig,
-        AgemConfig,
-        GenerativeConfig,
-        MixedDataConfig,
-    )
+    config.model_fields["type"].default: config for config in get_args(get_args(AnyMethodConfig)[0])
 }
-
-
-def isolates_tasks(methods: Sequence[MethodConfig]) -> bool:
-    """Whether each task has parameters of its own that later tasks never touch."""
-    return any(method.isolates_tasks for method in methods)
-
-
-def head_layout(
-    methods: Sequence[MethodConfig], scenario: Scenario
-) -> Literal["per_task", "growing", "shared"]:
-    """The layout that `layout: auto` stands for in this stack and scenario."""
-    for method in methods:
-        if isinstance(method, HeadsConfig) and method.layout != "auto":
-            return method.layout
-    if scenario == "domain_incremental":
-        return "per_task" if isolates_tasks(methods) else "shared"
-    if scenario == "task_incremental" or isolates_tasks(methods):
-        return "per_task"
-    return "growing"

@@ -29,7 +29,7 @@ from ratchet.pipelines.methods.lwf import frozen_copy
 from ratchet.pipelines.models.bottleneck import BottleneckPart
 from ratchet.pipelines.models.classifier import load_classifier
 from ratchet.pipelines.models.sublayers import sublayers_of
-from ratchet.pipelines.spec.methods import AdapterConfig
+from ratchet.pipelines.spec.methods.adapters import AdapterConfig
 from ratchet.pipelines.types import Task
 
 FIRST, SECOND = Task(0, "a", (0, 1)), Task(1, "b", (2, 3))

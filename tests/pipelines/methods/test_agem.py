@@ -6,7 +6,7 @@ from torch import nn
 
 from ratchet.pipelines.methods.agem import Agem, gradients_of, project
 from ratchet.pipelines.methods.base import MemoryRow, MethodState
-from ratchet.pipelines.spec.methods import AgemConfig
+from ratchet.pipelines.spec.methods.replay import AgemConfig
 from tests.conformance.groups import in_group
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, batch_of, context_of
 

@@ -10,7 +10,7 @@ from ratchet.pipelines.errors import MethodError
 from ratchet.pipelines.methods.analytic import BUFFER_ROWS, VALIDATION_ROWS, Analytic
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.models.classifier import Classifier
-from ratchet.pipelines.spec.methods import AnalyticConfig
+from ratchet.pipelines.spec.methods.isolation import AnalyticConfig
 from ratchet.pipelines.training.workers import SingleWorker
 from ratchet.pipelines.types import Batch, Task
 

@@ -8,7 +8,7 @@ import torch
 from ratchet.pipelines.methods.answer_memory import AnswerMemory, side_by_side, taken_apart
 from ratchet.pipelines.methods.base import MemoryRow, MethodState
 from ratchet.pipelines.methods.der import Der, distance
-from ratchet.pipelines.spec.methods import DerConfig
+from ratchet.pipelines.spec.methods.replay import DerConfig
 from ratchet.pipelines.types import Output
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, RankOf, batch_of, context_of
 

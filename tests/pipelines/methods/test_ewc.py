@@ -3,7 +3,7 @@ import torch
 
 from ratchet.pipelines.methods.ewc import Ewc
 from ratchet.pipelines.methods.importance.mean import limited
-from ratchet.pipelines.spec.methods import EwcConfig
+from ratchet.pipelines.spec.methods.regularization import EwcConfig
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, RankOf, batch_of, context_of
 
 INPUTS = [1.0, 2.0, -1.0, 3.0]

@@ -7,7 +7,8 @@ from ratchet.pipelines.errors import MethodError
 from ratchet.pipelines.methods.expansion import Expansion
 from ratchet.pipelines.models.classifier import load_classifier
 from ratchet.pipelines.models.expansion import ExpandedHeads, SparseExpansion
-from ratchet.pipelines.spec.methods import METHOD_CONFIGS, ExpansionConfig, stack_problems
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS, stack_problems
+from ratchet.pipelines.spec.methods.growth import ExpansionConfig
 from ratchet.pipelines.types import Task
 from tests.conformance.streams import plan_of, teacher_of
 from tests.tiny import TASKS

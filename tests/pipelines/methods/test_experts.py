@@ -5,7 +5,9 @@ from transformers import FunnelConfig, FunnelModel
 from ratchet.pipelines.errors import MethodError
 from ratchet.pipelines.methods.experts import Experts, experts_of
 from ratchet.pipelines.models.classifier import Classifier, load_classifier
-from ratchet.pipelines.spec.methods import EwcConfig, ExpertsConfig, stack_problems
+from ratchet.pipelines.spec.methods import stack_problems
+from ratchet.pipelines.spec.methods.growth import ExpertsConfig
+from ratchet.pipelines.spec.methods.regularization import EwcConfig
 from ratchet.pipelines.types import Task
 from tests.conformance.streams import differences, knowledge, plan_of, taught, teacher_of
 from tests.tiny import TASKS

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ratchet.pipelines.methods.feature_rehearsal import FeatureRehearsal
-from ratchet.pipelines.spec.methods import GenerativeConfig
+from ratchet.pipelines.spec.methods.replay import GenerativeConfig
 from ratchet.pipelines.types import Output, Task
 from tests.conformance.groups import in_group
 from tests.conformance.streams import plan_of, taught

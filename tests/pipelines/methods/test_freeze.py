@@ -5,7 +5,7 @@ import pytest
 from ratchet.pipelines.errors import MethodError
 from ratchet.pipelines.methods.freeze import Freeze, blocks_of
 from ratchet.pipelines.models.classifier import load_classifier
-from ratchet.pipelines.spec.methods import FreezeConfig
+from ratchet.pipelines.spec.methods.isolation import FreezeConfig
 from tests.pipelines.methods.contexts import NEXT, TASK, context_of
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from ratchet.pipelines.methods.heads import HeadsMethod
+from ratchet.pipelines.methods.heads import Heads
 from ratchet.pipelines.models.classifier import load_classifier
-from ratchet.pipelines.spec.methods import HeadsConfig
+from ratchet.pipelines.spec.methods.isolation import HeadsConfig
 from ratchet.pipelines.types import Task
 from tests.pipelines.methods.contexts import context_of
 
@@ -12,7 +12,7 @@ TASKS = (Task(0, "a", (0, 1), 0), Task(1, "b", (2, 3), 1), Task(2, "c", (4, 5), 
 
 def headed(folder, tasks=TASKS, **settings):
     model = load_classifier(str(folder))
-    heads = HeadsMethod(HeadsConfig(**({"layout": "growing"} | settings)))
+    heads = Heads(HeadsConfig(**({"layout": "growing"} | settings)))
     for task in tasks:
         heads.expand(model, task)
     return model, heads

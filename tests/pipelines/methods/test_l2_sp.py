@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ratchet.pipelines.methods.l2_sp import L2Sp
-from ratchet.pipelines.spec.methods import L2SpConfig
+from ratchet.pipelines.spec.methods.regularization import L2SpConfig
 from tests.conformance.streams import plan_of, problems_of, taught, teacher_of
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, batch_of, context_of
 

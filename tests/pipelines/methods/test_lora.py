@@ -3,7 +3,7 @@ import torch
 
 from ratchet.pipelines.methods.lora import Lora
 from ratchet.pipelines.models.classifier import load_classifier
-from ratchet.pipelines.spec.methods import LoraConfig
+from ratchet.pipelines.spec.methods.isolation import LoraConfig
 from ratchet.pipelines.types import Task
 
 FIRST, SECOND = Task(0, "a", (0, 1)), Task(1, "b", (2, 3))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ratchet.pipelines.methods.lwf import Lwf
-from ratchet.pipelines.spec.methods import LwfConfig
+from ratchet.pipelines.spec.methods.regularization import LwfConfig
 from tests.conformance.streams import plan_of, taught, teacher_of
 from tests.pipelines.methods.contexts import batch_of
 

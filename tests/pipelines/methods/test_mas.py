@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from ratchet.pipelines.methods.mas import Mas, squared_answers
-from ratchet.pipelines.spec.methods import MasConfig
+from ratchet.pipelines.spec.methods.regularization import MasConfig
 from ratchet.pipelines.types import Output, Task
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, batch_of, context_of
 

@@ -7,7 +7,7 @@ from ratchet.pipelines.data.tokens import collate_rows, tokens_of
 from ratchet.pipelines.errors import DataError, SpecError
 from ratchet.pipelines.methods.base import MethodState
 from ratchet.pipelines.methods.mixed_data import MixedData
-from ratchet.pipelines.spec.methods import MixedDataConfig
+from ratchet.pipelines.spec.methods.replay import MixedDataConfig
 from ratchet.pipelines.spec.reading import parse_spec
 from ratchet.pipelines.types import Task
 from tests.conformance.streams import plan_of, taught

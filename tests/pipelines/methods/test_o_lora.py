@@ -3,7 +3,8 @@ import torch
 
 from ratchet.pipelines.methods.o_lora import OLora
 from ratchet.pipelines.models.classifier import load_classifier
-from ratchet.pipelines.spec.methods import METHOD_CONFIGS, OLoraConfig, stack_problems
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS, stack_problems
+from ratchet.pipelines.spec.methods.adapters import OLoraConfig
 from ratchet.pipelines.types import Task
 from tests.conformance.streams import plan_of, taught
 from tests.pipelines.methods.contexts import context_of

@@ -7,7 +7,7 @@ from torch import nn
 from ratchet.pipelines.methods.osf import Osf
 from ratchet.pipelines.models.causal_lm import load_causal_lm
 from ratchet.pipelines.models.classifier import load_classifier
-from ratchet.pipelines.spec.methods import OsfConfig
+from ratchet.pipelines.spec.methods.adapters import OsfConfig
 from ratchet.pipelines.types import Task
 from tests.conformance.groups import in_group
 from tests.conformance.streams import differences, knowledge, plan_of, taught, teacher_of

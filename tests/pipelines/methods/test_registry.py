@@ -1,26 +1,42 @@
+import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from pydantic import TypeAdapter
 
-from ratchet.pipelines.methods.base import Method
-from ratchet.pipelines.methods.registry import METHODS, build_stack
+from ratchet.pipelines.methods import registry
+from ratchet.pipelines.methods.registry import build_stack
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS, AnyMethodConfig
 from tests.conformance.streams import SETTINGS
 
-
-def test_the_union_of_configs_the_table_and_the_registry_have_the_same_types():
-    union, _ = get_args(AnyMethodConfig)
-    types = {config.model_fields["type"].default for config in get_args(union)}
-    assert types == METHODS.keys() == METHOD_CONFIGS.keys()
-    assert types == SETTINGS.keys()  # every method has its row in the conformance tests
+METHODS_FOLDER = Path(registry.__file__).parent
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", METHOD_CONFIGS)
 def test_every_method_is_made_from_its_defaults(kind):
     config = TypeAdapter(AnyMethodConfig).validate_python({"type": kind})
     stack = build_stack([config], "class_incremental")
-    assert isinstance(stack.methods[kind], Method)
+    assert type(stack.methods[kind]).__module__ == f"{registry.__package__}.{kind}"
+
+
+def test_the_table_holds_the_union_and_every_method_has_its_row():
+    union, _ = get_args(AnyMethodConfig)
+    assert tuple(METHOD_CONFIGS.values()) == get_args(union)
+    assert METHOD_CONFIGS.keys() == SETTINGS.keys()  # its row in the conformance tests
+
+
+def test_no_second_file_lists_the_methods():
+    """A config is named where it is defined, in the union, and where its own method uses it."""
+    names = {config.__name__ for config in METHOD_CONFIGS.values()}
+    homes = {f"{config.__module__.rpartition('.')[2]}.py" for config in METHOD_CONFIGS.values()}
+    listing = {
+        path.name
+        for package in ("pipelines", "service")
+        for path in (METHODS_FOLDER.parents[1] / package).rglob("*.py")
+        if len(names & set(re.findall(r"\w+", path.read_text(encoding="utf-8")))) > 2
+    }
+    assert listing - homes == {"union.py"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ratchet.pipelines.methods.base import MemoryRow, MethodState
 from ratchet.pipelines.methods.rehearsal import share_of
 from ratchet.pipelines.methods.replay import Replay
-from ratchet.pipelines.spec.methods import ReplayConfig
+from ratchet.pipelines.spec.methods.replay import ReplayConfig
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, RankOf, batch_of, context_of
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from ratchet.pipelines.methods.si import Si
-from ratchet.pipelines.spec.methods import SiConfig
+from ratchet.pipelines.spec.methods.regularization import SiConfig
 from ratchet.pipelines.types import Task
 from tests.pipelines.methods.contexts import NEXT, TASK, Logistic, batch_of, context_of
 

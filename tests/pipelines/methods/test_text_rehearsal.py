@@ -11,7 +11,7 @@ from ratchet.pipelines.data.segments import SEPARATOR, is_raw
 from ratchet.pipelines.data.tokens import collate_rows, tokens_of
 from ratchet.pipelines.methods.base import MemoryRow
 from ratchet.pipelines.methods.text_rehearsal import ANSWER, TextRehearsal, language_form, parsed
-from ratchet.pipelines.spec.methods import GenerativeConfig
+from ratchet.pipelines.spec.methods.replay import GenerativeConfig
 from ratchet.pipelines.types import Task
 from tests.conformance.groups import in_group
 from tests.conformance.streams import plan_of, taught, teacher_of

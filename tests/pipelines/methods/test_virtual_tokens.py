@@ -34,7 +34,7 @@ from ratchet.pipelines.methods.prompt import Prompt
 from ratchet.pipelines.models.causal_lm import load_causal_lm
 from ratchet.pipelines.models.classifier import load_classifier
 from ratchet.pipelines.models.virtual_tokens import PrefixPart, PromptPart
-from ratchet.pipelines.spec.methods import MamConfig, PrefixConfig, PromptConfig
+from ratchet.pipelines.spec.methods.adapters import MamConfig, PrefixConfig, PromptConfig
 from ratchet.pipelines.types import Task
 from ratchet.pipelines.version import read_weights, write_weights
 from tests.pipelines.methods.test_adapter import SMALL
