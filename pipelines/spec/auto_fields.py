@@ -118,10 +118,9 @@ def _reasons(
             "tasks that are learned at once are not found settings for one by one",
             ("Give a number, or remove joint"),
         )
-    for method in methods:
-        if not method.trains:
-            kind = method.type
-            yield f"{kind} trains nothing by gradient", f"Give a number, or remove {kind}"
+    untrained = next((m.type for m in methods if not m.trains), None)
+    if untrained is not None:
+        yield f"{untrained} trains nothing by gradient", f"Give a number, or remove {untrained}"
     if sharding == "fsdp":
         yield (
             "the search puts whole parameters back, and fsdp gives each worker a part",
