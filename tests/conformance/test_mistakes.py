@@ -19,7 +19,7 @@ from torch import nn
 from ratchet.pipelines.data.stream import load_stream
 from ratchet.pipelines.evaluation.metrics import accuracy_matrix, forward_transfer, summarize
 from ratchet.pipelines.methods.base import MemoryRow, MethodState
-from ratchet.pipelines.methods.registry import METHODS
+from ratchet.pipelines.methods.registry import make_method
 from ratchet.pipelines.methods.selection import reservoir
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from ratchet.pipelines.spec.update_spec import TrainingSpec
@@ -43,7 +43,7 @@ REMEMBERING = ["replay", "agem", "der"]
 
 
 def method_of(kind, **settings):
-    return METHODS[kind](METHOD_CONFIGS[kind].model_validate({"type": kind, **settings}))
+    return make_method(METHOD_CONFIGS[kind].model_validate({"type": kind, **settings}))
 
 
 def logistic():
