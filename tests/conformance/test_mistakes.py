@@ -21,6 +21,7 @@ from ratchet.pipelines.evaluation.metrics import accuracy_matrix, forward_transf
 from ratchet.pipelines.methods.base import MemoryRow, MethodState
 from ratchet.pipelines.methods.registry import make_method
 from ratchet.pipelines.methods.selection import reservoir
+from ratchet.pipelines.methods.si import Si
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from ratchet.pipelines.spec.update_spec import TrainingSpec
 from ratchet.pipelines.training.checkpoint import read_checkpoint, under
@@ -81,7 +82,7 @@ def learned(kind, model, sizes=(4,), **settings):
 
 def one_step(method, ctx, batch):
     """A step of gradient descent for what watches steps, without dropout."""
-    rate = 0.1 if isinstance(method, METHODS["si"]) else 0.0
+    rate = 0.1 if isinstance(method, Si) else 0.0
     mode = ctx.model.training
     ctx.model.eval()
     ctx.task_loss(batch, ctx.forward(batch)).backward()
