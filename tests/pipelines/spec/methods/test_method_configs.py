@@ -1,6 +1,5 @@
-"""Covers `adapters`, `base`, `growth`, `isolation`, `regularization`, `replay`, `rules`,
-`union`.
-"""
+"""Covers `adapters`, `base`, `growth`, `head_layout`, `isolation`, `regularization`, `replay`,
+`rules`, `union`."""
 
 import pytest
 from pydantic import ValidationError
