@@ -5,9 +5,9 @@ role=${1:-api}
 printf '%s' "$role" > "${RATCHET_ROLE_FILE:-/tmp/ratchet-role}"
 case $role in
   api)
-    exec python -m ratchet.service.api ;;
+    exec python -P -m ratchet.service.api ;;
   controller)
-    exec python -m ratchet.service.control ;;
+    exec python -P -m ratchet.service.control ;;
   router)
     shift
     exec ratchet serve --all --host 0.0.0.0 --port 8000 "$@" ;;

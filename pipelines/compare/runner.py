@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -17,6 +16,7 @@ from typing import Any
 from ratchet.pipelines.compare.design import PlannedRun
 from ratchet.pipelines.compare.single_run import HOME_FOLDER, RESULT_FILE, SPEC_FILE
 from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.module_command import module_command
 from ratchet.pipelines.spec.update_spec import ScalingSpec
 
 LOG_FILE = "log.txt"
@@ -152,13 +152,9 @@ class Runner:
         options = ["--keep-version"] if self.keep_versions else []
         threads = str(self.machine.num_threads)
         with subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "ratchet.pipelines.compare.single_run",
-                self._folder(run),
-                *options,
-            ],
+            module_command(
+                "ratchet.pipelines.compare.single_run", str(self._folder(run)), *options
+            ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

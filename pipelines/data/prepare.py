@@ -167,10 +167,17 @@ def _use_ray(session: ExitStack) -> None:
     """The Ray that runs, or one of this process's own until the session ends."""
     import ray  # rows in memory do without it
 
+    from ratchet.pipelines.ray_job import InstalledCode
+
     if not ray.is_initialized():
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # no other process talks to this one
         session.callback(ray.shutdown)
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            job_config=InstalledCode(),
+        )
 
 
 def _tokenize_on_disk(folder: Path, num_rows: int, layout: Layout, encoder: Encoder) -> None:

@@ -29,6 +29,8 @@ def ray_session(
         return
     import ray
 
+    from ratchet.pipelines.ray_job import InstalledCode
+
     if ray.is_initialized():
         yield
         return
@@ -42,6 +44,7 @@ def ray_session(
             address=address,
             log_to_driver=False,
             logging_level=logging.WARNING,
+            job_config=InstalledCode(),
             **(local if address is None else {}),
         )
         loading.join()

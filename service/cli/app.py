@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ratchet import DISTRIBUTION
 from ratchet.service.cli import (
     catalogue,
     comparing,
@@ -90,7 +91,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"ratchet {version('ratchet')}")
+        typer.echo(f"ratchet {version(DISTRIBUTION)}")
         raise typer.Exit
 
 

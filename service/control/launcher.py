@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from ratchet.pipelines.errors import RatchetError
+from ratchet.pipelines.module_command import module_command
 from ratchet.service.driver.job_folder import JobFolder
 
 Standing = Literal["running", "ended", "gone", "unknown"]
@@ -67,7 +67,7 @@ class Launcher(Protocol):
 def driver_command(attempt: Attempt, *options: str) -> list[str]:
     """The command that runs an attempt; nothing of it comes from a client."""
     place = [str(attempt.folder.path), str(attempt.number)]
-    return [sys.executable, "-m", "ratchet.service.driver", *place, *options]
+    return module_command("ratchet.service.driver", *place, *options)
 
 
 def driver_entrypoint(attempt: Attempt) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from ratchet import DISTRIBUTION
 from ratchet.pipelines.errors import ModelError, TrackingError
 from ratchet.pipelines.models.source import ENTRY_POINT_GROUP, MODEL_PACKAGES, model_location
 from ratchet.pipelines.tracking.mlflow_client import mlflow_client
@@ -52,7 +53,7 @@ def _python() -> Iterator[Finding]:
 
 def _libraries() -> Iterator[Finding]:
     """Every dependency whose installed version is not one that Ratchet was tested with."""
-    needed = [Requirement(text) for text in requires("ratchet") or ()]
+    needed = [Requirement(text) for text in requires(DISTRIBUTION) or ()]
     needed = [need for need in needed if need.marker is None or need.marker.evaluate({"extra": ""})]
     wrong = [finding for need in needed if (finding := _library(need)) is not None]
     yield from wrong

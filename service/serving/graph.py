@@ -27,6 +27,7 @@ from ratchet.pipelines.answering.frozen_base import best_device
 from ratchet.pipelines.errors import NotFoundError, ObjectStoreError, VersionError
 from ratchet.pipelines.models.precision import own_cpus, set_threads
 from ratchet.pipelines.quiet import quiet_libraries
+from ratchet.pipelines.ray_job import InstalledCode
 from ratchet.pipelines.registry.manifest import read_manifest, verify_files
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.service.errors import ServiceError, UnavailableError
@@ -233,7 +234,10 @@ def _ray(num_replicas: int) -> Iterator[None]:
         "include_dashboard": False,
     }
     ray.init(
-        address=address or "local", logging_level=logging.WARNING, **({} if address else local)
+        address=address or "local",
+        logging_level=logging.WARNING,
+        job_config=InstalledCode(),
+        **({} if address else local),
     )
     try:
         yield

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from ratchet.pipelines.module_command import module_command
 from ratchet.service.up.layout import HOST, MARK, Layout, free_port
 
 PROBE_SECONDS = 3.0
@@ -34,6 +35,7 @@ class Part:
         url: Where it answers.
         hidden: Variables of this process that it has no business with.
         niceness: How far it lets the other parts go first, where all want the processor; 0 to 19.
+        folder: Where it runs; None where this process does.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Part:
     url: str | None = None
     hidden: frozenset[str] = frozenset()
     niceness: int = 0
+    folder: Path | None = None
 
     @property
     def variables(self) -> dict[str, str]:
@@ -64,9 +67,9 @@ def parts_of(layout: Layout) -> list[Part]:
     if layout.mlflow_port is not None:
         parts.append(_mlflow(layout, own))
         base.append("mlflow")
-    command = [sys.executable, "-m", "ratchet.service.api"]
+    command = module_command("ratchet.service.api")
     parts.append(Part("api", command, own, _answers(f"{urls['api']}/healthz"), (), urls["api"]))
-    command = [sys.executable, "-m", "ratchet.service.control"]
+    command = module_command("ratchet.service.control")
     ready = _controller_holds_its_lease(f"{urls['api']}/readyz")
     parts.append(Part("controller", command, own, ready, (*base, "api")))
     if layout.router_port is not None:
@@ -123,7 +126,15 @@ def _ray(layout: Layout, own: Mapping[str, str]) -> Part:
     url = layout.urls["ray"]
     is_ready = _ray_takes_jobs(url, layout)
     return Part(
-        "ray", [*command, *words, *flags], own, is_ready, (), url, SECRETS, TRAINING_NICENESS
+        "ray",
+        [*command, *words, *flags],
+        own,
+        is_ready,
+        (),
+        url,
+        SECRETS,
+        TRAINING_NICENESS,
+        layout.folder,  # what Ray starts itself looks for modules where it runs
     )
 
 
@@ -141,14 +152,16 @@ def _mlflow(layout: Layout, own: Mapping[str, str]) -> Part:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # unused here, and 235 MB
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    command = [sys.executable, "-m", "mlflow", "server", *words]
+    command = module_command("mlflow", "server", *words)
     url = layout.urls["mlflow"]
-    return Part("mlflow", command, environment, _answers(f"{url}/health"), (), url, SECRETS)
+    ready = _answers(f"{url}/health")
+    # The server that it starts in turn looks for modules where it runs.
+    return Part("mlflow", command, environment, ready, (), url, SECRETS, folder=layout.folder)
 
 
 def _router(layout: Layout, own: Mapping[str, str], port: int) -> Part:
-    command = [sys.executable, "-m", "ratchet.service.cli", "serve", "--all"]
-    command += ["--host", HOST, "--port", str(port)]
+    place = ["--host", HOST, "--port", str(port)]
+    command = module_command("ratchet.service.cli", "serve", "--all", *place)
     environment, needs = dict(own), ()
     if layout.ray_port is not None:
         environment["RAY_ADDRESS"] = f"{HOST}:{layout.ray_port}"

@@ -70,6 +70,7 @@ class Child:
             self._process = subprocess.Popen(
                 self.part.command,
                 env=self.part.variables,
+                cwd=self.part.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

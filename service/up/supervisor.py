@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from types import FrameType
 
 from ratchet.pipelines.errors import BusyError
 from ratchet.pipelines.files.lock import exclusive
+from ratchet.pipelines.module_command import module_command
 from ratchet.service.up.guard import ALL_WELL
 from ratchet.service.up.layout import Layout, check_ports
 from ratchet.service.up.parts import Part, inherited, parts_of
@@ -98,7 +98,7 @@ class Supervisor:
         """Keep a process that cleans up should this one be killed."""
         if self._guard is None or self._guard.poll() is not None:
             self._guard = subprocess.Popen(
-                [sys.executable, "-m", "ratchet.service.up.guard", str(self.layout.record)],
+                module_command("ratchet.service.up.guard", str(self.layout.record)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -113,8 +113,8 @@ def started_by(role, tmp_path, *more, **variables):
 @pytest.mark.parametrize(
     ("role", "words"),
     [
-        ("api", "python -m ratchet.service.api"),
-        ("controller", "python -m ratchet.service.control"),
+        ("api", "python -P -m ratchet.service.api"),
+        ("controller", "python -P -m ratchet.service.control"),
         ("router", "ratchet serve --all --host 0.0.0.0 --port 8000 --replicas 2"),
     ],
 )

@@ -43,14 +43,8 @@ def test_a_driver_is_submitted_once_by_an_entrypoint_of_our_own(attempt):
     assert "runtime_env" not in body
     words = shlex.split(body["entrypoint"])
     place = [str(attempt.folder.path), "3"]
-    assert words == [
-        "exec",
-        sys.executable,
-        "-m",
-        "ratchet.service.driver",
-        *place,
-        "--with-parent",
-    ]
+    command = [sys.executable, "-P", "-m", "ratchet.service.driver"]
+    assert words == ["exec", *command, *place, "--with-parent"]
     assert body["entrypoint"] == driver_entrypoint(attempt)
 
 
