@@ -3,19 +3,15 @@
 import pytest
 import torch
 
+from tests.conformance.claims import isolating
 from tests.conformance.streams import name_of, plan_of, teacher_of
 from tests.tiny import TASKS
 
 ISOLATING = [
-    {"type": "columns", "width": 0.5},
+    *isolating(),
     {"type": "columns", "width": 0.5, "max_laterals": 1},
-    {"type": "expansion", "width": 2.0, "active": 0.25},
-    {"type": "lora", "rank": 2, "per_task": True},
     {"type": "adapter", "bottleneck": 4, "variant": "houlsby", "per_task": True},
     {"type": "adapter", "bottleneck": 4, "variant": "parallel", "per_task": True},
-    {"type": "prefix", "length": 3, "per_task": True},
-    {"type": "prompt", "length": 3, "per_task": True},
-    {"type": "mam", "length": 3, "bottleneck": 4, "per_task": True},
 ]
 
 

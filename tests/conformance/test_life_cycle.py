@@ -5,7 +5,6 @@ import pytest
 from ratchet.pipelines.answering.continuation import Continuation
 from ratchet.pipelines.answering.predict import predict
 from ratchet.pipelines.registry.registry import Registry
-from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from ratchet.pipelines.update.evaluate import evaluate_version
 from tests.conformance.streams import SETTINGS, problems_of
 from tests.tiny import TASKS, teach, texts_of, tiny_spec
@@ -15,7 +14,7 @@ SPECS = {"classifier": tiny_spec, "causal_lm": tiny_lm_spec}
 CASES = [
     (kind, name)
     for kind in SPECS
-    for name in METHOD_CONFIGS
+    for name in SETTINGS
     if not problems_of([{"type": name, **SETTINGS[name]}], kind=kind)
 ]
 

@@ -17,38 +17,33 @@ from ratchet.pipelines.tuning.search.prefix import (
     shares_first_tasks,
 )
 from ratchet.pipelines.tuning.search.seed_run import TrialCheckpoints
+from tests.conformance.claims import claiming, other_values, row_of
 from tests.conformance.streams import SETTINGS, differences, knowledge, plan_of, taught, teacher_of
 
-OTHER_VALUES = {
-    "strength": 123.0,
-    "decay": 0.25,
-    "temperature": 5.0,
-    "fraction": 0.5,
-    "every_steps": 2,
-    "rows_per_step": 3,
-}
 IDLE = [
-    (kind, field)
-    for kind, config in METHOD_CONFIGS.items()
-    for field in sorted(config.idle_in_first_task)
+    (kind, field, value)
+    for kind in claiming(lambda config: config.idle_in_first_task)
+    for field in sorted(METHOD_CONFIGS[kind].idle_in_first_task)
+    for value in other_values(kind, field)
 ]
 
 
-def plans(model, folder, kind, field):
-    one = {"type": kind, **SETTINGS[kind]}
-    for place, method in enumerate((one, one | {field: OTHER_VALUES[field]})):
+def plans(model, folder, kind, field, value):
+    for place, method in enumerate((row_of(kind), row_of(kind, **{field: value}))):
         yield plan_of(model, folder / str(place), [method], ["banking", "home", "kitchen"])
 
 
 def test_some_methods_have_such_fields():
-    assert {("ewc", "strength"), ("replay", "fraction")} <= set(IDLE)
+    assert {("ewc", "strength", 1), ("ewc", "strength", 5.0), ("replay", "fraction", 0.15)} <= {
+        *IDLE
+    }
 
 
-@pytest.mark.parametrize(("kind", "field"), IDLE, ids=[f"{k}-{f}" for k, f in IDLE])
+@pytest.mark.parametrize(("kind", "field", "value"), IDLE)
 def test_a_trial_that_goes_on_from_a_shared_first_task_ends_as_one_that_taught_it(
-    tiny_model, tmp_path, kind, field
+    tiny_model, tmp_path, kind, field, value
 ):
-    first, second = plans(tiny_model, tmp_path, kind, field)
+    first, second = plans(tiny_model, tmp_path, kind, field, value)
     digest = first_task_digest(first.job.spec)
     assert f"methods.{kind}.{field}" in idle_fields(first.job.spec)
     # The rows lie in folders of their own here, which is the only other difference.

@@ -94,6 +94,7 @@ class OLoraConfig(StrengthConfig):
     owns_structure: ClassVar[bool] = True
     freezes_base: ClassVar[bool] = True
     renews_weights: ClassVar[bool] = True
+    off_at_zero: ClassVar[frozenset[str]] = frozenset()  # without the term it still adds adapters
 
     type: Literal["o_lora"] = "o_lora"
     rank: PositiveInt = 8

@@ -46,7 +46,15 @@ class MethodConfig(BaseModel):
         recompute_reason: Why it does not work where activations are computed again
             (`training.gradient_checkpointing`); empty where it does.
         uri_fields: Fields that hold URIs of data; local paths are relative to the spec's file.
-        idle_in_first_task: Fields that nothing reads before a second task is taught.
+        idle_in_first_task: Fields that nothing reads before a second task is taught, except for
+            whether they are 0.
+        off_at_zero: Fields that switch the method off at 0: it is then plain fine-tuning, bit for
+            bit.
+
+    A number switches a method off at 0 and at no other value. Trials that differ in idle numbers
+    share the first task that one of them was taught, unless one is 0 and the other is not: a method
+    that was off at 1, say, and kept nothing there, would go on from a first task that kept
+    something. The conformance tests try 0 and 1 of every field that is named here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -69,8 +77,19 @@ class MethodConfig(BaseModel):
     recompute_reason: ClassVar[str] = ""
     uri_fields: ClassVar[tuple[str, ...]] = ()
     idle_in_first_task: ClassVar[frozenset[str]] = frozenset()
+    off_at_zero: ClassVar[frozenset[str]] = frozenset()
 
     type: Any  # each config narrows it to one literal
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse claims about fields that are not there: nothing would look at them."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for claim in ("uri_fields", "idle_in_first_task", "off_at_zero"):
+            unknown = set(getattr(cls, claim)) - cls.model_fields.keys()
+            if unknown:
+                names = ", ".join(sorted(unknown))
+                raise TypeError(f"{cls.__name__}.{claim}: there is no field {names}")
 
     @property
     def isolates_tasks(self) -> bool:
@@ -100,6 +119,8 @@ class MethodConfig(BaseModel):
 
 class StrengthConfig(MethodConfig):
     """A method whose term is multiplied by a strength: a number, or found for each task."""
+
+    off_at_zero: ClassVar[frozenset[str]] = frozenset(("strength",))
 
     strength: StrengthOrAuto
 

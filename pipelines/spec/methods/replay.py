@@ -30,6 +30,7 @@ class ReplayConfig(MethodConfig):
     stores_examples: ClassVar[bool] = True
     shards: ClassVar[bool] = True
     idle_in_first_task: ClassVar[frozenset[str]] = frozenset(("fraction", "every_steps"))
+    off_at_zero: ClassVar[frozenset[str]] = frozenset(("capacity", "fraction"))
 
     type: Literal["replay"] = "replay"
     capacity: Annotated[int, Field(ge=0)] = 1000
@@ -56,6 +57,7 @@ class DerConfig(MethodConfig):
         "a language model's logits are a vocabulary a token: many times the remembered text"
     )
     stores_examples: ClassVar[bool] = True
+    off_at_zero: ClassVar[frozenset[str]] = frozenset(("capacity",))
 
     type: Literal["der"] = "der"
     capacity: Annotated[int, Field(ge=0)] = 1000
@@ -79,6 +81,7 @@ class AgemConfig(MethodConfig):
     cost: ClassVar[str] = "a second forward and backward pass a step; the remembered texts"
     stores_examples: ClassVar[bool] = True
     idle_in_first_task: ClassVar[frozenset[str]] = frozenset(("rows_per_step",))
+    off_at_zero: ClassVar[frozenset[str]] = frozenset(("capacity",))
 
     type: Literal["agem"] = "agem"
     capacity: Annotated[int, Field(ge=0)] = 1000
@@ -103,6 +106,7 @@ class GenerativeConfig(MethodConfig):
     source: ClassVar[str] = "Sun 2020 (LAMOL), arXiv:1909.03329"
     protects: ClassVar[str] = "what the model can still imitate, without any old text"
     cost: ClassVar[str] = "generation before each task; (1 + ratio) x 2 rows for each new one"
+    off_at_zero: ClassVar[frozenset[str]] = frozenset(("ratio",))
 
     type: Literal["generative"] = "generative"
     ratio: Annotated[float, Field(ge=0)] = 0.2
@@ -129,6 +133,7 @@ class MixedDataConfig(MethodConfig):
     kinds: ClassVar[frozenset[Kind]] = LANGUAGE_MODELS
     kind_reason: ClassVar[str] = "general text has no class labels to learn from"
     uri_fields: ClassVar[tuple[str, ...]] = ("sources",)
+    off_at_zero: ClassVar[frozenset[str]] = frozenset(("share",))
 
     type: Literal["mixed_data"] = "mixed_data"
     sources: tuple[Annotated[str, Field(min_length=1)], ...] = ()

@@ -59,7 +59,10 @@ def shares_first_tasks(tune: TuneSpec, job: UpdateJob) -> bool:
 
 
 def _without_idle(method: MethodConfig) -> dict[str, object]:
-    """A method's settings; of idle numbers only whether they are 0, which may switch it off."""
+    """A method's settings; of idle numbers only whether they are 0, which may switch it off.
+
+    No other value may; see `MethodConfig`.
+    """
     return {
         name: bool(value)
         if name in method.idle_in_first_task and isinstance(value, int | float)
