@@ -12,7 +12,7 @@ from torch import Tensor
 from ratchet.pipelines.data.batching import BatchRows, ordered_batches
 from ratchet.pipelines.data.prepared import HeldOut
 from ratchet.pipelines.data.tokens import TokenizedRows
-from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.methods.base import MethodStack
 from ratchet.pipelines.models.feature_table import feature_table
 from ratchet.pipelines.models.prototype_router import Router
 from ratchet.pipelines.models.router_statistics import RouterStatistics
@@ -71,7 +71,7 @@ class Evaluator:
     def __init__(
         self,
         model: TaughtModel,
-        stack: Method,
+        stack: MethodStack,
         labels: Sequence[str],
         workers: Workers,
         autocast: Callable[[], Any],

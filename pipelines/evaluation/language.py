@@ -16,7 +16,7 @@ from ratchet.pipelines.data.segments import is_raw, last_completion, plain_token
 from ratchet.pipelines.data.tokens import TokenizedRows, collate_rows
 from ratchet.pipelines.evaluation.evaluator import EVALUATION_ROWS, Evaluator, TaskScores
 from ratchet.pipelines.evaluation.overlap import rouge_l
-from ratchet.pipelines.methods.base import Method
+from ratchet.pipelines.methods.base import MethodStack
 from ratchet.pipelines.models.causal_lm import CausalLM, learned_tokens, token_log_likelihoods
 from ratchet.pipelines.models.prototype_router import Router
 from ratchet.pipelines.models.taught_model import TaughtModel
@@ -302,7 +302,7 @@ class LanguageEvaluator(Evaluator):
 
 def make_evaluator(
     model: TaughtModel,
-    stack: Method,
+    stack: MethodStack,
     labels: Sequence[str],
     workers: Workers,
     autocast: Callable[[], Any],

@@ -43,6 +43,7 @@ class Analytic(Method):
     """
 
     trains = AnalyticConfig.trains
+    settles_weights = True
     exact = True
 
     def __init__(self, config: AnalyticConfig) -> None:

@@ -1,7 +1,7 @@
 """The one abstraction: a method against forgetting, and a stack of them.
 
-The training loop knows one object with these hooks and no method by name. Override only what the
-idea needs.
+The training loop knows one object with these hooks, the stack, and no method by name. Override only
+what the idea needs.
 """
 
 from __future__ import annotations
@@ -49,10 +49,13 @@ class Method:
     Class attributes:
         trains: False for methods that learn without gradient steps (one pass, no optimizer).
         exact: True for methods whose statistics need float32 whatever the precision of the rest.
+        settles_weights: True for methods whose `end_task` changes weights that are kept. Theirs
+            comes before that of all others in a stack.
     """
 
     trains = True
     exact = False
+    settles_weights = False
 
     def foresee(self, model: TaughtModel, tasks: Sequence[Task]) -> None:
         """Be told every task of the update before the first is taught."""
@@ -84,13 +87,19 @@ class Method:
         """Change `.grad` after the average over workers and before the clip."""
 
     def correct_weights(self, ctx: TaskContext) -> None:
-        """Change the weights that a step just left: on every worker, also one without rows."""
+        """Look at the weights that a step just left, or change them, on every worker.
+
+        Also on one that had no rows; those that change them own structure and so come first.
+        """
 
     def after_step(self, ctx: TaskContext, batch: Batch, output: Output) -> None:
-        """Look at what an optimizer step just did."""
+        """Look at what an optimizer step just did, where a worker had rows."""
 
     def end_task(self, ctx: TaskContext) -> None:
-        """Keep what later tasks need: importances, memory, statistics."""
+        """Keep what later tasks need: importances, memory, statistics.
+
+        The weights are those that are kept, unless the method itself `settles_weights`.
+        """
 
     def state_dict(self) -> MethodState:
         """Everything needed to go on, of this worker."""
@@ -129,8 +138,14 @@ class StrengthMethod(Method):
         self.strength = config.first_strength
 
 
-class MethodStack(Method):
-    """Methods in order of execution, as one method."""
+class MethodStack:
+    """Methods in order of execution, asked as one.
+
+    It has every hook of a method and is none itself: it has no state of its own, but the states of
+    its methods by type. All hooks go through the methods in the stack's order, and `end_task` goes
+    through those first that change weights there: what the others keep (importances, anchors,
+    memories, statistics) is then of the weights that are kept.
+    """
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self.methods = dict(methods)
@@ -213,8 +228,8 @@ class MethodStack(Method):
             method.after_step(ctx, batch, output)
 
     def end_task(self, ctx: TaskContext) -> None:
-        """Every method keeps what it needs, in order."""
-        for method in self.methods.values():
+        """Weights are settled, then every other method keeps what it needs, each time in order."""
+        for method in sorted(self.methods.values(), key=lambda one: not one.settles_weights):
             method.end_task(ctx)
 
     def state_dicts(self) -> dict[str, MethodState]:

@@ -29,6 +29,8 @@ class Columns(Method):
     constant, and growth becomes linear in the number of tasks. Laterals from the base always stay.
     """
 
+    settles_weights = True
+
     def __init__(self, config: ColumnsConfig) -> None:
         self.config = config
 

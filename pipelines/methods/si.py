@@ -11,7 +11,7 @@ from ratchet.pipelines.methods.base import MethodState, StrengthMethod
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.penalty import QuadraticPenalty
 from ratchet.pipelines.spec.methods.regularization import SiConfig
-from ratchet.pipelines.types import Batch, Output
+from ratchet.pipelines.types import Batch
 
 
 class Si(StrengthMethod):
@@ -43,7 +43,6 @@ class Si(StrengthMethod):
         """Keep the task gradient and the weights as they are before the step."""
         if self.strength == 0:
             return
-        self._settle()
         parameters = ctx.model.trainable()
         self._step.begin(parameters)
         for name, parameter in parameters.items():
@@ -54,15 +53,14 @@ class Si(StrengthMethod):
         """Add 2 * strength * Omega * (theta - anchor) to the gradients."""
         self.penalty.add_gradient(ctx.model.trainable(), 2 * self.strength)
 
-    def after_step(self, ctx: TaskContext, batch: Batch, output: Output) -> None:
-        """Add what the step did to the sums."""
-        self._settle()
+    def correct_weights(self, ctx: TaskContext) -> None:
+        """Add what the step did to the sums, on every worker: they must not drift apart."""
+        self._step.finish(self._path)
 
     def end_task(self, ctx: TaskContext) -> None:
         """Turn the sums into importances and move the anchor."""
         if self.strength == 0:
             return
-        self._settle()
         weights = {
             name: weight.detach()
             for name, weight in ctx.model.named_parameters()
@@ -77,13 +75,8 @@ class Si(StrengthMethod):
         self.penalty.merge(importance, weights)
         self._path, self._start, self._step = {}, {}, _Step()
 
-    def _settle(self) -> None:
-        """Finish the step that was begun, if any: a worker without rows has no `after_step`."""
-        self._step.finish(self._path)
-
     def state_dict(self) -> MethodState:
         """Importances and anchors; inside a stage its sums and where its weights started too."""
-        self._settle()
         tensors = self.penalty.state_dict()
         tensors |= {f"path/{name}": path.clone() for name, path in self._path.items()}
         tensors |= {f"start/{name}": start for name, start in self._start.items()}

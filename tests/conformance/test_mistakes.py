@@ -92,6 +92,7 @@ def one_step(method, ctx, batch):
         for parameter in ctx.model.trainable().values():
             if parameter.grad is not None:
                 parameter.sub_(parameter.grad, alpha=rate)
+    method.correct_weights(ctx)
     method.after_step(ctx, batch, None)
     ctx.model.zero_grad()
 

@@ -1,5 +1,7 @@
 """Covers, beside `base`: `context`."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -12,7 +14,9 @@ HOOKS = {
     "activate": (None, 0),
     "begin_task": (None,),
     "begin_epoch": (None,),
+    "watch_gradients": (None, None),
     "edit_gradients": (None, None),
+    "correct_weights": (None,),
     "after_step": (None, None, None),
     "end_task": (None,),
 }
@@ -36,6 +40,31 @@ def test_a_stack_asks_its_methods_in_order(hook):
     stack = MethodStack({name: Recorder(name, log) for name in ("a", "b", "c")})
     getattr(stack, hook)(*HOOKS[hook])
     assert log == [("a", hook), ("b", hook), ("c", hook)]
+
+
+class Settles(Recorder):
+    settles_weights = True
+
+
+def test_at_a_task_s_end_those_that_change_weights_come_first():
+    log = []
+    kinds = {"a": Recorder, "b": Settles, "c": Recorder, "d": Settles}
+    stack = MethodStack({name: kind(name, log) for name, kind in kinds.items()})
+    stack.end_task(None)
+    assert [name for name, _ in log] == ["b", "d", "a", "c"]
+
+
+def test_a_stack_has_every_hook_of_a_method_and_no_state_of_its_own():
+    """What it has not cannot be called by mistake, and no default answers in its place."""
+    hooks = {name: hook for name, hook in vars(Method).items() if inspect.isfunction(hook)}
+    own = {"state_dict", "load_state_dict", "merge_states", "shard_state", "parameter_of"}
+    assert own <= hooks.keys()
+    assert not issubclass(MethodStack, Method)
+    for name, hook in hooks.items():
+        mine = vars(MethodStack).get(name)
+        assert (mine is None) == (name in own), name
+        if mine is not None:
+            assert inspect.signature(mine) == inspect.signature(hook)
 
 
 class Extends(Method):
