@@ -1,11 +1,15 @@
-"""Each module has one name: by another it would be loaded twice, with classes of its own."""
+"""What is imported and installed has one name; by another a module would be loaded twice."""
 
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
+
+from ratchet import DISTRIBUTION
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,3 +43,13 @@ def test_lint_refuses_the_old_names(line, place):
     )
     assert done.returncode == 1
     assert "TID251" in done.stdout
+
+
+def test_the_distribution_is_asked_for_by_its_name():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    assert project["name"] == DISTRIBUTION
+    assert requires(DISTRIBUTION)
+    command = [sys.executable, "-m", "ratchet.service.cli", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == f"ratchet {version(DISTRIBUTION)}\n"

@@ -99,10 +99,17 @@ def _environment(layout: Layout) -> dict[str, str]:
         found["RATCHET_DATA_ROOTS"] = ",".join(layout.data_roots)
     tracking_uri = urls.get("mlflow", layout.tracking_uri)
     if tracking_uri is not None:
-        found["RATCHET_TRACKING_URI"] = tracking_uri
+        found["RATCHET_TRACKING_URI"] = _absolute(tracking_uri)
     if "router" in urls:
         found["RATCHET_ROUTER_URL"] = urls["router"]
     return found
+
+
+def _absolute(tracking_uri: str) -> str:
+    """A store that is the same wherever a part runs: a database's file may be named from here."""
+    scheme, separator, path = tracking_uri.partition(":///")
+    is_file = scheme == "sqlite" and separator and path
+    return f"sqlite:///{Path(path).resolve()}" if is_file else tracking_uri
 
 
 def _ray(layout: Layout, own: Mapping[str, str]) -> Part:

@@ -63,6 +63,29 @@ def test_every_part_is_marked_and_told_where_the_others_are(tmp_path):
     assert api.environment["RATCHET_LAUNCHER"] == "process"
 
 
+def test_no_part_looks_for_modules_in_the_users_folder(tmp_path):
+    """Those that start processes of their own run elsewhere."""
+    parts = {part.name: part for part in parts_of(Layout(tmp_path))}
+    for name in ("mlflow", "api", "controller", "router"):
+        assert parts[name].command[1:3] == ["-P", "-m"]
+    folders = {name: part.folder for name, part in parts.items() if part.folder is not None}
+    assert folders == dict.fromkeys(("ray", "mlflow"), tmp_path / "service")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("sqlite:///own.db", "sqlite:///{here}/own.db"),
+        ("sqlite:////var/own.db", "sqlite:////var/own.db"),
+        ("http://tracking:5000", "http://tracking:5000"),
+    ],
+)
+def test_a_tracking_store_is_the_same_wherever_a_part_runs(tmp_path, monkeypatch, given, told):
+    monkeypatch.chdir(tmp_path)
+    for part in parts_of(Layout(tmp_path, mlflow_port=None, tracking_uri=given)):
+        assert part.environment["RATCHET_TRACKING_URI"] == told.format(here=tmp_path)
+
+
 def test_the_databases_url_reaches_those_alone_who_need_it(tmp_path, monkeypatch):
     for name in ("RATCHET_DATABASE_URL", "RATCHET_API_KEY", "RATCHET_STORE"):
         monkeypatch.setenv(name, "secret")
