@@ -18,7 +18,7 @@ from ratchet.service.api.request_log import note_of
 from ratchet.service.errors import ForbiddenError, KeyRefusedError, RateLimitedError
 from ratchet.service.store import audit as audit_trail
 from ratchet.service.store.keys import authenticate
-from ratchet.service.store.records import Key, Role
+from ratchet.service.store.records import ROLES, Key, Role
 
 _SECRET = re.compile(r"^rk_[0-9a-f]{8}_[A-Za-z0-9_-]{43}$")
 _BEARER = HTTPBearer(auto_error=False, description="An API key, as `ratchet keys create` made it")
@@ -104,11 +104,12 @@ def _needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
 
 
 _CHECKS: Mapping[Role, Callable[[Request], Awaitable[Caller]]] = {
-    role: _needs(role) for role in ("viewer", "submitter", "promoter")
+    role: _needs(role) for role in ROLES
 }
 Viewer = Annotated[Caller, Depends(_CHECKS["viewer"])]
 Submitter = Annotated[Caller, Depends(_CHECKS["submitter"])]
 Promoter = Annotated[Caller, Depends(_CHECKS["promoter"])]
+Admin = Annotated[Caller, Depends(_CHECKS["admin"])]
 
 
 def needed_roles(route: Dependant) -> list[Role]:

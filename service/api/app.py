@@ -15,7 +15,7 @@ from ratchet.service.api.metrics import ApiMetrics
 from ratchet.service.api.problems import PROBLEM_TYPE, handle_errors
 from ratchet.service.api.rate_limits import RateLimits
 from ratchet.service.api.request_log import RequestLog
-from ratchet.service.api.routes import files, fine_tuning, health, lineages, models
+from ratchet.service.api.routes import audit, files, fine_tuning, health, lineages, models
 from ratchet.service.api.routes.jobs import job_routes
 from ratchet.service.inputs.blobs import Blobs
 from ratchet.service.inputs.data_uris import DataRoots
@@ -66,6 +66,7 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
         fine_tuning.router,
         files.router,
         models.router,
+        audit.router,
         health.router,
     ):
         app.include_router(router)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from ratchet.service.schemas.audit import AuditEntryView
 from ratchet.service.schemas.jobs import (
     Decision,
     EventView,
@@ -22,10 +23,13 @@ from ratchet.service.schemas.jobs import (
 )
 from ratchet.service.store.database import Database
 from ratchet.service.store.lineages import promotions_of
-from ratchet.service.store.records import Event, Job, Lineage, Promotion, Version
+from ratchet.service.store.records import AuditEntry, Event, Job, Lineage, Promotion, Version
 
 RESERVED = "ratchet."
 """What the API's own entries of a job's metadata begin with; clients neither set nor see them."""
+
+AUDIT_PREFIX = "audit-"
+"""What the id of an entry of the audit trail begins with."""
 
 Record = TypeVar("Record")
 View = TypeVar("View", bound=BaseModel)
@@ -187,6 +191,25 @@ def promotion_view(promotion: Promotion) -> PromotionView:
         reasons=promotion.reasons,
         created_at=int(promotion.created_at),
         mirrored_at=whole(promotion.mirrored_at),
+    )
+
+
+def audit_entry_id(entry: AuditEntry) -> str:
+    """The name of an entry of the audit trail."""
+    return f"{AUDIT_PREFIX}{entry.id}"
+
+
+def audit_entry_view(entry: AuditEntry) -> AuditEntryView:
+    """An entry of the audit trail."""
+    return AuditEntryView(
+        id=audit_entry_id(entry),
+        created_at=int(entry.created_at),
+        key_id=entry.key_id,
+        key_prefix=entry.key_prefix,
+        action=entry.action,
+        target=entry.object,
+        detail=entry.detail,
+        address=entry.address,
     )
 
 

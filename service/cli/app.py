@@ -10,6 +10,7 @@ import typer
 
 from ratchet import DISTRIBUTION
 from ratchet.service.cli import (
+    auditing,
     catalogue,
     comparing,
     health,
@@ -53,6 +54,7 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("Use the service", jobs.cancel),
     ("Use the service", jobs.pause),
     ("Use the service", jobs.resume),
+    ("Use the service", auditing.audit),
     ("Learn more", catalogue.methods),
     ("Learn more", catalogue.schema),
     ("Learn more", health.doctor),

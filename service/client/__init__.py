@@ -2,6 +2,7 @@
 
 from ratchet.service.client.client import AsyncClient, Client
 from ratchet.service.client.failures import UnfinishedError
+from ratchet.service.schemas.audit import AuditEntryView
 from ratchet.service.schemas.jobs import (
     Decision,
     EventView,
@@ -15,6 +16,7 @@ from ratchet.service.schemas.jobs import (
 
 __all__ = [
     "AsyncClient",
+    "AuditEntryView",
     "Client",
     "Decision",
     "EventView",

@@ -124,6 +124,7 @@ class Client:
     promote = _blocking(operations.promote)
     rollback = _blocking(operations.rollback)
     me = _blocking(operations.me)
+    audit = _blocking(operations.audit)
     predict = _blocking(operations.predict)
     models = _blocking(operations.models)
 
@@ -186,5 +187,6 @@ class AsyncClient:
     promote = _awaiting(operations.promote)
     rollback = _awaiting(operations.rollback)
     me = _awaiting(operations.me)
+    audit = _awaiting(operations.audit)
     predict = _awaiting(operations.predict)
     models = _awaiting(operations.models)

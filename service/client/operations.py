@@ -15,6 +15,7 @@ from ratchet.service.client.following import Ask, follow, job_path, read_job
 from ratchet.service.client.patience import Patience
 from ratchet.service.client.spec_data import local_data, make_absolute, place_model, read_spec
 from ratchet.service.client.steps import Call, Emit, Pause, Steps, Tell
+from ratchet.service.schemas.audit import AuditEntryView
 from ratchet.service.schemas.classify import ClassifyResponse, ModelList
 from ratchet.service.schemas.jobs import (
     ENDED,
@@ -264,6 +265,28 @@ def me() -> Steps[Me]:
     """What the key may do."""
     response = yield from asked(Call("GET", "/v1/me"))
     return Me.model_validate_json(response.content)
+
+
+def audit(
+    *,
+    key: str | None = None,
+    action: str | None = None,
+    target: str | None = None,
+    since: int | None = None,
+    limit: int | None = 20,
+) -> Steps[list[AuditEntryView]]:
+    """Who did what, newest first; for an administrator's key.
+
+    Args:
+        key: Done by this key only; its prefix or its id.
+        action: Only what is called so, as `update.create`.
+        target: Done to this only: a job, a file, a key or a lineage.
+        since: Not before this time, in Unix seconds.
+        limit: How many at most; None for all.
+    """
+    query = {"key": key, "action": action, "target": target, "since": since}
+    pages = yield from _listed("/v1/audit", query, limit)
+    return [AuditEntryView.model_validate(content) for content in pages]
 
 
 def predict(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, or_, select
 
 from ratchet.service.store.database import Database, Transaction
 from ratchet.service.store.records import AuditEntry
 from ratchet.service.store.rows import record as as_record
-from ratchet.service.store.tables import audit
+from ratchet.service.store.tables import audit, keys
 
 
 def record(
@@ -59,17 +59,34 @@ def add(
 def list_audit(
     db: Database,
     *,
-    key_id: str | None = None,
+    key: str | None = None,
+    action: str | None = None,
     object_id: str | None = None,
+    since: float | None = None,
     before: int | None = None,
     limit: int = 100,
 ) -> list[AuditEntry]:
-    """Entries, newest first; `before` is the id of the last of the page before."""
-    query = select(audit)
-    if key_id is not None:
-        query = query.where(audit.c.key_id == key_id)
+    """Entries, newest first.
+
+    Args:
+        db: The database.
+        key: Done by this key only; its prefix or its id.
+        action: Only what is called so.
+        object_id: Done to this only.
+        since: Not before this time, in Unix seconds.
+        before: The id of the last of the page before.
+        limit: How many at most.
+    """
+    whose = audit.outerjoin(keys, keys.c.id == audit.c.key_id)
+    query = select(audit, keys.c.prefix.label("key_prefix")).select_from(whose)
+    if key is not None:
+        query = query.where(or_(audit.c.key_id == key, keys.c.prefix == key))
+    if action is not None:
+        query = query.where(audit.c.action == action)
     if object_id is not None:
         query = query.where(audit.c.object == object_id)
+    if since is not None:
+        query = query.where(audit.c.created_at >= since)
     if before is not None:
         query = query.where(audit.c.id < before)
     with db.reading() as tx:

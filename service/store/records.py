@@ -281,11 +281,16 @@ class Lease:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """Something that was done through the API."""
+    """Something that was done through the API, or to a key.
+
+    Attributes:
+        key_prefix: The part of the key's secret that names it.
+    """
 
     id: int
     created_at: float
     key_id: str | None
+    key_prefix: str | None
     action: str
     object: str
     detail: dict[str, Any] | None

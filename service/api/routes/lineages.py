@@ -6,12 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from ratchet.pipelines.errors import Problem
 from ratchet.service.api.access import Caller, Promoter, Viewer
 from ratchet.service.api.backend import Backend, Injected
 from ratchet.service.api.guarded_route import GuardedRoute
-from ratchet.service.api.problems import invalid_request
-from ratchet.service.api.routes.parameters import After, Id, Limit, answer
+from ratchet.service.api.routes.parameters import After, Id, Limit, answer, number_of
 from ratchet.service.api.views import (
     lineage_view,
     page_of,
@@ -75,7 +73,7 @@ def versions(
 ) -> Response:
     """The versions of a lineage, newest first."""
     owner = _visible(backend, caller, lineage)
-    before = _number(after, f"{lineage}@")
+    before = number_of(after, f"{lineage}@")
     found = list_versions(backend.db, owner.name, before, limit + 1)
     return answer(page_of(found, limit, lambda one: version_view(one, owner), version_id))
 
@@ -97,7 +95,7 @@ def promotions(
 ) -> Response:
     """The decisions about a lineage's champion, newest first."""
     owner = _visible(backend, caller, lineage)
-    before = _number(after, f"{lineage}#")
+    before = number_of(after, f"{lineage}#")
     found = list_promotions(backend.db, owner.name, before, limit + 1)
     return answer(page_of(found, limit, promotion_view, promotion_id))
 
@@ -152,17 +150,3 @@ def _visible(backend: Backend, caller: Caller, name: str) -> Lineage:
     if not caller.sees(name):
         raise LineageNotFoundError(f"lineage: there is no {name!r}", param="lineage")
     return get_lineage(backend.db, name)
-
-
-def _number(after: str | None, prefix: str) -> int | None:
-    """The number at the end of an id of a list.
-
-    Raises:
-        InvalidRequestError: It is no id of that list.
-    """
-    if after is None:
-        return None
-    digits = after.removeprefix(prefix)
-    if digits == after or not digits.isdecimal() or len(digits) > 9:
-        raise invalid_request([Problem("", "after: no id of this list", after[:80])])
-    return int(digits)

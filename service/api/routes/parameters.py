@@ -82,3 +82,17 @@ def visible_job(backend: Backend, caller: Caller, job_id: str, kind: Kind, reque
         raise JobNotFoundError(f"job: there is no {job_id!r}", param="id")
     note_of(request.scope).job = job.id
     return job
+
+
+def number_of(after: str | None, prefix: str) -> int | None:
+    """The number at the end of an id of a list.
+
+    Raises:
+        InvalidRequestError: It is no id of that list.
+    """
+    if after is None:
+        return None
+    digits = after.removeprefix(prefix)
+    if digits == after or not digits.isdecimal() or len(digits) > 9:
+        raise invalid_request([Problem("", "after: no id of this list", after[:80])])
+    return int(digits)

@@ -1,4 +1,4 @@
-"""Covers `jobs`, `keys`, `service_access`, `service_versions`, `submitting`, `watching`."""
+"""Covers `auditing`, `jobs`, `keys`, `service_access`, `service_versions`, `submitting`, `watching`."""
 
 import io
 import json
@@ -128,6 +128,27 @@ def test_versions_are_promoted_through_the_service(served, ask):
     assert (
         "Version 1 of intents is champion (it was version 2)." in ask("rollback", "intents").stdout
     )
+
+
+@pytest.mark.slow
+def test_the_audit_trail_is_listed_for_an_administrator(served, ask, monkeypatch, spec):
+    job = answer(ask("submit", spec, "--json"))
+    refused = ask("audit")
+    assert (refused.exit_code, "this needs admin" in refused.stderr) == (1, True)
+    monkeypatch.setenv("RATCHET_API_KEY", served.secrets["admin"])
+    (made,) = answer(ask("audit", job["id"], "--json"))["audit"]
+    assert (made["action"], made["target"]) == ("update.create", job["id"])
+    assert len(answer(ask("audit", "--limit", "3", "--json"))["audit"]) == 3
+    every = answer(ask("audit", "--limit", "3", "--all", "--json"))["audit"]
+    assert [one["action"] for one in every] == ["update.create", "file.create"] + ["key.create"] * 5
+    own = answer(ask("audit", "--key", made["key_prefix"], "--action", "file.create", "--json"))
+    assert own["audit"] == [every[1]]
+    assert answer(ask("audit", "--since", "2100-01-01", "--json"))["audit"] == []
+    assert len(answer(ask("audit", "--since", "2000-01-01T10:00:00", "--json"))["audit"]) == 7
+    shown = ask("audit", job["id"]).stdout
+    assert made["key_prefix"] in shown
+    assert "127.0.0.1 " in shown
+    assert ask("audit", "nothing").stdout == "Nothing of that was done.\n"
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from ratchet.service.errors import (
     KeyRefusedError,
     StaleChampionError,
 )
+from ratchet.service.store.audit import record
 from ratchet.service.store.files import list_files
 from tests.service.api.served import ROWS, listening, serve
 from tests.service.client.both import Both
@@ -165,3 +166,23 @@ def test_logs_are_read_as_they_are_written(served, url, tmp_path):
         (folder / "driver-1.log").write_text("first line\n", encoding="utf-8")
         assert claimed.attempt == 1
         assert "".join(client.logs(job.id)) == "first line\n"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_administrator_reads_the_audit_trail_page_after_page(served, url, kind, tmp_path):
+    with Both(kind, url, served.secrets["promoter"]) as client:
+        job = client.submit(spec_of(tmp_path))
+        with pytest.raises(ForbiddenError, match="admin"):
+            client.audit()
+    for number in range(120):
+        record(served.db, "file.create", f"file-{number}")
+    with Both(kind, url, served.secrets["admin"]) as admin:
+        made = admin.audit(target=job.id)
+        uploads = admin.audit(action="file.create", limit=None)
+        latest = admin.audit(limit=110)
+        assert admin.audit(since=made[0].created_at + 3600) == []
+        assert admin.audit(key=made[0].key_prefix, action="update.create") == made
+    assert [(one.action, one.target) for one in made] == [("update.create", job.id)]
+    assert [one.target for one in uploads[:120]] == [f"file-{n}" for n in range(119, -1, -1)]
+    assert len(uploads) == 121
+    assert len(latest) == 110
