@@ -82,10 +82,3 @@ class Settings(BaseSettings):
         if isinstance(roots, str):
             return tuple(root.strip() for root in roots.split(",") if root.strip())
         return roots
-
-    @property
-    def data_schemes(self) -> frozenset[str]:
-        """The schemes of URIs that the data roots allow; `file` for plain folders."""
-        return frozenset(
-            root.partition("://")[0] if "://" in root else "file" for root in self.data_roots
-        )

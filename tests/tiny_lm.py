@@ -14,8 +14,6 @@ TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}</s>"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-OPEN_TASKS = {"first_word": 0, "last_word": -1}
-"""Tasks whose answers are open: the first word of a text, or its last."""
 
 
 def save_tiny_decoder(folder, tied=False, template=True, bos=True):

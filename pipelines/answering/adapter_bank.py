@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from ratchet.pipelines.errors import ModelError, VersionError
 
-BASE_SLOT = 0
 FIRST_SLOTS = 8
 PRECISIONS = (torch.float32, torch.bfloat16)
 PEFT_PREFIX = "base_model.model."

@@ -13,8 +13,6 @@ from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from ratchet.pipelines.spec.presets import preset_names, read_preset
 from ratchet.pipelines.spec.problems import unknown
 
-BASELINES = ("finetune", "joint")
-
 
 @dataclass(frozen=True)
 class Contender:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ratchet.pipelines.compare.summary import Row
@@ -11,7 +11,6 @@ from ratchet.pipelines.pages.estimate import INTERVAL_WORDS, Estimate
 from ratchet.pipelines.spec.methods import Kind
 
 NONE = "–"
-Estimates = Mapping[str, Estimate | None]
 
 
 @dataclass(frozen=True)

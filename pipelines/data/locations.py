@@ -31,13 +31,11 @@ class Location:
     """Files that hold one split.
 
     Attributes:
-        uri: The URI as it was given.
         filesystem: The file system they lie on.
         files: Paths on it, sorted; of a saved Hugging Face data set, its folder alone.
         is_saved_dataset: Whether it is a folder written by `save_to_disk`.
     """
 
-    uri: str
     filesystem: AbstractFileSystem
     files: tuple[str, ...]
     is_saved_dataset: bool = False
@@ -129,7 +127,7 @@ def _files_in_folder(uri: str, filesystem: AbstractFileSystem, path: str) -> Loc
     if filesystem.exists(f"{folder}/dataset_info.json") and filesystem.exists(
         f"{folder}/state.json"
     ):
-        return Location(uri, filesystem, (folder,), is_saved_dataset=True)
+        return Location(filesystem, (folder,), is_saved_dataset=True)
     found = [name for name in filesystem.find(folder) if _is_data(str(name).removeprefix(folder))]
     # Beside data of another format, a text file is a note on it.
     found = [name for name in found if format_suffix(str(name)) != ".txt"] or found
@@ -158,4 +156,4 @@ def _of_one_format(
             suffixes,
             "Name one format with a glob, for example `folder/*.parquet`",
         )
-    return Location(uri, filesystem, tuple(files))
+    return Location(filesystem, tuple(files))

@@ -96,13 +96,6 @@ class JoinedTexts(Sequence[str]):
             yield from part
 
 
-def join_texts(parts: Sequence[Sequence[str]]) -> Sequence[str]:
-    """The texts of several splits: a list where all of them are lists, else looked up lazily."""
-    if all(isinstance(part, list) for part in parts):
-        return [text for part in parts for text in part]
-    return JoinedTexts(parts)
-
-
 @dataclass(frozen=True)
 class Rows:
     """Rows of one split, column by column.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -203,27 +202,6 @@ def intransigence(matrix: AccuracyMatrix, joint: ArrayLike) -> float | None:
     return _known(_mean(upper - matrix.learned))
 
 
-def negative_flip_rate(old: ArrayLike, new: ArrayLike, labels: ArrayLike) -> float | None:
-    """The share of examples that were right before an update and are wrong after it (Yan 2021).
-
-    Args:
-        old: Predictions before, [examples].
-        new: Predictions after, [examples].
-        labels: True labels, [examples].
-    """
-    before, after = _right(old, new, labels)
-    return _known(_mean(before & ~after))
-
-
-def positive_flip_rate(old: ArrayLike, new: ArrayLike, labels: ArrayLike) -> float | None:
-    """The share of examples that were wrong before an update and are right after it.
-
-    Arguments as for `negative_flip_rate`.
-    """
-    before, after = _right(old, new, labels)
-    return _known(_mean(~before & after))
-
-
 def forgetting_events(history: ArrayLike) -> NDArray[np.int64]:
     """How often each example goes from right to wrong between two looks at it (Toneva 2019).
 
@@ -242,16 +220,6 @@ def forgetting_events(history: ArrayLike) -> NDArray[np.int64]:
         )
     events = (right[:-1] & ~right[1:]).sum(axis=0, dtype=np.int64)
     return np.where(right.any(axis=0), events, len(right))
-
-
-def _right(old: ArrayLike, new: ArrayLike, labels: ArrayLike) -> tuple[Any, Any]:
-    before, after, truth = np.array(old), np.array(new), np.array(labels)
-    if not before.shape == after.shape == truth.shape:
-        raise ValueError(
-            "old, new, labels: need one entry an example each, got "
-            f"{before.shape}, {after.shape}, {truth.shape}"
-        )
-    return before == truth, after == truth
 
 
 def _mean(values: ArrayLike) -> float:

@@ -88,9 +88,3 @@ class TaskContext:
         """The weighted mean loss over the rows of a batch, a scalar."""
         losses = self.model.row_losses(output, batch)
         return (losses * batch.weights).sum() / batch.weights.sum()
-
-    def mean_across_workers(self, tensors: list[Tensor]) -> None:
-        """Replace each tensor by its mean over the workers, in place."""
-        if self.workers.world_size > 1:
-            self.workers.sum(tensors)
-            torch._foreach_div_(tensors, self.workers.world_size)

@@ -25,8 +25,6 @@ from ratchet.service.errors import DatabaseSchemaError, DatabaseUnavailableError
 from ratchet.service.settings import Settings
 from ratchet.service.store.database import Database
 
-LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
-
 _log = logging.getLogger(__name__)
 
 

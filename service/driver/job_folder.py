@@ -179,11 +179,5 @@ def finite(value: Any) -> Any:
     return value
 
 
-def job_folders(home: Path) -> list[Path]:
-    """The folder of every job below a home."""
-    place = home / "jobs"
-    return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
-
-
 class FenceLostError(RatchetError, RuntimeError):
     """A driver whose attempt may act no more, because a newer one does."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,15 +130,6 @@ class ServedLineage:
                 except RatchetError as error:
                     _log.warning("%s@%d cannot be named: %s", self.name, number, error)
         self._manifests = found  # replaced, not changed: others may be reading it
-
-    @contextmanager
-    def lease(self, number: int | None = None) -> Iterator[ServedVersion]:
-        """Hold a version, the serving one where None; see `take`."""
-        version = self.take(number)
-        try:
-            yield version
-        finally:
-            self.give_back(version)
 
     def take_resident(self, number: int | None) -> ServedVersion | None:
         """A lease on a version that is in memory, or None where it must be loaded first."""

@@ -92,19 +92,6 @@ def authenticate(db: Database, secret: str) -> Key | None:
     return _record(row)
 
 
-def get_key(db: Database, key_id: str) -> Key:
-    """A key by its id.
-
-    Raises:
-        KeyNotFoundError: There is no such key.
-    """
-    with db.reading() as tx:
-        row = tx.one(select(keys).where(keys.c.id == key_id))
-    if row is None:
-        raise KeyNotFoundError(f"key: there is no {key_id!r}")
-    return _record(row)
-
-
 def list_keys(db: Database) -> list[Key]:
     """Every key, revoked ones too, oldest first."""
     with db.reading() as tx:

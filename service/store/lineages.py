@@ -96,11 +96,6 @@ def promotions_of(db: Database, job_ids: Sequence[str]) -> dict[str, Promotion]:
         return {row["job_id"]: record(Promotion, row) for row in tx.all(query)}
 
 
-def promotion_of(db: Database, job_id: str) -> Promotion | None:
-    """What became of a job's version, or None when the job made none yet."""
-    return promotions_of(db, [job_id]).get(job_id)
-
-
 def promote(
     db: Database,
     lineage: str,

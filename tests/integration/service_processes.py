@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 
-from ratchet.service.driver.job_folder import JobFolder
 from tests.waiting import wait_for_url
 
 MARK = "RATCHET_TEST_SERVICE"
@@ -170,10 +169,6 @@ class ServiceProcesses:
         for own in self.ray_processes():
             if not is_driver(own) and "TrainWorker" not in title(own):
                 send(own, signal.SIGKILL)
-
-    def job_folder(self, job_id):
-        """A job's folder."""
-        return JobFolder.of(self.home, job_id)
 
     def _head_command(self):
         ports = {

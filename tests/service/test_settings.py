@@ -22,7 +22,6 @@ def test_by_default_everything_lies_below_the_home(tmp_path):
     assert settings.database_url.get_secret_value() == f"sqlite:///{home}/ratchet.db"
     assert settings.tracking_uri == f"sqlite:///{home}/mlflow.db"
     assert settings.data_roots == (f"{home}/files",)
-    assert settings.data_schemes == {"file"}
 
 
 def test_variables_decide(monkeypatch, tmp_path):
@@ -33,7 +32,6 @@ def test_variables_decide(monkeypatch, tmp_path):
     assert settings.home == (tmp_path / "h").resolve()
     assert settings.database_url.get_secret_value().startswith(f"sqlite:///{settings.home}")
     assert settings.data_roots == ("/data", "s3://bucket/sets")
-    assert settings.data_schemes == {"file", "s3"}
     assert settings.max_running_jobs == 7
 
 

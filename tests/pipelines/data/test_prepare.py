@@ -6,7 +6,7 @@ import pytest
 
 from ratchet.pipelines.data.blocks import BlockTexts, Layout, Recent, write_texts
 from ratchet.pipelines.data.prepare import estimated_bytes, fitting_layout
-from ratchet.pipelines.data.rows import TakenTexts, join_texts
+from ratchet.pipelines.data.rows import JoinedTexts, TakenTexts
 
 NUM_ROWS = 237
 TEXTS = [" ".join(f"word{i + j}" for j in range(1 + (i * 5) % 11)) for i in range(NUM_ROWS)]
@@ -30,11 +30,10 @@ def test_lazy_texts_are_estimated_without_reading_them(tmp_path):
     assert list(taken) == TEXTS[10:60]
     assert taken[3] == TEXTS[13]
     assert abs(estimated_bytes(taken) - estimated_bytes(texts) * 50 / NUM_ROWS) < 100
-    joined = join_texts([texts, taken])
+    joined = JoinedTexts([texts, taken])
     assert list(joined) == TEXTS + TEXTS[10:60]
     assert [joined[row] for row in (0, 236, 237, -1)] == [TEXTS[row] for row in (0, 236, 10, 59)]
     assert estimated_bytes(joined) == estimated_bytes(texts) + estimated_bytes(taken)
-    assert join_texts([["a"], ["b", "c"]]) == ["a", "b", "c"]
     assert isinstance(pickle.loads(pickle.dumps(texts)), BlockTexts)
 
 

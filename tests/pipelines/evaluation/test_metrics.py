@@ -10,8 +10,6 @@ from ratchet.pipelines.evaluation.metrics import (
     accuracy_matrix,
     forgetting_events,
     intransigence,
-    negative_flip_rate,
-    positive_flip_rate,
     summarize,
 )
 
@@ -173,28 +171,6 @@ def test_intransigence_is_what_the_sequence_failed_to_learn():
     assert intransigence(accuracy_matrix(SECOND), [0.95, math.nan, 0.85]) is None
     with pytest.raises(ValueError, match=r"^joint:"):
         intransigence(accuracy_matrix(SECOND), [0.95])
-
-
-def test_flip_rates_on_the_published_vector():
-    new, old, labels = [1, 3, 0, 3], [2, 1, 0, 2], [3, 3, 0, 2]
-    assert negative_flip_rate(old, new, labels) == 0.25
-    assert positive_flip_rate(old, new, labels) == 0.25
-
-
-def test_flip_rates_tell_the_directions_apart():
-    assert negative_flip_rate(["a", "a"], ["b", "b"], ["a", "a"]) == 1.0
-    assert positive_flip_rate(["a", "a"], ["b", "b"], ["a", "a"]) == 0.0
-    assert negative_flip_rate([], [], []) is None
-    with pytest.raises(ValueError, match=r"^old, new, labels:"):
-        negative_flip_rate([1], [1, 2], [1, 2])
-
-
-@given(st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=1))
-def test_flip_rates_differ_by_the_change_in_accuracy(rows):
-    old, new, labels = (np.array(column) for column in zip(*rows, strict=True))
-    gain = (new == labels).mean() - (old == labels).mean()
-    flips = positive_flip_rate(old, new, labels) - negative_flip_rate(old, new, labels)
-    assert flips == pytest.approx(gain)
 
 
 def test_forgetting_events_count_falls_from_right_to_wrong():

@@ -1,4 +1,6 @@
-"""Covers `auditing`, `jobs`, `keys`, `service_access`, `service_versions`, `submitting`, `watching`."""
+"""Covers `auditing`, `jobs`, `keys`, `service_access`, `service_versions`, `submitting`,
+`watching`.
+"""
 
 import io
 import json

@@ -23,7 +23,7 @@ from ratchet.service.store.lineages import (
     list_versions,
     mark_mirrored,
     promote,
-    promotion_of,
+    promotions_of,
     rollback,
     unmirrored,
 )
@@ -59,8 +59,8 @@ def test_a_refused_version_waits_as_challenger_until_it_is_promoted_by_hand(db, 
     update_once(db, lease, 1)
     job = update_once(db, lease, 2, "refused")
     assert job.status == "succeeded"
-    assert promotion_of(db, job.id).kind == "refused"
-    assert promotion_of(db, job.id).reasons == ["why"]
+    decision = promotions_of(db, [job.id])[job.id]
+    assert (decision.kind, decision.reasons) == ("refused", ["why"])
     assert aliases(db) == (1, 2)
     by_hand = promote(db, "a", key_id=key.id, expected_champion=1)
     assert (by_hand.kind, by_hand.version, by_hand.previous) == ("manual", 2, 1)
@@ -73,7 +73,7 @@ def test_a_passed_version_waits_when_the_champion_moved_while_it_was_made(db, le
     update_once(db, lease, 2)
     job = update_once(db, lease, 3, between=lambda: rollback(db, "a"))
     assert aliases(db) == (1, 3)
-    decision = promotion_of(db, job.id)
+    decision = promotions_of(db, [job.id])[job.id]
     assert decision.kind == "refused"
     assert "the champion became 1" in decision.reasons[-1]
 
@@ -169,7 +169,7 @@ def test_a_cancellation_right_before_the_end_promotes_nothing(db, lease):
     assert ask(db, job.id, "cancel").wanted == "cancel"
     succeed(db, lease, job, {}, NewVersion(1, None, {}, "promoted"))
     assert aliases(db) == (None, 1)
-    (reason,) = promotion_of(db, job.id).reasons
+    (reason,) = promotions_of(db, [job.id])[job.id].reasons
     assert "cancelled" in reason
 
 
