@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from ratchet.pipelines.models.shards import own_part, wholes
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from ratchet.pipelines.training.checkpoint import FolderCheckpoints
 from ratchet.pipelines.training.sharded_state import whole_states
+from tests.conformance.claims import claiming, row_of
 from tests.conformance.groups import in_group
 from tests.conformance.streams import Interruption, name_of, plan_of, taught, teacher_of
 from tests.conformance.test_language_models import language_plan
@@ -24,14 +26,23 @@ STACKS = [
     [{**EWC, "per_task": True}],
     [{"type": "freeze", "num_blocks": 1}, EWC],
 ]
+
+
+def still(kind):
+    """A method's row without dropout, which a worker that takes part without rows draws too."""
+    fields = METHOD_CONFIGS[kind].model_fields
+    return row_of(kind, **({"dropout": 0.0} if "dropout" in fields else {}))
+
+
+CLAIMED = claiming(lambda config: config.shards and "classifier" in config.kinds)
 DRAWN = [
     [],
+    *([still(kind)] for kind in CLAIMED),
     [{"type": "lora", "rank": 2}, {"type": "ewc"}],
     [{"type": "replay", "capacity": 10}, {"type": "ewc"}],
     [{"type": "ewc", "decay": 0.5, "max_examples": 9}],
     [{"type": "freeze", "num_blocks": 0}, {"type": "replay", "capacity": 5}],
     [{"type": "freeze", "warmup_epochs": 1}, {"type": "replay", "capacity": 4}],
-    [{"type": "heads", "cosine": True, "freeze_old_heads": True, "preallocate": True}],
     [{"type": "replay", "capacity": 11, "selection": "herding"}],
 ]
 """Stacks whose workers draw numbers of their own, so that one worker is no measure for two."""
@@ -177,6 +188,7 @@ def test_going_on_from_a_checkpoint_inside_a_task_ends_the_same(tiny_model, tmp_
         assert far_apart(one, other, 0.0) == {}
 
 
+ON_LANGUAGE = claiming(lambda config: config.shards and "causal_lm" in config.kinds)
 LANGUAGE = [
     [],
     [{"type": "lora", "rank": 2}, EWC],
@@ -203,6 +215,20 @@ def test_a_language_model_learns_nothing_from_a_worker_without_rows(tiny_decoder
     one, two = in_group(2, tmp_path / "found", learned, plan)
     assert far_apart(one, two, 0.0) == {}
     assert far_apart(wanted, one, 1e-4) == {}
+
+
+@pytest.mark.parametrize("kind", ON_LANGUAGE)
+def test_a_language_model_learns_from_its_parts_what_the_whole_on_each_learns(
+    tiny_decoder, tmp_path, kind
+):
+    scaling = {"num_workers": 2}
+    whole = language_plan(tiny_decoder, tmp_path / "whole", [still(kind)], scaling=scaling)
+    wanted = in_group(2, tmp_path / "wanted", learned, whole)
+    plan = language_plan(tiny_decoder, tmp_path / "parts", [still(kind)], scaling=SHARDED)
+    found = in_group(2, tmp_path / "found", learned, plan)
+    for one, other in zip(wanted, found, strict=True):
+        assert far_apart(one, other, 1e-4) == {}
+    assert found[0]["scores"] == found[1]["scores"]
 
 
 def test_a_tied_embedding_is_sharded_once(tied_decoder, tmp_path):
