@@ -36,6 +36,7 @@ SETTINGS = {
     "si": {"strength": 50.0},
     "mas": {"strength": 10.0},
     "l2_sp": {"strength": 1.0},
+    "wise_ft": {"strength": 0.3},
     "der": {"capacity": 10, "rows_per_step": 4},
     "agem": {"capacity": 10, "rows_per_step": 6},
     "generative": {"ratio": 1.5},

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ratchet.pipelines.spec.methods.base import Family, MethodConfig, StrengthConfig
-from ratchet.pipelines.spec.section import StrengthOrAuto
+from ratchet.pipelines.spec.section import Fraction, StrengthOrAuto
 
 
 class EwcConfig(StrengthConfig):
@@ -121,3 +121,25 @@ class L2SpConfig(StrengthConfig):
             return None
         why = f"{owner.type} freezes the base model's weights, so they stay where they are"
         return why, f"Set towards: last on l2_sp, or remove it or {owner.type}"
+
+
+class WiseFtConfig(MethodConfig):
+    """Weight interpolation: after a task, (1 - strength) * theta + strength * theta before it.
+
+    A task is learned freely, and when it ends the weights go part of the way back to what they were
+    before it, in a lineage's first task to the base model: 0 keeps all that was learned, 1 leaves
+    the backbone where it was. Heads of new tasks stay as trained. A search for learning rates or
+    for other methods' strengths scores a training before the way back.
+    """
+
+    family: ClassVar[Family] = "regularization"
+    summary: ClassVar[str] = "goes part of the way back to the old weights after each task"
+    source: ClassVar[str] = "Wortsman 2022, arXiv:2109.01903"
+    protects: ClassVar[str] = "all weights evenly, the pretrained ability with them"
+    cost: ClassVar[str] = "nothing a step; one copy of what trains while a task is learned"
+    anchors_weights: ClassVar[bool] = True
+    shards: ClassVar[bool] = True
+    off_at_zero: ClassVar[frozenset[str]] = frozenset(("strength",))
+
+    type: Literal["wise_ft"] = "wise_ft"
+    strength: Fraction = 0.5

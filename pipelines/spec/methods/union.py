@@ -33,6 +33,7 @@ AnyMethodConfig = Annotated[
     | regularization.SiConfig
     | regularization.MasConfig
     | regularization.L2SpConfig
+    | regularization.WiseFtConfig
     | replay.DerConfig
     | replay.AgemConfig
     | replay.GenerativeConfig
