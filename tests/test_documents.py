@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
+    ROOT / "CONTRIBUTING.md",
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "deploy").rglob("*.md")),
