@@ -16,7 +16,7 @@ from typing import Any
 from ratchet.pipelines.compare.design import PlannedRun
 from ratchet.pipelines.compare.single_run import HOME_FOLDER, RESULT_FILE, SPEC_FILE
 from ratchet.pipelines.files.atomic_file import write_atomically
-from ratchet.pipelines.module_command import module_command
+from ratchet.pipelines.processes.module_command import module_command
 from ratchet.pipelines.spec.update_spec import ScalingSpec
 
 LOG_FILE = "log.txt"

@@ -167,7 +167,7 @@ def _use_ray(session: ExitStack) -> None:
     """The Ray that runs, or one of this process's own until the session ends."""
     import ray  # rows in memory do without it
 
-    from ratchet.pipelines.ray_job import InstalledCode
+    from ratchet.pipelines.processes.ray_job import InstalledCode
 
     if not ray.is_initialized():
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # no other process talks to this one

@@ -29,7 +29,7 @@ def ray_session(
         return
     import ray
 
-    from ratchet.pipelines.ray_job import InstalledCode
+    from ratchet.pipelines.processes.ray_job import InstalledCode
 
     if ray.is_initialized():
         yield

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from ratchet.pipelines.errors import RatchetError
-from ratchet.pipelines.module_command import module_command
+from ratchet.pipelines.processes.module_command import module_command
 from ratchet.service.driver.job_folder import JobFolder
 
 Standing = Literal["running", "ended", "gone", "unknown"]

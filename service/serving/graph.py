@@ -26,8 +26,8 @@ from ratchet.pipelines.answering.answer import Answer, Query, answer
 from ratchet.pipelines.answering.frozen_base import best_device
 from ratchet.pipelines.errors import NotFoundError, ObjectStoreError, VersionError
 from ratchet.pipelines.models.precision import own_cpus, set_threads
+from ratchet.pipelines.processes.ray_job import InstalledCode
 from ratchet.pipelines.quiet import quiet_libraries
-from ratchet.pipelines.ray_job import InstalledCode
 from ratchet.pipelines.registry.manifest import read_manifest, verify_files
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.service.errors import ServiceError, UnavailableError

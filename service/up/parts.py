@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from ratchet.pipelines.module_command import module_command
+from ratchet.pipelines.processes.module_command import module_command
 from ratchet.service.up.layout import HOST, MARK, Layout, free_port
 
 PROBE_SECONDS = 3.0

@@ -14,7 +14,7 @@ from types import FrameType
 
 from ratchet.pipelines.errors import BusyError
 from ratchet.pipelines.files.lock import exclusive
-from ratchet.pipelines.module_command import module_command
+from ratchet.pipelines.processes.module_command import module_command
 from ratchet.service.up.guard import ALL_WELL
 from ratchet.service.up.layout import Layout, check_ports
 from ratchet.service.up.parts import Part, inherited, parts_of

@@ -1,7 +1,7 @@
 import platform
 import subprocess
 
-from ratchet.pipelines.module_command import module_command
+from ratchet.pipelines.processes.module_command import module_command
 
 
 def test_a_module_is_never_one_of_the_current_folder(tmp_path):

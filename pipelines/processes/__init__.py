@@ -1,0 +1,1 @@
+"""How processes of ours are started: what they may import, and where they look."""
