@@ -32,10 +32,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import quote
 
 from ratchet.pipelines.errors import Problem, RatchetError
+from ratchet.pipelines.files.json_value import JsonObject
 
 _QUOTED = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
 _NAMES = re.compile(rf"\[(?P<quoted>{_QUOTED})\]|[^.\[\]]+")
@@ -263,7 +264,7 @@ class LeaseLostError(RatchetError, RuntimeError):
     """A controller that no longer holds its lease: it must stop acting at once."""
 
 
-def problem_document(error: ServiceError, instance: str) -> dict[str, Any]:
+def problem_document(error: ServiceError, instance: str) -> JsonObject:
     """The body of an error: RFC 9457, with the `error` member that OpenAI's clients read.
 
     Args:

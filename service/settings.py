@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -11,16 +12,23 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ratchet.pipelines.tracking.mlflow_client import default_tracking_uri
 
 
-def _default_database(known: dict[str, Any]) -> SecretStr:
-    return SecretStr(f"sqlite:///{known['home'] / 'ratchet.db'}")
+def _default_database(known: Mapping[str, object]) -> SecretStr:
+    return SecretStr(f"sqlite:///{_home(known) / 'ratchet.db'}")
 
 
-def _default_tracking(known: dict[str, Any]) -> str:
-    return default_tracking_uri(known["home"])
+def _default_tracking(known: Mapping[str, object]) -> str:
+    return default_tracking_uri(_home(known))
 
 
-def _default_roots(known: dict[str, Any]) -> tuple[str, ...]:
-    return (str(known["home"] / "files"),)
+def _default_roots(known: Mapping[str, object]) -> tuple[str, ...]:
+    return (str(_home(known) / "files"),)
+
+
+def _home(known: Mapping[str, object]) -> Path:
+    """The home, from the settings that are known before one that follows from it."""
+    home = known["home"]
+    assert isinstance(home, Path), "it is checked first"
+    return home
 
 
 class Settings(BaseSettings):

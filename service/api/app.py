@@ -10,6 +10,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.service.api.backend import Backend
 from ratchet.service.api.metrics import ApiMetrics
 from ratchet.service.api.problems import PROBLEM_TYPE, handle_errors
@@ -26,7 +27,7 @@ from ratchet.service.store.database import Database
 NUM_THREADS = 16
 """Threads that wait for the database; more would only wait for the interpreter."""
 _PROBLEM = {"$ref": "#/components/schemas/ProblemDocument"}
-_REFUSALS: dict[int | str, dict[str, Any]] = {
+_REFUSALS: dict[int | str, JsonObject] = {
     "4XX": {"description": "Refused", "content": {PROBLEM_TYPE: {"schema": _PROBLEM}}},
     "5XX": {"description": "Failed", "content": {PROBLEM_TYPE: {"schema": _PROBLEM}}},
 }
@@ -89,10 +90,10 @@ def _lifespan(backend: Backend, *, is_owner: bool) -> Callable[[FastAPI], Any]:
     return lifespan
 
 
-def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def _documented(app: FastAPI) -> Callable[[], JsonObject]:
     """The OpenAPI document, with the form of every error in it."""
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> JsonObject:
         if not app.openapi_schema:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes)
             template = "#/components/schemas/{model}"

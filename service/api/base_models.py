@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
 
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.service.api.access import Caller
 from ratchet.service.api.backend import Backend
+from ratchet.service.api.request_entry import request_entry
 from ratchet.service.api.spec_check import is_model_name
-from ratchet.service.api.views import RESERVED
 from ratchet.service.errors import (
     InvalidRequestError,
     LineageNotFoundError,
     UnknownModelError,
     VersionNotFoundError,
 )
+from ratchet.service.schemas.version_facts import VersionFacts
 from ratchet.service.store.jobs import list_jobs
 from ratchet.service.store.lineages import get_lineage, get_version, list_versions
 from ratchet.service.store.records import Job
@@ -33,8 +33,6 @@ KEPT = (
     "stability_decay",
 )
 """Sections of a lineage's last spec that its next update takes over."""
-REQUEST_ENTRY = f"{RESERVED}openai"
-"""The entry of a job's metadata that keeps what a fine-tuning request said and a spec cannot."""
 RATES = ("learning_rate", "head_learning_rate")
 """What a request's `learning_rate_multiplier` multiplies."""
 
@@ -74,7 +72,7 @@ def check_base_model(model: str) -> None:
         raise unknown_model(model)
 
 
-def last_settings(backend: Backend, lineage: str) -> dict[str, Any]:
+def last_settings(backend: Backend, lineage: str) -> JsonObject:
     """How the lineage was taught last: the sections of a spec that say so.
 
     Raises:
@@ -85,24 +83,23 @@ def last_settings(backend: Backend, lineage: str) -> dict[str, Any]:
         settings = {name: job.spec[name] for name in KEPT if name in job.spec}
         return settings | _own_rates(job, settings)
     for version in list_versions(backend.db, lineage, limit=1):
-        if settings := _of_manifest(version.manifest):
-            return settings
+        return _of_manifest(version.manifest)
     raise UnknownModelError(
         f"model: how {lineage} was taught is not known; submit its next spec to /v1/updates",
         "model",
     )
 
 
-def _own_rates(job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _own_rates(job: Job, settings: Mapping[str, Json]) -> JsonObject:
     """The section `training` as it was before the job's request multiplied its rates.
 
     A multiplier is of one job: the next one begins from the lineage's own rates again.
     """
-    rates = json.loads(job.metadata.get(REQUEST_ENTRY, "{}")).get("rates")
-    if rates is None or "training" not in settings:
+    request, training = request_entry(job), settings.get("training")
+    if request is None or request.rates is None or not isinstance(training, Mapping):
         return {}
-    rest = {name: value for name, value in settings["training"].items() if name not in RATES}
-    return {"training": {**rest, **rates}}
+    rest = {name: value for name, value in training.items() if name not in RATES}
+    return {"training": {**rest, **request.rates}}
 
 
 def _exists(backend: Backend, name: str) -> bool:
@@ -138,10 +135,8 @@ def _last_update(backend: Backend, lineage: str) -> Job | None:
     return taught[0] if taught else None
 
 
-def _of_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    base = manifest.get("base_model")
-    if not isinstance(base, Mapping) or "name" not in base:
-        return {}
+def _of_manifest(facts: VersionFacts) -> JsonObject:
+    base = facts.base_model
     model = {name: base[name] for name in ("name", "kind", "pooling", "dtype") if base.get(name)}
-    kept = {name: manifest[name] for name in ("scenario", "methods") if manifest.get(name)}
-    return {"model": model, **kept}
+    methods: JsonObject = {"methods": facts.methods} if facts.methods else {}
+    return {"model": model, "scenario": facts.scenario, **methods}

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
 
 from ratchet.pipelines.errors import DataError, Problem
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.spec.presets import preset_names, read_preset
 from ratchet.pipelines.spec.update_spec import TrainingSpec
 from ratchet.service.api.access import Caller
 from ratchet.service.api.backend import Backend
 from ratchet.service.api.base_models import (
     RATES,
-    REQUEST_ENTRY,
     check_base_model,
     known_lineage,
     last_settings,
 )
 from ratchet.service.api.chats import holds_chats
 from ratchet.service.api.problems import invalid_request
+from ratchet.service.api.request_entry import REQUEST_ENTRY, RequestEntry
 from ratchet.service.api.request_places import (
     KIND_ENTRY,
     LINEAGE_ENTRY,
@@ -66,11 +65,11 @@ class FineTuning:
         refuse_reserved(self._metadata)
         lineage = known_lineage(self._backend, self._caller, self._request.model)
         settings = self._settings(lineage)
-        raw = {
+        raw: JsonObject = {
             **settings,
             "lineage": lineage or self._new_lineage(),
-            "training": {**settings.get("training", {}), **self._training(settings)},
-            "tasks": [self._task(settings["model"].get("kind", "classifier"))],
+            "training": {**_section(settings, "training"), **self._training(settings)},
+            "tasks": [self._task(_section(settings, "model").get("kind", "classifier"))],
         }
         return Asked(
             kind="update",
@@ -80,12 +79,12 @@ class FineTuning:
             told=tuple(self._told),
         )
 
-    def _settings(self, lineage: str | None) -> dict[str, Any]:
+    def _settings(self, lineage: str | None) -> JsonObject:
         preset = self._metadata.get(PRESET_ENTRY)
         if lineage is None:
             check_base_model(self._request.model)
             kind = self._metadata.get(KIND_ENTRY, "classifier")
-            settings: dict[str, Any] = {"model": {"name": self._request.model, "kind": kind}}
+            settings: JsonObject = {"model": {"name": self._request.model, "kind": kind}}
             return {**settings, "preset": preset or DEFAULT_PRESET}
         settings = last_settings(self._backend, lineage)
         if preset is None:
@@ -101,10 +100,10 @@ class FineTuning:
             raise invalid_request([Problem("suffix", message, hint=hint)])
         return name
 
-    def _training(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def _training(self, settings: Mapping[str, Json]) -> JsonObject:
         """The fields of the section `training` that the request sets."""
         place, given = hyperparameters_of(self._request)
-        found: dict[str, Any] = {}
+        found: JsonObject = {}
         for field, value in (
             ("num_epochs", given.n_epochs),
             ("batch_size", given.batch_size),
@@ -117,9 +116,9 @@ class FineTuning:
             found |= _rates(settings, given.learning_rate_multiplier, where)
         return found
 
-    def _task(self, kind: str) -> dict[str, Any]:
+    def _task(self, kind: Json) -> JsonObject:
         train = self._file("training_file", self._request.training_file)
-        task = {
+        task: JsonObject = {
             "name": self._metadata.get(TASK_ENTRY) or _task_name(train.filename),
             "train": self._data("training_file", train, kind),
         }
@@ -135,7 +134,7 @@ class FineTuning:
             hint = "Upload it with POST /v1/files"
             raise invalid_request([Problem(field, "no such upload", file_id, hint)]) from error
 
-    def _data(self, field: str, file: File, kind: str) -> str:
+    def _data(self, field: str, file: File, kind: Json) -> str:
         """The id of the upload that the job reads: chats are made into labelled texts first."""
         path = self._backend.blobs.path(file)
         is_chat = path.suffix in _CHAT_SUFFIXES and holds_chats(path)
@@ -153,20 +152,35 @@ class FineTuning:
         self._told.append(NewEvent(message, data={field: file.id, "read_as": labelled.id}))
         return labelled.id
 
-    def _kept(self, settings: Mapping[str, Any]) -> str:
+    def _kept(self, settings: Mapping[str, Json]) -> str:
         """What the request said and a spec cannot, and the rates that a multiplier was held to."""
-        given = self._request.model_dump(
-            include={"model", "training_file", "validation_file", "seed"}
+        hyperparameters = hyperparameters_of(self._request)[1]
+        is_multiplied = isinstance(hyperparameters.learning_rate_multiplier, float | int)
+        entry = RequestEntry(
+            model=self._request.model,
+            training_file=self._request.training_file,
+            validation_file=self._request.validation_file,
+            seed=self._request.seed,
+            hyperparameters=hyperparameters,
+            rates=_own_rates(settings) if is_multiplied else None,
         )
-        hyperparameters = hyperparameters_of(self._request)[1].model_dump(exclude_none=True)
-        kept = {**given, "hyperparameters": hyperparameters}
-        if isinstance(hyperparameters.get("learning_rate_multiplier"), float | int):
-            training = settings.get("training", {})
-            kept["rates"] = {name: training[name] for name in RATES if name in training}
-        return json.dumps(kept, sort_keys=True)
+        return entry.to_text()
 
 
-def _rates(settings: Mapping[str, Any], multiplier: float, where: str) -> dict[str, float]:
+def _section(settings: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+    found = settings.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _own_rates(settings: Mapping[str, Json]) -> dict[str, float | None]:
+    """The rates that the settings themselves name; of a multiplier, all are numbers."""
+    named = {name: rate for name, rate in _section(settings, "training").items() if name in RATES}
+    return {
+        name: rate for name, rate in named.items() if rate is None or isinstance(rate, int | float)
+    }
+
+
+def _rates(settings: Mapping[str, Json], multiplier: float, where: str) -> dict[str, float]:
     """The learning rates, multiplied by what stands there in the request.
 
     Raises:
@@ -174,14 +188,17 @@ def _rates(settings: Mapping[str, Any], multiplier: float, where: str) -> dict[s
     """
     preset = settings.get("preset")
     below = read_preset(preset).get("training", {}) if preset in preset_names() else {}
-    training = {**below, **settings.get("training", {})}
-    rate = training.get("learning_rate", TrainingSpec().learning_rate)
-    if not isinstance(rate, float | int):
-        message = f"the learning rate is {rate!r}, found for each task"
-        raise invalid_request([Problem(where, message, hint="Leave the multiplier out")])
-    head = training.get("head_learning_rate")
-    found = {"learning_rate": rate * multiplier}
-    return found if head is None else {**found, "head_learning_rate": head * multiplier}
+    training: JsonObject = {**below, **_section(settings, "training")}
+    rates = {"learning_rate": training.get("learning_rate", TrainingSpec().learning_rate)}
+    if training.get("head_learning_rate") is not None:
+        rates["head_learning_rate"] = training["head_learning_rate"]
+    found: dict[str, float] = {}
+    for name, rate in rates.items():
+        if not isinstance(rate, float | int):
+            message = f"the {name.replace('_', ' ')} is {rate!r}, found for each task"
+            raise invalid_request([Problem(where, message, hint="Leave the multiplier out")])
+        found[name] = rate * multiplier
+    return found
 
 
 def _task_name(filename: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from ratchet.service.api.base_models import REQUEST_ENTRY
-from ratchet.service.api.views import DecidedJob, own_metadata, progress_view, whole
+from ratchet.pipelines.files.json_value import Json
+from ratchet.service.api.request_entry import RequestEntry, request_entry
+from ratchet.service.api.views import DecidedJob, own_metadata, whole
+from ratchet.service.schemas.jobs import JobError
 from ratchet.service.schemas.openai import (
     MAX_COUNT,
     CheckpointMetrics,
@@ -26,7 +27,7 @@ from ratchet.service.store.records import Event, File, Job
 def fine_tuning_job(decided: DecidedJob) -> FineTuningJob:
     """An update."""
     job = decided.job
-    request = _request(job)
+    request = request_entry(job)
     training = _mapping(job.spec.get("training"))
     hyperparameters = _hyperparameters(request, training)
     seed = training.get("seed", 0)
@@ -35,11 +36,11 @@ def fine_tuning_job(decided: DecidedJob) -> FineTuningJob:
         created_at=int(job.created_at),
         finished_at=whole(job.finished_at),
         estimated_finish=whole(job.estimated_finish),
-        model=request.get("model") or str(_mapping(job.spec.get("model")).get("name")),
+        model=request.model if request else str(_mapping(job.spec.get("model")).get("name")),
         fine_tuned_model=_fine_tuned_model(decided),
         status=_status(job),
-        training_file=request.get("training_file") or _first_split(job, "train") or "",
-        validation_file=request.get("validation_file") or _first_split(job, "validation"),
+        training_file=request.training_file if request else _first_split(job, "train") or "",
+        validation_file=(request and request.validation_file) or _first_split(job, "validation"),
         hyperparameters=hyperparameters,
         method=MethodView(supervised={"hyperparameters": hyperparameters.model_dump()}),
         seed=seed if isinstance(seed, int) else 0,
@@ -47,30 +48,25 @@ def fine_tuning_job(decided: DecidedJob) -> FineTuningJob:
         metadata=own_metadata(job),
         error=_error(job.error) if job.status == "failed" else None,
         phase=job.phase,
-        progress=progress_view(job),
+        progress=job.progress,
         promotion=decided.decision,
     )
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _request(job: Job) -> dict[str, Any]:
-    """What the request said, if it came in this dialect."""
-    return json.loads(job.metadata.get(REQUEST_ENTRY, "{}"))
-
-
-def _hyperparameters(request: Mapping[str, Any], training: Mapping[str, Any]) -> Hyperparameters:
-    given = request.get("hyperparameters", {})
+def _hyperparameters(request: RequestEntry | None, training: Mapping[str, Json]) -> Hyperparameters:
+    multiplier = request and request.hyperparameters.learning_rate_multiplier
     return Hyperparameters(
         n_epochs=_count(training.get("num_epochs")),
         batch_size=_count(training.get("batch_size")),
-        learning_rate_multiplier=given.get("learning_rate_multiplier", "auto"),
+        learning_rate_multiplier=multiplier or "auto",
     )
 
 
-def _count(value: Any) -> int | Literal["auto"]:
+def _count(value: Json) -> int | Literal["auto"]:
     """A count of a spec, which may be written in other ways than a request may write it."""
     return value if type(value) is int and 0 < value <= MAX_COUNT else "auto"
 
@@ -78,7 +74,8 @@ def _count(value: Any) -> int | Literal["auto"]:
 def _first_split(job: Job, split: str) -> str | None:
     tasks = job.spec.get("tasks")
     first = tasks[0] if isinstance(tasks, list) and tasks else job.spec.get("stream")
-    return _mapping(first).get(split)
+    path = _mapping(first).get(split)
+    return path if isinstance(path, str) else None
 
 
 def _fine_tuned_model(decided: DecidedJob) -> str | None:
@@ -91,12 +88,11 @@ def _status(job: Job) -> OpenAIStatus:
     return "validating_files" if is_checking else job.status
 
 
-def _error(error: Mapping[str, Any] | None) -> JobErrorView | None:
+def _error(error: JobError | None) -> JobErrorView | None:
     if error is None:
         return None
-    code = str(error.get("code") or error.get("kind") or "internal")
-    param = "training_file" if code == "data" else None
-    return JobErrorView(code=code, message=str(error.get("message") or ""), param=param)
+    param = "training_file" if error.code == "data" else None
+    return JobErrorView(code=error.code, message=error.message, param=param)
 
 
 def fine_tuning_event(event: Event) -> FineTuningEvent:
@@ -123,7 +119,10 @@ def checkpoint(job: Job, event: Event) -> FineTuningCheckpoint:
         step_number=number,
         fine_tuning_job_id=job.id,
         fine_tuned_model_checkpoint=f"{job.lineage}:ckpt-step-{number}",
-        metrics=CheckpointMetrics(step=number, full_valid_mean_token_accuracy=accuracy),
+        metrics=CheckpointMetrics(
+            step=number,
+            full_valid_mean_token_accuracy=accuracy if isinstance(accuracy, int | float) else None,
+        ),
     )
 
 

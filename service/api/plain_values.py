@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.files.yaml_file import parse_yaml
 from ratchet.pipelines.spec.problems import path_of
 
@@ -49,8 +50,8 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _object(pairs: list[tuple[str, Json]]) -> JsonObject:
+    found: JsonObject = {}
     for name, value in pairs:
         if name in found:
             raise ValueError(f"the name {name[:80]!a} is given twice")

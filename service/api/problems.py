@@ -10,9 +10,11 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import Json
 from ratchet.pipelines.spec.problems import path_of
 from ratchet.service.errors import (
     InvalidRequestError,
@@ -88,7 +90,8 @@ async def _spec_error(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "registered for it alone"
     problems: dict[str, Problem] = {}
-    for detail in error.errors():
+    details: Sequence[ErrorDetails] = error.errors()
+    for detail in details:
         problem = _problem(detail, error.body)
         place = problem.where or problem.message
         known = problems.setdefault(place, problem)
@@ -102,7 +105,7 @@ def _either(one: Problem, other: Problem) -> Problem:
     return replace(one, message=f"{one.message} or {other.message.removeprefix(SHOULD_BE)}")
 
 
-def _problem(detail: Mapping[str, Any], body: Any) -> Problem:
+def _problem(detail: ErrorDetails, body: Json) -> Problem:
     """One of pydantic's errors in Ratchet's words."""
     source, *location = detail["loc"]
     message = detail["msg"].removeprefix("Value error, ")

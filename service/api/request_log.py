@@ -9,10 +9,11 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ratchet.pipelines.files.json_value import JsonObject
 
 NOTE = "ratchet.note"
 REQUEST_ID = "X-Request-ID"
@@ -94,7 +95,7 @@ class RequestLog:
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._observe(method, route, note.status, note.started_after or seconds)
         client = scope.get("client")
-        line: dict[str, Any] = {
+        line: JsonObject = {
             "request": note.request_id,
             "method": method,
             "route": route,

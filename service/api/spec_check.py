@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.files.patterns import Visits
 from ratchet.pipelines.models.source import ENTRY_POINT_GROUP, MODEL_PACKAGES
 from ratchet.pipelines.spec.problems import parameter_path
@@ -18,8 +18,8 @@ from ratchet.pipelines.spec.reading import parse_spec
 from ratchet.pipelines.spec.update_spec import UpdateSpec
 from ratchet.service.inputs.data_uris import MAX_VISITS, DataRoots
 from ratchet.service.inputs.spec_paths import data_paths, searched_paths
+from ratchet.service.schemas.file_ids import FILE_PREFIX, is_file_id
 
-FILE_ID = re.compile(r"^file-[0-9a-f]{24}$")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$")
 _LINEAGE = re.compile(r"^(?P<lineage>[A-Za-z0-9][A-Za-z0-9_.-]{0,63})(@[a-z0-9]{1,20})?$")
 _NOWHERE = Path("/dev/null/spec")
@@ -41,7 +41,7 @@ class CheckedSpec:
         spec: The validated spec; uploads as paths.
     """
 
-    raw: dict[str, Any]
+    raw: JsonObject
     spec: UpdateSpec
 
 
@@ -61,7 +61,7 @@ class SpecRules:
     sees: SeesLineage
     is_study: bool = False
 
-    def check(self, given: Mapping[str, Any]) -> CheckedSpec:
+    def check(self, given: Mapping[str, Json]) -> CheckedSpec:
         """Validate a raw spec.
 
         Raises:
@@ -79,7 +79,7 @@ class SpecRules:
             raise SpecError(problems)
         return CheckedSpec(stored, spec)
 
-    def _paths(self, stored: dict[str, Any], read: dict[str, Any]) -> Iterator[Problem]:
+    def _paths(self, stored: JsonObject, read: JsonObject) -> Iterator[Problem]:
         """Check every path, and leave none in `read` that could be looked up unchecked."""
         visits = Visits(MAX_VISITS)
         pairs = zip(data_paths(stored), data_paths(read), strict=True)
@@ -90,18 +90,18 @@ class SpecRules:
                 yield found
                 continue
             looked_up.put(found)
-            if not FILE_ID.match(kept.value):
+            if not is_file_id(kept.value):
                 kept.put(found)
 
     def _data(self, uri: str, where: str, visits: Visits) -> str | Problem:
-        if not uri.startswith("file-"):
+        if not uri.startswith(FILE_PREFIX):
             return self.roots.checked(uri, where, visits)
-        path = self.upload(uri) if FILE_ID.match(uri) else None
+        path = self.upload(uri) if is_file_id(uri) else None
         if path is None:
             return Problem(where, "no such upload", uri, "Upload the file with POST /v1/files")
         return str(path)
 
-    def _names(self, stored: dict[str, Any], read: dict[str, Any]) -> Iterator[Problem]:
+    def _names(self, stored: JsonObject, read: JsonObject) -> Iterator[Problem]:
         yield from self._model(stored, read)
         yield from self._joint(read)
         lineage = stored.get("lineage")
@@ -113,7 +113,7 @@ class SpecRules:
             hint = "Search single fields of training, methods, routing or data"
             yield Problem(parameter_path(name), "this field cannot be searched", hint=hint)
 
-    def _model(self, stored: dict[str, Any], read: dict[str, Any]) -> Iterator[Problem]:
+    def _model(self, stored: JsonObject, read: JsonObject) -> Iterator[Problem]:
         model, shadow = stored.get("model"), read.get("model")
         name = model.get("name") if isinstance(model, dict) else None
         if not isinstance(model, dict) or not isinstance(shadow, dict) or not isinstance(name, str):
@@ -131,7 +131,7 @@ class SpecRules:
             allowed = f"a short name ({', '.join(short_names())}) or a Hub id, organization/model"
             yield Problem("model.name", f"should be {allowed}", name)
 
-    def _joint(self, read: dict[str, Any]) -> Iterator[Problem]:
+    def _joint(self, read: JsonObject) -> Iterator[Problem]:
         evaluation = read.get("evaluation")
         joint = evaluation.get("joint") if isinstance(evaluation, dict) else None
         if not isinstance(evaluation, dict) or not isinstance(joint, str):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import Json
 from ratchet.service.api.access import Caller
 from ratchet.service.api.backend import Backend
 from ratchet.service.api.plain_values import parse_spec_yaml
@@ -35,16 +35,16 @@ class Asked:
     """
 
     kind: Kind
-    raw: Mapping[str, Any]
+    raw: Mapping[str, Json]
     where: str = "spec"
     priority: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     told: tuple[NewEvent, ...] = ()
-    request: Mapping[str, Any] | None = None
+    request: Mapping[str, Json] | None = None
 
 
-def raw_spec(body: Submission) -> tuple[Mapping[str, Any], str]:
+def raw_spec(body: Submission) -> tuple[Mapping[str, Json], str]:
     """The spec of a body, and the field that it is in.
 
     Raises:

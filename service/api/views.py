@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -12,12 +12,9 @@ from ratchet.service.schemas.audit import AuditEntryView
 from ratchet.service.schemas.jobs import (
     Decision,
     EventView,
-    JobError,
     JobView,
     LineageView,
     Page,
-    ProblemView,
-    Progress,
     PromotionView,
     VersionView,
 )
@@ -73,7 +70,7 @@ def job_view(decided: DecidedJob) -> JobView:
         lineage=job.lineage,
         status=job.status,
         phase=job.phase,
-        progress=progress_view(job),
+        progress=job.progress,
         attempt=job.attempt,
         priority=job.priority,
         parent=job.parent,
@@ -84,16 +81,11 @@ def job_view(decided: DecidedJob) -> JobView:
         spec=job.spec,
         result=job.result,
         promotion=decided.decision,
-        error=_error_view(job.error) if job.status == "failed" else None,
+        error=job.error if job.status == "failed" else None,
         metadata=own_metadata(job),
         cancel_requested=job.wanted == "cancel",
         pause_requested=job.wanted == "pause",
     )
-
-
-def progress_view(job: Job) -> Progress | None:
-    """How far a job is."""
-    return None if job.progress is None else Progress.model_validate(job.progress)
 
 
 def own_metadata(job: Job) -> dict[str, str]:
@@ -106,27 +98,6 @@ def decided_jobs(db: Database, jobs: Sequence[Job]) -> list[DecidedJob]:
     with_version = [job.id for job in jobs if job.kind == "update" and job.status == "succeeded"]
     found = promotions_of(db, with_version)
     return [DecidedJob(job, found.get(job.id)) for job in jobs]
-
-
-def _error_view(error: Mapping[str, Any] | None) -> JobError | None:
-    if error is None:
-        return None
-    return JobError(
-        code=str(error.get("code") or error.get("kind") or "internal"),
-        message=str(error.get("message") or ""),
-        problems=[_problem_view(one) for one in error.get("problems") or ()],
-    )
-
-
-def _problem_view(problem: Any) -> ProblemView:
-    if not isinstance(problem, Mapping):
-        return ProblemView(where="", message=str(problem))
-    return ProblemView(
-        where=str(problem.get("where") or ""),
-        message=str(problem.get("message") or ""),
-        value=problem.get("value"),
-        hint=str(problem.get("hint") or ""),
-    )
 
 
 def event_view(event: Event) -> EventView:
@@ -145,7 +116,7 @@ def lineage_view(lineage: Lineage) -> LineageView:
     """A lineage."""
     return LineageView(
         name=lineage.name,
-        base=lineage.base,
+        base=None if lineage.base is None else {**lineage.base},
         champion=lineage.champion,
         challenger=lineage.challenger,
         active_job=lineage.active_job,
@@ -168,7 +139,7 @@ def version_view(version: Version, lineage: Lineage) -> VersionView:
         job_id=version.job_id,
         is_champion=version.number == lineage.champion,
         is_challenger=version.number == lineage.challenger,
-        manifest=version.manifest,
+        manifest=version.manifest.model_dump(mode="json"),
         created_at=int(version.created_at),
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,7 +14,8 @@ from rich.table import Table
 from ratchet.pipelines.errors import NotFoundError
 from ratchet.service.cli.session import Session
 
-Facts = Mapping[str, Mapping[str, Any]]
+if TYPE_CHECKING:
+    from ratchet.service.terminal.method_facts import MethodFacts, PresetFacts
 
 
 def methods(
@@ -57,66 +59,72 @@ def schema(
         session.out.file.write(example_spec())
 
 
-def _list_all(session: Session, known: Facts, ready: Facts) -> None:
+def _list_all(
+    session: Session, known: Mapping[str, MethodFacts], ready: Mapping[str, PresetFacts]
+) -> None:
     if session.as_json:
-        session.emit({"methods": list(known.values()), "presets": list(ready.values())})
+        found = {"methods": known.values(), "presets": ready.values()}
+        session.emit({name: [asdict(facts) for facts in own] for name, own in found.items()})
         return
-    for family in dict.fromkeys(facts["family"] for facts in known.values()):
-        _list_family(session, family, [own for own in known.values() if own["family"] == family])
+    for family in dict.fromkeys(facts.family for facts in known.values()):
+        _list_family(session, family, [own for own in known.values() if own.family == family])
     presets = Table(title="Presets", title_justify="left", title_style="bold", show_edge=False)
     presets.add_column("preset", no_wrap=True)
     presets.add_column("stack and when to choose it")
     for facts in ready.values():
-        when = facts["when"].removeprefix("Choose it ")
-        presets.add_row(facts["name"], f"{_stack(facts['spec'])}\n[dim]{escape(when)}[/]")
+        when = facts.when.removeprefix("Choose it ")
+        presets.add_row(facts.name, f"{_stack(facts)}\n[dim]{escape(when)}[/]")
     session.out.print(presets)
     session.out.print(
         "\nMore of one: ratchet methods NAME. A spec to start from: ratchet schema --example"
     )
 
 
-def _list_family(session: Session, family: str, methods: list[Mapping[str, Any]]) -> None:
+def _list_family(session: Session, family: str, methods: Sequence[MethodFacts]) -> None:
     """A table of one family: what each method does, and below it what one decides by."""
     title = f"Methods: {family}"
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     table.add_column("type", no_wrap=True)
     table.add_column("what it does, protects, costs and needs")
     for facts in methods:
-        said = [(word, facts[word]) for word in ("protects", "cost", "needs") if facts[word]]
-        below = "\n".join(f"{word}: {escape(text)}" for word, text in said)
-        table.add_row(facts["type"], f"{escape(facts['summary'])}\n[dim]{below}[/]")
+        below = "\n".join(_said(facts))
+        table.add_row(facts.type, f"{escape(facts.summary)}\n[dim]{below}[/]")
     session.out.print(table)
     session.out.print()
 
 
-def _stack(spec: dict[str, Any]) -> str:
-    types = [method["type"] for method in spec.get("methods", ())]
-    return " + ".join(types) or ("all at once" if spec.get("joint") else "nothing")
+def _said(facts: MethodFacts) -> list[str]:
+    """What one decides by, a line each."""
+    said = {"protects": facts.protects, "cost": facts.cost, "needs": facts.needs}
+    return [f"{word}: {escape(text)}" for word, text in said.items() if text]
 
 
-def _explain_method(session: Session, facts: Mapping[str, Any]) -> None:
+def _stack(facts: PresetFacts) -> str:
+    return " + ".join(facts.stack) or ("all at once" if facts.spec.get("joint") else "nothing")
+
+
+def _explain_method(session: Session, facts: MethodFacts) -> None:
     if session.as_json:
-        session.emit(facts)
+        session.emit(asdict(facts))
         return
-    session.out.print(f"[bold]{facts['type']}[/] ({facts['family']}) · {escape(facts['source'])}\n")
-    for word in ("protects", "cost", "needs"):
-        if facts[word]:
-            session.out.print(f"{word}: {escape(facts[word])}")
+    session.out.print(f"[bold]{facts.type}[/] ({facts.family}) · {escape(facts.source)}\n")
+    for line in _said(facts):
+        session.out.print(line)
     session.out.print()
-    session.out.print(escape(facts["description"]) + "\n")
+    session.out.print(escape(facts.description) + "\n")
     table = Table(show_edge=False)
     for header in ("field", "default", "allowed"):
         table.add_column(header, no_wrap=header == "field")
-    for field, own in facts["fields"].items():
-        table.add_row(field, escape(str(own["default"])), escape(own["allowed"]))
+    for field, own in facts.fields.items():
+        table.add_row(field, escape(str(own.default)), escape(own.allowed))
     session.out.print(table)
 
 
-def _explain_preset(session: Session, facts: Mapping[str, Any]) -> None:
+def _explain_preset(session: Session, facts: PresetFacts) -> None:
     if session.as_json:
-        session.emit(facts)
+        session.emit(asdict(facts))
         return
     import yaml
 
-    session.out.print(f"[bold]{facts['name']}[/] (preset) · {escape(facts['when'])}\n")
-    session.out.print(escape(yaml.safe_dump(facts["spec"], sort_keys=False)))
+    session.out.print(f"[bold]{facts.name}[/] (preset) · {escape(facts.when)}\n")
+    session.out.print(escape(yaml.safe_dump(facts.spec, sort_keys=False)))

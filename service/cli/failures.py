@@ -12,6 +12,7 @@ from ratchet.pipelines.errors import (
     RatchetError,
     SpecError,
 )
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.service.errors import ServiceError
 
 DONE = 0
@@ -42,7 +43,7 @@ def exit_code(error: RatchetError) -> int:
     return NOT_FOUND if isinstance(error, NotFoundError) else FAILED
 
 
-def as_json_error(error: RatchetError) -> dict[str, Any]:
+def as_json_error(error: RatchetError) -> JsonObject:
     """An error as plain JSON values, with every problem that it carries."""
     problems = getattr(error, "problems", ())
     return {

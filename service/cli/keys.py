@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -15,7 +16,6 @@ from ratchet.service.cli.session import Session, verb
 
 if TYPE_CHECKING:
     from ratchet.service.store.database import Database
-    from ratchet.service.store.records import Key
 
 Role = Literal["viewer", "submitter", "promoter", "admin"]
 LimitOption = Annotated[int | None, typer.Option(min=1, show_default=False)]
@@ -52,7 +52,7 @@ def create(
             requests_per_minute=requests_per_minute,
         )
     if session.as_json:
-        session.emit({"key": _as_dict(key), "secret": secret})
+        session.emit({"key": asdict(key), "secret": secret})
         return
     session.err.print(f"Key {key.prefix} for {escape(name)} ({role}). It is shown this once:")
     session.out.print(secret, soft_wrap=True)
@@ -66,7 +66,7 @@ def list_(session: Session) -> None:
     with _database(session) as database:
         keys = list_keys(database)
     if session.as_json:
-        session.emit({"keys": [_as_dict(key) for key in keys]})
+        session.emit({"keys": [asdict(key) for key in keys]})
         return
     table = Table(show_edge=False)
     for header in ("prefix", "name", "role", "lineages", "made", "last used", "revoked"):
@@ -87,7 +87,7 @@ def revoke(
     with _database(session) as database:
         revoked = revoke_key(database, key)
     if session.as_json:
-        session.emit({"key": _as_dict(revoked)})
+        session.emit({"key": asdict(revoked)})
     else:
         session.out.print(f"Key {revoked.prefix} ({escape(revoked.name)}) is revoked.")
 
@@ -113,12 +113,6 @@ def _database(session: Session) -> Iterator[Database]:
         yield database
     finally:
         database.dispose()
-
-
-def _as_dict(key: Key) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(key)
 
 
 def _day(seconds: float | None) -> str:

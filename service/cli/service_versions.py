@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from ratchet.pipelines.errors import Problem, SpecError
 from ratchet.service.cli.service_access import client_of
 from ratchet.service.cli.session import Session
-from ratchet.service.cli.version_tables import say_lineages, say_versions
+from ratchet.service.cli.version_tables import LineageRow, VersionRow, say_lineages, say_versions
 from ratchet.service.client import Client, VersionView
+from ratchet.service.schemas.version_facts import VersionFacts
 
 Change = tuple[str, int, int | None]
 """A lineage, its champion, and the champion before."""
@@ -24,7 +24,7 @@ def versions(session: Session, lineage: str | None, url: str | None) -> None:
             return
         client.lineage(lineage)  # says so where there is none
         rows = [_row(version) for version in client.versions(lineage)]
-    say_versions(session, lineage, sorted(rows, key=lambda row: row["version"]))
+    say_versions(session, lineage, sorted(rows, key=lambda row: row.version))
 
 
 def promote(session: Session, reference: str, url: str | None) -> Change:
@@ -46,36 +46,28 @@ def rollback(session: Session, lineage: str, url: str | None) -> Change:
     return lineage, made.version, made.previous
 
 
-def _lineage(client: Client, name: str) -> dict[str, Any]:
+def _lineage(client: Client, name: str) -> LineageRow:
     own = client.lineage(name)
-    return {
-        "lineage": name,
-        "versions": sorted(version.number for version in client.versions(name)),
-        "champion": own.champion,
-        "challenger": own.challenger,
-    }
+    numbers = sorted(version.number for version in client.versions(name))
+    return LineageRow(name, numbers, own.champion, own.challenger)
 
 
-def _row(version: VersionView) -> dict[str, Any]:
+def _row(version: VersionView) -> VersionRow:
     """A version in the words of a registry's row."""
-    manifest = version.manifest
-    metrics = manifest.get("metrics") or {}
+    facts = VersionFacts.model_validate(version.manifest)
     named = {"champion": version.is_champion, "challenger": version.is_challenger}
-    return {
-        "version": version.number,
-        "created": datetime.fromtimestamp(version.created_at, UTC).isoformat(timespec="seconds"),
-        "parent": version.parent,
-        "tasks": [_name(task) for task in manifest.get("tasks") or ()],
-        "methods": [_type(method) for method in manifest.get("methods") or ()],
-        "average_accuracy": metrics.get("average_accuracy"),
-        "forgetting": metrics.get("forgetting"),
-        "aliases": [alias for alias, held in named.items() if held],
-    }
+    return VersionRow(
+        version=version.number,
+        created=datetime.fromtimestamp(version.created_at, UTC).isoformat(timespec="seconds"),
+        parent=version.parent,
+        tasks=facts.tasks,
+        methods=[str(method["type"]) for method in facts.methods],
+        average_accuracy=_number(facts, "average_accuracy"),
+        forgetting=_number(facts, "forgetting"),
+        aliases=[alias for alias, held in named.items() if held],
+    )
 
 
-def _name(task: str | dict[str, Any]) -> str:
-    return task if isinstance(task, str) else task["name"]
-
-
-def _type(method: str | dict[str, Any]) -> str:
-    return method if isinstance(method, str) else method["type"]
+def _number(facts: VersionFacts, metric: str) -> float | None:
+    found = facts.metrics.get(metric)
+    return found if isinstance(found, int | float) else None

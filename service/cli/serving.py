@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -17,6 +18,7 @@ from ratchet.service.serving.routing import AUTO
 if TYPE_CHECKING:
     from ratchet.pipelines.answering.answer import Answer
     from ratchet.pipelines.answering.continuation import Continuation
+    from ratchet.pipelines.files.json_value import JsonObject
 
 
 def predict(
@@ -29,21 +31,24 @@ def predict(
 ) -> None:
     """Classify texts here, or continue them with a language model, without a server."""
     wanted = [line for text in texts for line in _lines(text)]
+    from ratchet.pipelines.answering.answer import Answer
+    from ratchet.pipelines.answering.continuation import Continuation
     from ratchet.pipelines.answering.predict import predict as classify
     from ratchet.pipelines.quiet import quiet_libraries
 
     quiet_libraries()
     found = classify(session.home, reference, wanted, None if task == AUTO else task)
-    answers = [_plain(place, answer) for place, answer in enumerate(found)]
     if session.as_json:
-        session.emit(answers)
+        session.emit([_plain(place, answer) for place, answer in enumerate(found)])
         return
-    if answers and "completion" in answers[0]:
-        session.out.print(_completions(wanted, answers))
+    completions = [answer for answer in found if isinstance(answer, Continuation)]
+    if completions:
+        session.out.print(_completions(wanted, completions))
         return
     table = Table(show_edge=False)
     for header in ("text", "label", "probability", "task", "score"):
         table.add_column(header, justify="right" if header in ("probability", "score") else "left")
+    answers = [answer for answer in found if isinstance(answer, Answer)]
     for text, answer in zip(wanted, answers, strict=True):
         table.add_row(escape(text), *_cells(answer))
     session.out.print(table)
@@ -86,17 +91,17 @@ def serve(
         session.err.print("Stopped.")  # the way to end it, so no failure
 
 
-def _completions(texts: list[str], answers: list[dict[str, Any]]) -> Table:
+def _completions(texts: list[str], answers: Sequence[Continuation]) -> Table:
     """What a language model added to each text."""
     table = Table(show_edge=False)
     for header in ("text", "completion", "task"):
         table.add_column(header)
     for text, answer in zip(texts, answers, strict=True):
-        table.add_row(escape(text), escape(answer["completion"]), escape(answer["task"] or "·"))
+        table.add_row(escape(text), escape(answer.completion), escape(answer.task or "·"))
     return table
 
 
-def _plain(place: int, answer: Answer | Continuation) -> dict[str, Any]:
+def _plain(place: int, answer: Answer | Continuation) -> JsonObject:
     """An answer as `--json` prints it."""
     from ratchet.pipelines.answering.continuation import Continuation
     from ratchet.service.serving.classification import classification
@@ -110,11 +115,10 @@ def _lines(text: str) -> list[str]:
     return [line.rstrip("\n") for line in sys.stdin] if text == "-" else [text]
 
 
-def _cells(answer: dict[str, Any]) -> list[str]:
-    route = answer["route"]
-    score = "·" if route["score"] is None else f"{route['score']:.2f}"
-    if answer["label"] is None:
-        return ["[dim]none: out of scope[/]", "·", escape(route["task"] or "·"), score]
-    best = max(answer["probs"], default=None)
+def _cells(answer: Answer) -> list[str]:
+    score = "·" if answer.score is None else f"{answer.score:.2f}"
+    if answer.label is None:
+        return ["[dim]none: out of scope[/]", "·", escape(answer.task or "·"), score]
+    best = max(answer.probs, default=None)
     share = "·" if best is None else f"{best:.1%}"
-    return [escape(answer["label"]), share, escape(f"{route['task']}@{route['version']}"), score]
+    return [escape(answer.label), share, escape(f"{answer.task}@{answer.version}"), score]

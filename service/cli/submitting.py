@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,7 @@ from ratchet.service.cli.session import Session
 from ratchet.service.cli.updates import LineageOption, SetOption, SpecArgument, changed
 
 if TYPE_CHECKING:
+    from ratchet.pipelines.files.json_value import JsonObject
     from ratchet.service.client import Client, JobView
 
 TimeoutOption = Annotated[
@@ -121,7 +122,7 @@ def _check_options(study: bool, plan: bool, wait: bool, timeout: float | None) -
         raise SpecError(problems)
 
 
-def _read(spec: Path, changes: list[str]) -> dict[str, Any]:
+def _read(spec: Path, changes: list[str]) -> JsonObject:
     """The fields of a spec file, with paths that hold from anywhere."""
     from ratchet.pipelines.spec.changes import apply_changes, parse_changes
     from ratchet.service.client.spec_data import make_absolute, place_model, read_spec

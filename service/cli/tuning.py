@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -22,6 +22,7 @@ from ratchet.service.cli.updates import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ratchet.pipelines.files.json_value import Json, JsonObject
     from ratchet.pipelines.spec.update_spec import UpdateSpec
     from ratchet.pipelines.tuning.search.study_run import Request
     from ratchet.pipelines.tuning.study import Study
@@ -98,8 +99,8 @@ def _write_spec(path: Path, best: UpdateSpec, study: Study) -> None:
 
 
 def _promoted(
-    session: Session, request: Request, settings: Mapping[str, Any], folder: Path
-) -> dict[str, Any]:
+    session: Session, request: Request, settings: Mapping[str, Json], folder: Path
+) -> JsonObject:
     from ratchet.pipelines.tuning.promotion import promote
     from ratchet.service.terminal.progress_lines import ProgressLines
 
@@ -107,7 +108,7 @@ def _promoted(
         return promote(request.source, settings, folder, request.home, lines, request.address)
 
 
-def _emit(session: Session, study: Study, folder: Path, result: dict[str, Any] | None) -> None:
+def _emit(session: Session, study: Study, folder: Path, result: JsonObject | None) -> None:
     if session.as_json:
         session.emit(study.as_dict() | {"page": str(folder / "study.html"), "update": result})
         return

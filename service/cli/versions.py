@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from ratchet.service.cli.service_access import UrlOption, is_run_by_service, refuse_home_of_service
 from ratchet.service.cli.session import Session
-from ratchet.service.cli.version_tables import say_lineages, say_versions
+from ratchet.service.cli.version_tables import LineageRow, VersionRow, say_lineages, say_versions
 
 if TYPE_CHECKING:
     from ratchet.pipelines.registry.registry import Registry
@@ -120,33 +120,26 @@ def _say_champion(session: Session, lineage: str, number: int, before: int | Non
 
 
 def _list_lineages(session: Session, registry: Registry) -> None:
-    rows: list[dict[str, Any]] = []
+    rows: list[LineageRow] = []
     for name in registry.lineages():
-        aliases = registry.aliases(name)
-        rows.append(
-            {
-                "lineage": name,
-                "versions": registry.versions(name),
-                "champion": aliases.champion,
-                "challenger": aliases.challenger,
-            }
-        )
+        aliases, numbers = registry.aliases(name), registry.versions(name)
+        rows.append(LineageRow(name, numbers, aliases.champion, aliases.challenger))
     say_lineages(session, rows, f"below {session.home}", "ratchet run")
 
 
-def _row(registry: Registry, lineage: str, number: int) -> dict[str, Any]:
+def _row(registry: Registry, lineage: str, number: int) -> VersionRow:
     from ratchet.pipelines.registry.manifest import read_manifest
 
     manifest = read_manifest(registry.path(lineage, number))
     aliases = registry.aliases(lineage)
     named = {"champion": aliases.champion, "challenger": aliases.challenger}
-    return {
-        "version": number,
-        "created": datetime.fromtimestamp(manifest.created, UTC).isoformat(timespec="seconds"),
-        "parent": manifest.parent,
-        "tasks": manifest.task_names,
-        "methods": [method["type"] for method in manifest.methods],
-        "average_accuracy": manifest.metrics.get("average_accuracy"),
-        "forgetting": manifest.metrics.get("forgetting"),
-        "aliases": [alias for alias, held in named.items() if held == number],
-    }
+    return VersionRow(
+        version=number,
+        created=datetime.fromtimestamp(manifest.created, UTC).isoformat(timespec="seconds"),
+        parent=manifest.parent,
+        tasks=manifest.task_names,
+        methods=[method["type"] for method in manifest.methods],
+        average_accuracy=manifest.metrics.get("average_accuracy"),
+        forgetting=manifest.metrics.get("forgetting"),
+        aliases=[alias for alias, held in named.items() if held == number],
+    )

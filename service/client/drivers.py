@@ -76,7 +76,8 @@ class BlockingDriver:
         match step:
             case Call():
                 with ExitStack() as files:
-                    return self.http.request(**request_of(step, self.address, files))
+                    request = request_of(self.http, step, self.address, files)
+                    return self.http.send(request)
             case Pause():
                 time.sleep(step.seconds)
             case Tell():
@@ -101,7 +102,7 @@ class _Stream:
     def open(self, step: Open) -> httpx.Response:
         self.close()
         http = self._driver.http
-        request = http.build_request(**stream_request(step, self._driver.address))
+        request = stream_request(http, step, self._driver.address)
         self._response = http.send(request, stream=True)
         if self._response.status_code >= 400:
             self._response.read()
@@ -167,7 +168,8 @@ class AwaitingDriver:
         match step:
             case Call():
                 with ExitStack() as files:
-                    return await self.http.request(**request_of(step, self.address, files))
+                    request = request_of(self.http, step, self.address, files)
+                    return await self.http.send(request)
             case Pause():
                 await asyncio.sleep(step.seconds)
             case Tell():
@@ -194,7 +196,7 @@ class _AsyncStream:
     async def open(self, step: Open) -> httpx.Response:
         await self.close()
         http = self._driver.http
-        request = http.build_request(**stream_request(step, self._driver.address))
+        request = stream_request(http, step, self._driver.address)
         self._response = await http.send(request, stream=True)
         if self._response.status_code >= 400:
             await self._response.aread()
@@ -211,28 +213,33 @@ class _AsyncStream:
         self._response = self._chunks = None
 
 
-def request_of(call: Call, address: Address, files: ExitStack) -> dict[str, Any]:
-    """A request as httpx takes it; a file that it sends is opened and closed by the stack."""
-    arguments: dict[str, Any] = {
-        "method": call.method,
-        "url": address.url_of(call.server) + call.path,
-        "params": {name: value for name, value in call.query.items() if value is not None},
-        "headers": {**address.headers_of(call.server), **call.headers},
-    }
+def request_of(
+    http: httpx.Client | httpx.AsyncClient, call: Call, address: Address, files: ExitStack
+) -> httpx.Request:
+    """A request to send; a file that it sends is opened and closed by the stack."""
+    form, upload, body = None, None, call.body
     if call.file is not None:
         opened = files.enter_context(call.file.open("rb"))
-        arguments["files"] = {"file": (call.file.name, opened, "application/octet-stream")}
-        arguments["data"] = call.body
-    elif call.body is not None:
-        arguments["json"] = call.body
-    return arguments
+        upload = {"file": (call.file.name, opened, "application/octet-stream")}
+        form, body = body, None
+    return http.build_request(
+        call.method,
+        address.url_of(call.server) + call.path,
+        params={name: value for name, value in call.query.items() if value is not None},
+        headers={**address.headers_of(call.server), **call.headers},
+        files=upload,
+        data=form,
+        json=body,
+    )
 
 
-def stream_request(step: Open, address: Address) -> dict[str, Any]:
-    """A request for a stream as httpx takes it."""
-    return {
-        "method": "GET",
-        "url": address.url_of("api") + step.path,
-        "headers": {**address.headers_of("api"), **step.headers},
-        "timeout": httpx.Timeout(CONNECT_SECONDS, read=step.silence_seconds),
-    }
+def stream_request(
+    http: httpx.Client | httpx.AsyncClient, step: Open, address: Address
+) -> httpx.Request:
+    """A request for a stream."""
+    return http.build_request(
+        "GET",
+        address.url_of("api") + step.path,
+        headers={**address.headers_of("api"), **step.headers},
+        timeout=httpx.Timeout(CONNECT_SECONDS, read=step.silence_seconds),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 import httpx
@@ -36,6 +36,16 @@ class UnfinishedError(RatchetError, TimeoutError):
     """A job that had not ended when the time to wait for it was over; it goes on."""
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """What is read of a problem document, of which an older service may leave out a part."""
+
+    type: str
+    detail: str
+    param: str | None
+    errors: list[tuple[str, str]]
+
+
 def error_of(response: httpx.Response) -> ServiceError:
     """The exception that an answer of status 400 or more stands for, with every problem."""
     document = _document(response)
@@ -43,12 +53,11 @@ def error_of(response: httpx.Response) -> ServiceError:
         kind = BY_STATUS.get(response.status_code, ServiceError)
         text = " ".join(response.text.split())[:SHOWN_CHARACTERS]
         return kind(f"{response.request.url} answered {response.status_code}: {text}")
-    code = str(document.get("type", "")).rpartition(":")[2]
-    own = document.get("error") or {}
+    code = document.type.rpartition(":")[2]
     kinds = [kind for kind in _subclasses(ServiceError) if kind.code == code]
     exact = [kind for kind in kinds if kind.status == response.status_code] or kinds
     kind = exact[0] if exact else BY_STATUS.get(response.status_code, ServiceError)
-    return kind(str(document["detail"]), own.get("param"), _problems(document))
+    return kind(document.detail, document.param, _problems(document))
 
 
 def retry_after(response: httpx.Response) -> float | None:
@@ -68,20 +77,29 @@ def unreachable(url: httpx.URL | str, error: httpx.TransportError) -> Unavailabl
     )
 
 
-def _document(response: httpx.Response) -> dict[str, Any] | None:
+def _document(response: httpx.Response) -> _Refusal | None:
+    """The problem document of a refusal; None where the answer is something else."""
     try:
         found = response.json()
     except ValueError:
         return None
-    return found if isinstance(found, dict) and "detail" in found else None
+    if not isinstance(found, dict) or "detail" not in found:
+        return None
+    own = found.get("error") or {}
+    details = found.get("errors") or ()
+    return _Refusal(
+        type=str(found.get("type", "")),
+        detail=str(found["detail"]),
+        param=own.get("param"),
+        errors=[(str(each.get("pointer", "")), str(each.get("detail", ""))) for each in details],
+    )
 
 
-def _problems(document: dict[str, Any]) -> list[Problem]:
+def _problems(document: _Refusal) -> list[Problem]:
     """The single problems; the text of each begins with the field that its pointer names."""
     found = []
-    for own in document.get("errors") or ():
-        where = _where(str(own.get("pointer", "")))
-        text = str(own.get("detail", ""))
+    for pointer, text in document.errors:
+        where = _where(pointer)
         found.append(Problem(where, text.removeprefix(f"{where}: ") if where else text))
     return found
 

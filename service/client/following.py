@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
 from ratchet.service.client.asking import asked
 from ratchet.service.client.event_stream import Message, MessageParser
 from ratchet.service.client.patience import LONGEST_PAUSE_SECONDS, Patience, accepted
-from ratchet.service.client.steps import Call, Close, Open, Pause, Read, Step, Steps
+from ratchet.service.client.steps import Call, Close, Open, Pause, Query, Read, Step, Steps
 from ratchet.service.schemas.jobs import ENDED, EventView, JobView
 
 EVENT_STREAM = "text/event-stream"
@@ -133,7 +132,7 @@ def _polled(job_id: str, hand_over: Callable[[EventView], Step], place: _Place) 
     job = JobView.model_validate_json(response.content)
     more = True
     while more:
-        query: dict[str, Any] = {"after": place.cursor, "limit": PAGE_EVENTS}
+        query: Query = {"after": place.cursor, "limit": PAGE_EVENTS}
         page = accepted((yield Call("GET", f"{job_path(job_id)}/events", query))).json()
         more = page["has_more"]
         for content in page["data"]:

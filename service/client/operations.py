@@ -14,7 +14,7 @@ from ratchet.service.client.failures import UnfinishedError
 from ratchet.service.client.following import Ask, follow, job_path, read_job
 from ratchet.service.client.patience import Patience
 from ratchet.service.client.spec_data import local_data, make_absolute, place_model, read_spec
-from ratchet.service.client.steps import Call, Emit, Pause, Steps, Tell
+from ratchet.service.client.steps import Call, Emit, Pause, Query, Steps, Tell
 from ratchet.service.schemas.audit import AuditEntryView
 from ratchet.service.schemas.classify import ClassifyResponse, ModelList
 from ratchet.service.schemas.jobs import (
@@ -31,6 +31,7 @@ from ratchet.service.schemas.jobs import (
 )
 
 if TYPE_CHECKING:
+    from ratchet.pipelines.files.json_value import Json, JsonObject
     from ratchet.pipelines.spec.update_spec import UpdateSpec
 
 PATHS: Mapping[Kind, str] = {"update": "/v1/updates", "study": "/v1/studies", "plan": "/v1/plans"}
@@ -40,7 +41,7 @@ ANY: Literal["any"] = "any"
 
 
 def submit(
-    spec: str | Path | Mapping[str, Any] | UpdateSpec,
+    spec: str | Path | Mapping[str, Json] | UpdateSpec,
     *,
     kind: Kind = "update",
     upload: bool = True,
@@ -320,7 +321,7 @@ def _told(job_id: str, what: str) -> Steps[JobView]:
     return JobView.model_validate_json(response.content)
 
 
-def _listed(path: str, query: Mapping[str, Any], limit: int | None) -> Steps[list[Any]]:
+def _listed(path: str, query: Query, limit: int | None) -> Steps[list[Any]]:
     """The entries of a list, page after page, up to a limit."""
     found: list[Any] = []
     after = None
@@ -335,7 +336,7 @@ def _listed(path: str, query: Mapping[str, Any], limit: int | None) -> Steps[lis
     return found
 
 
-def _uploaded(raw: dict[str, Any], folder: Path) -> Steps[None]:
+def _uploaded(raw: JsonObject, folder: Path) -> Steps[None]:
     """Put file ids in the place of local paths; a content that is there already is not sent."""
     ids: dict[tuple[str, str], str] = {}
     for place, path in local_data(raw, folder):

@@ -6,19 +6,20 @@ import glob
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.service.schemas.file_ids import FILE_PREFIX
 
 if TYPE_CHECKING:
+    from ratchet.pipelines.files.json_value import Json, JsonObject
     from ratchet.pipelines.spec.update_spec import UpdateSpec
     from ratchet.service.inputs.spec_paths import NamedPath
 
-FILE_ID = "file-"
 PATTERN = "*?["
 
 
-def read_spec(spec: str | Path | Mapping[str, Any] | UpdateSpec) -> tuple[dict[str, Any], Path]:
+def read_spec(spec: str | Path | Mapping[str, Json] | UpdateSpec) -> tuple[JsonObject, Path]:
     """A spec as plain values that the caller may change, and the folder its paths start from.
 
     Raises:
@@ -40,7 +41,7 @@ def read_spec(spec: str | Path | Mapping[str, Any] | UpdateSpec) -> tuple[dict[s
     return raw, folder
 
 
-def local_data(raw: dict[str, Any], folder: Path) -> list[tuple[NamedPath, Path]]:
+def local_data(raw: JsonObject, folder: Path) -> list[tuple[NamedPath, Path]]:
     """Every place that names a data file of this machine, and the file; no uploads and no URIs.
 
     Raises:
@@ -57,13 +58,13 @@ def local_data(raw: dict[str, Any], folder: Path) -> list[tuple[NamedPath, Path]
     return found
 
 
-def make_absolute(raw: dict[str, Any], folder: Path) -> None:
+def make_absolute(raw: JsonObject, folder: Path) -> None:
     """Have every relative path begin at the root, for a service that sees the same files."""
     for place in _local(raw):
         place.put(str((folder / place.value).absolute()))
 
 
-def place_model(raw: dict[str, Any], folder: Path) -> None:
+def place_model(raw: JsonObject, folder: Path) -> None:
     """Have the path of a model's folder begin at the root; models are never uploaded."""
     model = raw.get("model")
     name = model.get("name") if isinstance(model, dict) else None
@@ -73,14 +74,14 @@ def place_model(raw: dict[str, Any], folder: Path) -> None:
             model["name"] = str(here.absolute())
 
 
-def _local(raw: dict[str, Any]) -> list[NamedPath]:
+def _local(raw: JsonObject) -> list[NamedPath]:
     """Each place of a spec that names a path of this machine."""
     from ratchet.service.inputs.spec_paths import data_paths
 
     return [
         place
         for place in data_paths(raw)
-        if not place.value.startswith(FILE_ID) and "://" not in place.value
+        if not place.value.startswith(FILE_PREFIX) and "://" not in place.value
     ]
 
 

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeVar
 T = TypeVar("T")
 
 Server = Literal["api", "router"]
+Query = Mapping[str, str | int | None]
+"""Parameters of a request; those that are None are left out."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Call:
     Attributes:
         method: The HTTP method.
         path: Below the server's URL.
-        query: Parameters; those that are None are left out.
+        query: Its parameters.
         body: What is sent as JSON, or None.
         headers: Beside the usual ones.
         file: A file to send as a form, or None.
@@ -34,7 +36,7 @@ class Call:
 
     method: str
     path: str
-    query: Mapping[str, Any] = field(default_factory=dict)
+    query: Query = field(default_factory=dict)
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None

@@ -62,5 +62,5 @@ def _adopt(db: Database, registry: Registry, name: str) -> None:
     aliases = registry.aliases(name)
     moves = [change.number for change in aliases.history if change.alias == "champion"]
     former = [number for number in moves[:-1] if number is not None and number in numbers]
-    base = known[0].manifest["base_model"]
+    base = known[0].manifest.base_model
     adopt(db, name, base, known, aliases.champion, aliases.challenger, former)

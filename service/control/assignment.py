@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.errors import DataError, Problem
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.service.control.launcher import Attempt
 from ratchet.service.driver.job_folder import Assignment, JobFolder
 from ratchet.service.errors import FileNotStoredError
 from ratchet.service.inputs.blobs import Blobs
 from ratchet.service.inputs.data_uris import DataRoots
 from ratchet.service.inputs.spec_paths import NamedPath, data_paths
+from ratchet.service.schemas.file_ids import is_file_id
 from ratchet.service.settings import Settings
 from ratchet.service.store.database import Database
 from ratchet.service.store.files import get_file
 from ratchet.service.store.records import Job
-
-_FILE_ID = re.compile(r"file-[0-9a-f]{24}")
 
 
 def assignment_of(db: Database, settings: Settings, job: Job) -> Assignment:
@@ -49,15 +47,15 @@ def folder_of(settings: Settings, job: Job) -> JobFolder:
 
 def _driver_needs(job: Job) -> tuple[float, float]:
     """CPUs and GPUs of the driver itself: it computes only where an update has no workers."""
-    scaling: Any = job.spec.get("scaling")
-    scaling = scaling if isinstance(scaling, Mapping) else {}
+    given = job.spec.get("scaling")
+    scaling = given if isinstance(given, Mapping) else {}
     if job.kind != "update" or scaling.get("num_workers", 0) != 0:
         return 0.0, 0.0
     gpus = scaling.get("gpus_per_worker", 0)
     return 1.0, float(gpus) if isinstance(gpus, int | float) else 0.0
 
 
-def _with_data(db: Database, settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
+def _with_data(db: Database, settings: Settings, given: Mapping[str, Json]) -> JsonObject:
     """A spec with the files of uploads in the place of their ids, and every other path resolved.
 
     Paths are looked at again: since the job came in, a link may have been laid below a root.
@@ -67,7 +65,7 @@ def _with_data(db: Database, settings: Settings, given: Mapping[str, Any]) -> di
     blobs = Blobs(settings.home, settings.max_upload_bytes)
     problems = list(_model_problems(roots, spec))
     for place in data_paths(spec):
-        if _FILE_ID.fullmatch(place.value):
+        if is_file_id(place.value):
             found = _upload(db, blobs, place)
         else:
             found = roots.checked(place.value, place.where)
@@ -80,8 +78,8 @@ def _with_data(db: Database, settings: Settings, given: Mapping[str, Any]) -> di
     return spec
 
 
-def _model_problems(roots: DataRoots, spec: Mapping[str, Any]) -> Iterator[Problem]:
-    model: Any = spec.get("model")
+def _model_problems(roots: DataRoots, spec: Mapping[str, Json]) -> Iterator[Problem]:
+    model = spec.get("model")
     name = model.get("name") if isinstance(model, Mapping) else None
     if isinstance(name, str) and name.startswith("/") and not roots.is_allowed_folder(Path(name)):
         yield Problem("model.name", "no folder that a model may lie in", name)

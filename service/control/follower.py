@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from ratchet.service.driver.journal import Line
+from ratchet.service.schemas.jobs import Progress
 from ratchet.service.store.records import NewEvent
 
 CHUNK_BYTES = 256 * 1024
@@ -27,7 +29,7 @@ class Heard:
     told: tuple[NewEvent, ...]
     to_offset: int
     phase: str | None
-    progress: dict[str, Any] | None
+    progress: Progress | None
     is_all: bool
 
 
@@ -53,7 +55,7 @@ def hear(path: Path, from_offset: int, attempt: int) -> Heard:
             continue
         phase = line.phase or phase
         if line.type == "progress":
-            progress = line.data
+            progress = _progress(line) or progress
         else:
             told.append(_event(line))
     return Heard(tuple(told), from_offset + end, phase, progress, len(chunk) < CHUNK_BYTES)
@@ -66,6 +68,14 @@ def _chunk(path: Path, offset: int) -> bytes:
             return file.read(CHUNK_BYTES)
     except FileNotFoundError:
         return b""
+
+
+def _progress(line: Line) -> Progress | None:
+    """How far the job is; None where the line does not say it as drivers do."""
+    try:
+        return Progress.model_validate(line.data)
+    except ValidationError:
+        return None
 
 
 def _event(line: Line) -> NewEvent:

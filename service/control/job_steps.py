@@ -8,10 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
-from typing import Any
 
 from ratchet.pipelines.errors import BusyError, DataError
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.update.kept_result import kept_result
 from ratchet.service.control.assignment import assignment_of, attempt_of, folder_of
@@ -25,6 +24,7 @@ from ratchet.service.driver.failure import failure_of
 from ratchet.service.driver.job_folder import Failure, JobFolder
 from ratchet.service.driver.kinds import run_name
 from ratchet.service.errors import InvalidTransitionError
+from ratchet.service.schemas.jobs import JobError, ProblemView
 from ratchet.service.settings import Settings
 from ratchet.service.store.database import Database
 from ratchet.service.store.finishing import succeed
@@ -126,7 +126,7 @@ class JobSteps:
             return True
         return False
 
-    def _kept(self, job: Job) -> dict[str, Any] | None:
+    def _kept(self, job: Job) -> JsonObject | None:
         """What the run of an update kept, where its driver was stopped before it could say so."""
         if job.kind != "update":
             return None
@@ -185,7 +185,7 @@ class JobSteps:
             told, place = (NewEvent(f"Waits: {error}", "warn"),), job.events_offset
             record_events(self.db, lease, job.id, job.attempt, told, place, place, "waiting")
 
-    def _succeed(self, lease: Lease, job: Job, result: Mapping[str, Any]) -> None:
+    def _succeed(self, lease: Lease, job: Job, result: Mapping[str, Json]) -> None:
         version = None
         if job.kind == "update":
             check_result(result, str(job.lineage))
@@ -288,11 +288,13 @@ class JobSteps:
             clear_leftovers(self.settings.home, self.registry, job)
 
 
-def _error(failure: Failure) -> dict[str, Any]:
+def _error(failure: Failure) -> JobError:
     """A failure as the database keeps it."""
-    raw = asdict(failure)
-    problems = list(raw["problems"])
-    return {"code": failure.kind, "message": failure.message, "problems": problems}
+    problems = [
+        ProblemView(where=own.where, message=own.message, value=own.value, hint=own.hint)
+        for own in failure.problems
+    ]
+    return JobError(code=failure.kind, message=failure.message, problems=problems)
 
 
 def _memory_failures(job: Job, folder: JobFolder) -> int:

@@ -10,9 +10,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from ratchet.pipelines.errors import NotFoundError, RatchetError, TrackingError
+from ratchet.pipelines.files.json_value import Json
 from ratchet.pipelines.registry.aliases import Aliases
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.service.control.log_once import LogOnce
@@ -122,9 +122,9 @@ class Mirror:
                     "version back, or see that RATCHET_HOME is the right one"
                 )
 
-    def _registrations(self, name: str, known: Aliases) -> dict[int, Mapping[str, Any]]:
+    def _registrations(self, name: str, known: Aliases) -> dict[int, Mapping[str, Json]]:
         """Results of the jobs whose versions the aliases do not know, by number, ascending."""
-        found: dict[int, Mapping[str, Any]] = {}
+        found: dict[int, Mapping[str, Json]] = {}
         before: int | None = None
         while True:
             page: list[Version] = list_versions(self.db, name, before=before, limit=PAGE)
@@ -140,7 +140,7 @@ def _following(
     aliases: Aliases,
     lineage: Lineage,
     pending: Sequence[Promotion],
-    registrations: Mapping[int, Mapping[str, Any]],
+    registrations: Mapping[int, Mapping[str, Json]],
 ) -> Aliases:
     """Aliases as the database has them, moved one decision after another."""
     left = dict(registrations)
@@ -154,13 +154,14 @@ def _following(
     return aliases.pointing(lineage.champion, lineage.challenger)
 
 
-def _registering(aliases: Aliases, number: int, result: Mapping[str, Any]) -> Aliases:
+def _registering(aliases: Aliases, number: int, result: Mapping[str, Json]) -> Aliases:
+    given, run = result.get("metrics"), result.get("run")
     metrics = {
         name: value
-        for name, value in (result.get("metrics") or {}).items()
+        for name, value in (given.items() if isinstance(given, Mapping) else ())
         if value is None or isinstance(value, int | float)
     }
-    return aliases.registering(number, metrics, result.get("run"))
+    return aliases.registering(number, metrics, run if isinstance(run, str) else None)
 
 
 class MlflowMirror:

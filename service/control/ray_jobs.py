@@ -11,6 +11,7 @@ from typing import Any, Literal
 import httpx
 from pydantic import SecretStr
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.service.control.launcher import Attempt, LauncherError, Standing, driver_entrypoint
 from ratchet.service.control.local_process import end_local_driver
 
@@ -50,7 +51,7 @@ class RayJobs:
         Raises:
             LauncherError: Ray did not take it, or nobody knows.
         """
-        body: dict[str, Any] = {
+        body: JsonObject = {
             "entrypoint": driver_entrypoint(attempt),
             "submission_id": attempt.submission,
             "metadata": {"job": attempt.job},

@@ -9,21 +9,21 @@ from ratchet.pipelines.errors import VersionError
 from ratchet.pipelines.registry.manifest import Manifest
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.service.driver.job_folder import finite
+from ratchet.service.schemas.version_facts import VersionFacts
 from ratchet.service.store.records import KnownVersion, NewVersion
 
 
-def summary_of(manifest: Manifest) -> dict[str, Any]:
+def summary_of(manifest: Manifest) -> VersionFacts:
     """A manifest without its list of files."""
-    kept = {
-        "base_model": dict(manifest.base_model),
-        "scenario": manifest.scenario,
-        "tasks": list(manifest.task_names),
-        "labels": list(manifest.labels),
-        "methods": list(manifest.methods),
-        "metrics": dict(manifest.metrics),
-        "created": manifest.created,
-    }
-    return finite(kept)
+    return VersionFacts(
+        base_model=manifest.base_model,
+        scenario=manifest.scenario,
+        tasks=manifest.task_names,
+        labels=manifest.labels,
+        methods=finite(manifest.methods),
+        metrics=finite(manifest.metrics),
+        created=manifest.created,
+    )
 
 
 def known_version(registry: Registry, lineage: str, number: int) -> KnownVersion:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from ratchet.pipelines.errors import (
@@ -16,6 +18,7 @@ from ratchet.pipelines.errors import (
     NotFoundError,
     ObjectStoreError,
     ObjectStoreUnreachableError,
+    Problem,
     SpecError,
     TrackingError,
     VersionError,
@@ -67,21 +70,18 @@ PLAIN = (str, int, float, bool, type(None))
 def failure_of(error: BaseException) -> Failure:
     """What a driver says of the error that ended it."""
     kind = _kind(error)
-    problems = tuple(
-        {
-            "where": problem.where,
-            "message": problem.message,
-            "value": problem.value if isinstance(problem.value, PLAIN) else repr(problem.value),
-            "hint": problem.hint,
-        }
-        for problem in getattr(error, "problems", ())
-    )
+    own: Iterable[Problem] = getattr(error, "problems", ())
+    problems = tuple(replace(problem, value=_plain(problem.value)) for problem in own)
     message = str(error) or type(error).__name__
     if kind == "internal":
         message = f"{type(error).__name__}: {message}"
     return Failure(
         kind, message, problems, kind in _RETRYABLE or _is_loss(error) or _is_passing(error)
     )
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, PLAIN) else repr(value)
 
 
 def _kind(error: BaseException) -> str:

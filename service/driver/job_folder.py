@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ratchet.pipelines.errors import Problem, RatchetError, SpecError
 from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.files.json_value import Json, JsonObject
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Assignment:
 
     job: str
     kind: str
-    spec: dict[str, Any]
+    spec: JsonObject
     home: str
     tracking_uri: str | None
     address: str | None
@@ -61,13 +64,13 @@ class Failure:
         kind: `spec`, `data`, `method`, `model`, `not_found`, `version`, `busy`, `diverged`,
             `store`, `store_unreachable`, `tracking`, `memory` or `internal`.
         message: What is wrong and what to do.
-        problems: `where`, `message`, `value` and `hint` of each, where there are several.
+        problems: Each of them, where there are several; their values are plain.
         retryable: Whether the same job may do better another time.
     """
 
     kind: str
     message: str
-    problems: tuple[dict[str, Any], ...] = ()
+    problems: tuple[Problem, ...] = ()
     retryable: bool = False
 
 
@@ -127,11 +130,11 @@ class JobFolder:
         """The process of an attempt, which may have ended."""
         return self._read(f"driver-{attempt}.json", _driver)
 
-    def write_result(self, result: Mapping[str, Any]) -> None:
+    def write_result(self, result: Mapping[str, Json]) -> None:
         """Keep what the job gave; numbers that are not finite become null."""
         self._write("result.json", finite(result))
 
-    def read_result(self) -> dict[str, Any] | None:
+    def read_result(self) -> JsonObject | None:
         """What the job gave."""
         return self._read("result.json", dict)
 
@@ -143,10 +146,10 @@ class JobFolder:
         """Why an attempt gave nothing."""
         return self._read(f"failure-{attempt}.json", _failure)
 
-    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+    def _write(self, name: str, content: Mapping[str, Json]) -> None:
         write_atomically(self.path / name, json.dumps(content, allow_nan=False))
 
-    def _read(self, name: str, parse: Any) -> Any:
+    def _read(self, name: str, parse: Callable[[Any], Read]) -> Read | None:
         path = self.path / name
         try:
             text = path.read_bytes()
@@ -159,13 +162,17 @@ class JobFolder:
             raise SpecError([Problem(str(path), message, hint="Submit the job anew")]) from error
 
 
-def _driver(raw: Mapping[str, Any]) -> DriverProcess:
+def _driver(raw: Any) -> DriverProcess:
     return DriverProcess(int(raw["pid"]), float(raw["create_time"]), str(raw["host"]))
 
 
-def _failure(raw: Mapping[str, Any]) -> Failure:
-    problems = tuple(dict(problem) for problem in raw["problems"])
+def _failure(raw: Any) -> Failure:
+    problems = tuple(_problem(each) for each in raw["problems"])
     return Failure(str(raw["kind"]), str(raw["message"]), problems, bool(raw["retryable"]))
+
+
+def _problem(raw: Any) -> Problem:
+    return Problem(str(raw["where"]), str(raw["message"]), raw["value"], str(raw["hint"]))
 
 
 def finite(value: Any) -> Any:

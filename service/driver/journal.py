@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.service.driver.job_folder import finite
 
 Level = Literal["info", "warn", "error"]
@@ -37,7 +38,7 @@ class Line:
     type: LineType
     phase: str | None
     message: str
-    data: dict[str, Any] | None
+    data: JsonObject | None
 
     @staticmethod
     def parse(text: bytes) -> Line | None:
@@ -52,7 +53,7 @@ class Line:
         return Line(**known | {"data": finite(raw["data"])})
 
 
-def _is_line(raw: Mapping[str, Any]) -> bool:
+def _is_line(raw: Mapping[str, Json]) -> bool:
     number = int | float
     return (
         raw.keys() >= Line.__dataclass_fields__.keys()
@@ -96,7 +97,7 @@ class Journal:
         level: Level = "info",
         type: LineType = "message",
         phase: str | None = None,
-        data: Mapping[str, Any] | None = None,
+        data: Mapping[str, Json] | None = None,
     ) -> None:
         """Append one line; after `end`, none.
 
@@ -119,7 +120,7 @@ class Journal:
         level: Level,
         type: LineType,
         phase: str | None,
-        data: Mapping[str, Any] | None,
+        data: Mapping[str, Json] | None,
         is_last: bool = False,
     ) -> None:
         line = {

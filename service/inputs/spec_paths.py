@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 
 SPLITS = ("train", "validation", "test")
@@ -26,20 +26,20 @@ class NamedPath:
     """
 
     where: str
-    section: dict[str, Any] | list[Any]
+    section: JsonObject | list[Json]
     key: str | int
 
     @property
-    def value(self) -> Any:
-        """What stands there."""
-        return self.section[self.key]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    def value(self) -> str:
+        """The path that stands there."""
+        return self.section[self.key]  # pyright: ignore[reportArgumentType, reportCallIssue, reportReturnType]
 
     def put(self, value: str) -> None:
         """Put another path there."""
         self.section[self.key] = value  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def data_paths(raw: dict[str, Any]) -> Iterator[NamedPath]:
+def data_paths(raw: JsonObject) -> Iterator[NamedPath]:
     """Every place in a raw spec that names data, whatever else is wrong with the spec."""
     yield from _splits("stream", raw.get("stream"))
     for index, task in enumerate(_list(raw.get("tasks"))):
@@ -51,15 +51,17 @@ def data_paths(raw: dict[str, Any]) -> Iterator[NamedPath]:
         yield from _method_uris(index, method)
 
 
-def _splits(where: str, section: Any) -> Iterator[NamedPath]:
+def _splits(where: str, section: Json) -> Iterator[NamedPath]:
     if isinstance(section, dict):
         for split in SPLITS:
             if isinstance(section.get(split), str):
                 yield NamedPath(f"{where}.{split}", section, split)
 
 
-def _method_uris(index: int, method: Any) -> Iterator[NamedPath]:
-    kind = method.get("type") if isinstance(method, dict) else None
+def _method_uris(index: int, method: Json) -> Iterator[NamedPath]:
+    if not isinstance(method, dict):
+        return
+    kind = method.get("type")
     config = METHOD_CONFIGS.get(kind) if isinstance(kind, str) else None
     for field in config.uri_fields if config is not None else ():
         uris = _list(method.get(field))
@@ -68,11 +70,11 @@ def _method_uris(index: int, method: Any) -> Iterator[NamedPath]:
                 yield NamedPath(f"methods[{index}].{field}[{place}]", uris, place)
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []
 
 
-def searched_paths(raw: Mapping[str, Any]) -> Iterator[str]:
+def searched_paths(raw: Mapping[str, Json]) -> Iterator[str]:
     """Names of searched fields (`tune.parameters`) whose values could smuggle in a path."""
     tune = raw.get("tune")
     parameters = tune.get("parameters") if isinstance(tune, Mapping) else None
@@ -82,11 +84,11 @@ def searched_paths(raw: Mapping[str, Any]) -> Iterator[str]:
             yield str(name)
 
 
-def _holds_fields(range_: Any) -> bool:
+def _holds_fields(range_: Json) -> bool:
     """Whether a choice offers whole mappings, and so fields within fields."""
     choices = range_.get("choice") if isinstance(range_, Mapping) else None
     return any(_has_mapping(choice) for choice in _list(choices))
 
 
-def _has_mapping(value: Any) -> bool:
+def _has_mapping(value: Json) -> bool:
     return isinstance(value, Mapping) or any(_has_mapping(part) for part in _list(value))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ratchet.pipelines.spec.section import Name
+from ratchet.service.schemas.json_fields import JsonFields
 
 Kind = Literal["update", "study", "plan"]
 Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -42,7 +43,7 @@ class Submission(Body):
             reserved.
     """
 
-    spec: dict[str, Any] | None = None
+    spec: JsonFields | None = None
     spec_yaml: Annotated[str | None, Field(max_length=MAX_SPEC_CHARACTERS, strict=True)] = None
     priority: Annotated[int, Field(strict=True, ge=-100, le=100)] = 0
     metadata: Metadata = Field(default_factory=dict)
@@ -127,8 +128,8 @@ class JobView(BaseModel):
     started_at: int | None
     finished_at: int | None
     estimated_finish: int | None
-    spec: dict[str, Any]
-    result: dict[str, Any] | None
+    spec: JsonFields
+    result: JsonFields | None
     promotion: Decision | None
     error: JobError | None
     metadata: dict[str, str]
@@ -155,7 +156,7 @@ class EventView(BaseModel):
     level: Level
     type: EventType
     message: str
-    data: dict[str, Any]
+    data: JsonFields
 
 
 class LogPage(BaseModel):
@@ -183,7 +184,7 @@ class LineageView(BaseModel):
 
     name: str
     object: Literal["lineage"] = "lineage"
-    base: dict[str, Any] | None
+    base: JsonFields | None
     champion: int | None
     challenger: int | None
     active_job: str | None
@@ -201,7 +202,7 @@ class VersionView(BaseModel):
     job_id: str | None
     is_champion: bool
     is_challenger: bool
-    manifest: dict[str, Any]
+    manifest: JsonFields
     created_at: int
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from ratchet.service.schemas.jobs import Body, Decision, Level, Metadata, Progress
+from ratchet.service.schemas.json_fields import JsonFields
 
 OpenAIStatus = Literal[
     "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
@@ -82,7 +83,7 @@ class MethodView(BaseModel):
     """How a job learned."""
 
     type: Literal["supervised"] = "supervised"
-    supervised: dict[str, Any] | None = None
+    supervised: JsonFields | None = None
 
 
 class FineTuningJob(BaseModel):
@@ -127,7 +128,7 @@ class FineTuningEvent(BaseModel):
     level: Level
     type: Literal["message", "metrics"]
     message: str
-    data: dict[str, Any]
+    data: JsonFields
 
 
 class CheckpointMetrics(BaseModel):

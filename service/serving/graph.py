@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import cast
 
 import ray
 from ray import serve
@@ -229,15 +229,13 @@ def _ray(num_replicas: int) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_AUTH_MODE", "token" if address else "disabled")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    local: dict[str, Any] = {
-        "num_cpus": max(2, own_cpus(), round(num_replicas * REPLICA_CPUS + 1)),
-        "include_dashboard": False,
-    }
+    num_cpus = max(2, own_cpus(), round(num_replicas * REPLICA_CPUS + 1))
     ray.init(
         address=address or "local",
         logging_level=logging.WARNING,
         job_config=InstalledCode(),
-        **({} if address else local),
+        num_cpus=None if address else num_cpus,
+        include_dashboard=None if address else False,
     )
     try:
         yield

@@ -6,19 +6,12 @@ from typing import Literal
 
 from sqlalchemy import RowMapping
 
-from ratchet.service.errors import (
-    InvalidTransitionError,
-)
+from ratchet.service.errors import InvalidTransitionError
 from ratchet.service.store.audit import add as add_to_trail
 from ratchet.service.store.database import Database, Transaction
 from ratchet.service.store.quotas import check_queue_quota, locked_key
 from ratchet.service.store.records import ENDED, Job, NewEvent
-from ratchet.service.store.rows import (
-    change_job,
-    find_job,
-    lock_lineage_of,
-    release_lineage,
-)
+from ratchet.service.store.rows import change_job, find_job, lock_lineage_of, release_lineage
 
 Request = Literal["cancel", "pause", "resume"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import insert, or_, select
 
+from ratchet.pipelines.files.json_value import Json
 from ratchet.service.store.database import Database, Transaction
 from ratchet.service.store.records import AuditEntry
 from ratchet.service.store.rows import record as as_record
@@ -19,7 +19,7 @@ def record(
     object_id: str,
     *,
     key_id: str | None = None,
-    detail: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Json] | None = None,
     address: str = "",
 ) -> None:
     """Note an action.
@@ -42,7 +42,7 @@ def add(
     object_id: str,
     *,
     key_id: str | None = None,
-    detail: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Json] | None = None,
     address: str = "",
 ) -> None:
     """Note an action in the transaction that does it; see `record`."""

@@ -6,10 +6,15 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from sqlalchemy import JSON, BigInteger, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from ratchet.service.errors import DatabaseSchemaError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 # PostgreSQL cannot store NUL, and neither database a lone half of a UTF-16 pair.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -27,8 +32,8 @@ class Words(TypeDecorator[str]):
         return None if value is None else storable(value)
 
 
-class Json(TypeDecorator[Any]):
-    """A JSON value; numbers that JSON does not have (NaN, infinities) become null."""
+class AnyJson(TypeDecorator[Any]):
+    """A JSON value of any form; numbers that JSON does not have (NaN, infinities) become null."""
 
     impl = JSON(none_as_null=True)
     cache_ok = True
@@ -40,6 +45,49 @@ class Json(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
         """The value as it is stored."""
         return plain_json(value)
+
+
+class Document(TypeDecorator[Model]):
+    """A record of ours as a JSON object; a row that holds another form is refused.
+
+    Args:
+        kind: The record.
+    """
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def __init__(self, kind: type[Model]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Model | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """The record as it is stored."""
+        return None if value is None else plain_json(value.model_dump(mode="json"))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Model | None:  # noqa: ARG002
+        """The record that was stored.
+
+        Raises:
+            DatabaseSchemaError: The row holds another form.
+        """
+        if value is None:
+            return None
+        try:
+            found = self.kind.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise self._refusal(f"{where}: {first['msg']}" if where else first["msg"]) from error
+        if unknown := value.keys() - self.kind.model_fields.keys():
+            raise self._refusal(f"{min(unknown)}: unknown field")
+        return found
+
+    def _refusal(self, reason: str) -> DatabaseSchemaError:
+        return DatabaseSchemaError(
+            f"database: a row holds no {self.kind.__name__} of this release ({reason}). Another "
+            "release wrote it: run that one on this database, or bring back a backup"
+        )
 
 
 Number = BigInteger().with_variant(Integer, "sqlite")

@@ -72,12 +72,12 @@ class Transaction:
         """The first column of the first row, or None."""
         return self.connection.execute(statement).scalar()
 
-    def change(self, statement: Executable, rows: Sequence[Mapping[str, Any]] = ()) -> int:
+    def change(self, statement: Executable, rows: Sequence[Mapping[str, object]] = ()) -> int:
         """Write, and say how many rows that touched."""
         result = self.connection.execute(statement, list(rows) or None)
         return result.rowcount
 
-    def insert_if_absent(self, table: Table, values: Mapping[str, Any]) -> bool:
+    def insert_if_absent(self, table: Table, values: Mapping[str, object]) -> bool:
         """Insert a row unless one with its key is there; waits for a rival that is inserting it."""
         insert = postgresql.insert if self.is_postgres else sqlite.insert
         statement = insert(table).values(**values).on_conflict_do_nothing()

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from sqlalchemy import func, insert, select, tuple_, update
 
 from ratchet.service.errors import FileNotStoredError
+from ratchet.service.schemas.file_ids import FILE_KIND
 from ratchet.service.store.database import Database, Transaction
 from ratchet.service.store.records import File, new_id
 from ratchet.service.store.rows import record
@@ -33,7 +34,7 @@ def create_file(
 ) -> File:
     """Note an upload whose content is in its place."""
     values = {
-        "id": new_id("file"),
+        "id": new_id(FILE_KIND),
         "sha256": sha256,
         "filename": filename,
         "purpose": purpose,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import or_, update
 
 from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.files.json_value import Json
 from ratchet.service.errors import InvalidTransitionError
 from ratchet.service.store.database import Database, Transaction
 from ratchet.service.store.leases import check_held
@@ -29,7 +29,7 @@ def succeed(
     db: Database,
     lease: Lease,
     job: Job,
-    result: Mapping[str, Any],
+    result: Mapping[str, Json],
     version: NewVersion | None = None,
 ) -> Job:
     """End a job with its result, in one transaction with its version and the decision about it.

@@ -1,4 +1,4 @@
-"""Jobs as clients see them: made, found, listed, and asked to cancel, pause or resume."""
+"""Jobs found, listed and counted."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from sqlalchemy import Select, Text, cast, func, literal, or_, select, tuple_
 from ratchet.service.store.database import Database, Transaction
 from ratchet.service.store.filters import has_entry, matches_any
 from ratchet.service.store.records import ENDED, Job, Kind, Status
-from ratchet.service.store.rows import (
-    find_job,
-    record,
-)
+from ratchet.service.store.rows import find_job, record
 from ratchet.service.store.tables import jobs
 
 

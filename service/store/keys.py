@@ -7,7 +7,6 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import RowMapping, insert, or_, select, update
 
@@ -146,5 +145,4 @@ def _touch(db: Database, key_id: str, now: float) -> None:
 
 
 def _record(row: RowMapping) -> Key:
-    shown: dict[str, Any] = {name: value for name, value in row.items() if name != "hash"}
-    return Key(**shown)
+    return Key(**{name: value for name, value in row.items() if name != "hash"})

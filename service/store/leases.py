@@ -106,7 +106,7 @@ def _locked(tx: Transaction, name: str) -> Lease | None:
     return None if row is None else record(Lease, row)
 
 
-def _set(tx: Transaction, lease: Lease, values: dict[str, Any]) -> Lease:
+def _set(tx: Transaction, lease: Lease, values: dict[str, str | float]) -> Lease:
     row = tx.one(
         update(leases)
         .where(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from sqlalchemy import Column, ColumnElement, func, select, update
 
@@ -205,7 +205,7 @@ def mark_mirrored(db: Database, promotion_id: int) -> None:
 def adopt(
     db: Database,
     lineage: str,
-    base: Mapping[str, Any] | None,
+    base: Mapping[str, str] | None,
     known: Sequence[KnownVersion],
     champion: int | None,
     challenger: int | None,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import func, insert, select
 
 from ratchet.service.store.database import Transaction
 from ratchet.service.store.records import Lineage, Promotion, PromotionKind
-from ratchet.service.store.rows import change_lineage, record
+from ratchet.service.store.rows import LineageChange, change_lineage, record
 from ratchet.service.store.tables import promotions
 
 
@@ -77,7 +76,7 @@ def champion_before(tx: Transaction, lineage: str) -> int | None:
 
 def _aliases(
     lineage: Lineage, number: int, kind: PromotionKind, job_id: str | None
-) -> dict[str, Any]:
+) -> LineageChange:
     if kind == "refused":
         return {"challenger": number}
     # A new version replaces whichever waited; an older one only stops waiting itself.
@@ -85,5 +84,5 @@ def _aliases(
     return {"champion": number} | ({"challenger": None} if waits_no_longer else {})
 
 
-def _released(release: bool) -> dict[str, Any]:
+def _released(release: bool) -> LineageChange:
     return {"active_job": None} if release else {}

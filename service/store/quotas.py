@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import RowMapping, func, select
 
-from ratchet.service.errors import (
-    KeyNotFoundError,
-    QuotaExceededError,
-)
+from ratchet.service.errors import KeyNotFoundError, QuotaExceededError
 from ratchet.service.store.database import Transaction
 from ratchet.service.store.tables import jobs, keys
 

@@ -6,7 +6,11 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Literal
+
+from ratchet.pipelines.files.json_value import Json, JsonObject
+from ratchet.service.schemas.jobs import JobError, Progress
+from ratchet.service.schemas.version_facts import VersionFacts
 
 Kind = Literal["update", "study", "plan"]
 Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -45,14 +49,14 @@ class NewJob:
     """
 
     kind: Kind
-    spec: Mapping[str, Any]
+    spec: Mapping[str, Json]
     lineage: str | None = None
     priority: int = 0
     key_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     not_before: float = 0.0
     told: Sequence[NewEvent] = ()
-    request: Mapping[str, Any] | None = None
+    request: Mapping[str, Json] | None = None
 
     def new_id(self) -> str:
         """A fresh id of this kind of job."""
@@ -80,9 +84,9 @@ class Job:
     lineage: str | None
     status: Status
     phase: str
-    progress: dict[str, Any] | None
+    progress: Progress | None
     wanted: Wanted | None
-    spec: dict[str, Any]
+    spec: JsonObject
     body_hash: str
     priority: int
     key_id: str | None
@@ -94,8 +98,8 @@ class Job:
     submission: str | None
     events_offset: int
     num_events: int
-    result: dict[str, Any] | None
-    error: dict[str, Any] | None
+    result: JsonObject | None
+    error: JobError | None
     created_at: float
     started_at: float | None
     finished_at: float | None
@@ -123,7 +127,7 @@ class NewEvent:
     message: str
     level: Level = "info"
     type: EventType = "message"
-    data: Mapping[str, Any] | None = None
+    data: Mapping[str, Json] | None = None
     created_at: float | None = None
 
 
@@ -137,7 +141,7 @@ class Event:
     level: Level
     type: EventType
     message: str
-    data: dict[str, Any] | None
+    data: JsonObject | None
 
     @property
     def id(self) -> str:
@@ -150,7 +154,7 @@ class Lineage:
     """A lineage: its aliases, and the job that holds it."""
 
     name: str
-    base: dict[str, Any] | None
+    base: dict[str, str] | None
     champion: int | None
     challenger: int | None
     active_job: str | None
@@ -165,7 +169,7 @@ class NewVersion:
     Attributes:
         number: Its number in the lineage.
         parent: The version that it grew from, or None.
-        manifest: Tasks, methods and a summary of the metrics.
+        manifest: Its manifest without the list of files.
         decision: Whether the gate lets it become champion.
         reasons: The gate's reasons.
         base: The base model, for a lineage's first version.
@@ -173,10 +177,10 @@ class NewVersion:
 
     number: int
     parent: int | None
-    manifest: Mapping[str, Any]
+    manifest: VersionFacts
     decision: Decision
     reasons: Sequence[str] = ()
-    base: Mapping[str, Any] | None = None
+    base: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,7 @@ class KnownVersion:
 
     number: int
     parent: int | None
-    manifest: Mapping[str, Any]
+    manifest: VersionFacts
     created_at: float
 
 
@@ -197,7 +201,7 @@ class Version:
     number: int
     job_id: str | None
     parent: int | None
-    manifest: dict[str, Any]
+    manifest: VersionFacts
     created_at: float
 
 
@@ -293,5 +297,5 @@ class AuditEntry:
     key_prefix: str | None
     action: str
     object: str
-    detail: dict[str, Any] | None
+    detail: JsonObject | None
     address: str

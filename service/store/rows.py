@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 from sqlalchemy import RowMapping, insert, select, update
 
+from ratchet.pipelines.files.json_value import Json
 from ratchet.service.errors import InvalidTransitionError, JobNotFoundError, LineageNotFoundError
+from ratchet.service.schemas.jobs import JobError, Progress
 from ratchet.service.store.database import Transaction
-from ratchet.service.store.records import Job, Lineage, NewEvent, Status
+from ratchet.service.store.records import Job, Lineage, NewEvent, Status, Wanted
 from ratchet.service.store.tables import events, jobs, lineages
 
 R = TypeVar("R")
+
+
+class JobChange(TypedDict, total=False):
+    """New values of a job; see `Job`."""
+
+    status: Status
+    phase: str
+    progress: Progress
+    wanted: Wanted | None
+    attempt: int
+    num_lost: int
+    not_before: float
+    parent: int | None
+    submission: str
+    events_offset: int
+    result: Mapping[str, Json]
+    error: JobError | None
+    started_at: float
+    finished_at: float
+    estimated_finish: float | None
+
+
+class LineageChange(TypedDict, total=False):
+    """New values of a lineage; see `Lineage`."""
+
+    base: Mapping[str, str]
+    champion: int
+    challenger: int | None
+    active_job: str | None
 
 
 def record(kind: type[R], row: RowMapping) -> R:
@@ -51,7 +82,7 @@ def change_job(
     job: Job,
     allowed: Collection[Status],
     told: Sequence[NewEvent],
-    values: Mapping[str, Any],
+    values: JobChange,
 ) -> Job:
     """Change a job if nobody else did since it was read, and tell of it in the same transaction.
 
@@ -88,11 +119,11 @@ def change_job(
     )
     if row is None:
         raise InvalidTransitionError(f"job {job.id}: it changed at this moment. Look again")
-    _append_events(tx, job, told)
+    write_events(tx, job.id, job.num_events, told)
     return record(Job, row)
 
 
-def change_lineage(tx: Transaction, lineage: Lineage, values: Mapping[str, Any]) -> Lineage:
+def change_lineage(tx: Transaction, lineage: Lineage, values: LineageChange) -> Lineage:
     """Change a lineage if nobody else did since it was read.
 
     Raises:
@@ -129,21 +160,28 @@ def _may_hold(job: Job) -> bool:
     return job.kind == "update" and job.attempt > 0
 
 
-def _append_events(tx: Transaction, job: Job, told: Sequence[NewEvent]) -> None:
-    """Number events on from the job's last; the job's row is locked by its update."""
+def write_events(tx: Transaction, job_id: str, num_known: int, told: Sequence[NewEvent]) -> None:
+    """Number events on from those that a job has; its row is the transaction's own.
+
+    Args:
+        tx: The transaction.
+        job_id: The job.
+        num_known: How many events it has.
+        told: The new ones, oldest first.
+    """
     if not told:
         return
     now = tx.now()
     rows = [
         {
-            "job_id": job.id,
-            "sequence": job.num_events + position,
+            "job_id": job_id,
+            "sequence": sequence,
             "created_at": now if new.created_at is None else new.created_at,
             "level": new.level,
             "type": new.type,
             "message": new.message,
             "data": new.data,
         }
-        for position, new in enumerate(told, start=1)
+        for sequence, new in enumerate(told, start=num_known + 1)
     ]
     tx.change(insert(events), rows)

@@ -5,17 +5,19 @@ Every function first makes sure that the lease is still held, in its own transac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Select, func, or_, select
 
 from ratchet.service.errors import InvalidTransitionError
+from ratchet.service.schemas.jobs import JobError, Progress
 from ratchet.service.store.database import Database, Transaction
 from ratchet.service.store.leases import check_held
 from ratchet.service.store.records import Job, Lease, Lineage, NewEvent, Status
 from ratchet.service.store.rows import (
+    JobChange,
     change_job,
     change_lineage,
     find_job,
@@ -80,7 +82,7 @@ def record_events(
     from_offset: int,
     to_offset: int,
     phase: str | None = None,
-    progress: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Job:
     """Record what a job's folder told between two offsets of its `events.jsonl`, once.
 
@@ -107,7 +109,7 @@ def record_events(
                 f"job {job_id}: attempt {job.attempt} is recorded up to byte {job.events_offset}, "
                 f"not attempt {attempt} up to {from_offset}. Read the job again and go on there"
             )
-        values: dict[str, Any] = {"events_offset": to_offset}
+        values: JobChange = {"events_offset": to_offset}
         if phase is not None:
             values["phase"] = phase
         if progress is not None:
@@ -128,7 +130,7 @@ def record_submission(db: Database, lease: Lease, job: Job, message: str) -> Job
         return change_job(tx, _running(tx, job), ("running",), (told,), {})
 
 
-def requeue(db: Database, lease: Lease, job: Job, failure: Mapping[str, Any], pause: float) -> Job:
+def requeue(db: Database, lease: Lease, job: Job, failure: JobError, pause: float) -> Job:
     """Queue a job again whose attempt was lost; it keeps its lineage.
 
     What a user asked for meanwhile is done instead: the job is then cancelled or paused.
@@ -137,16 +139,16 @@ def requeue(db: Database, lease: Lease, job: Job, failure: Mapping[str, Any], pa
         db: The database.
         lease: The controller's lease.
         job: The job as it was claimed.
-        failure: What became of the attempt; `message` is shown.
+        failure: What became of the attempt.
         pause: Seconds for which it is not claimed again.
 
     Raises:
         LeaseLostError: Another controller has taken the lease.
         InvalidTransitionError: The job does not run this attempt any more.
     """
-    why = f"Attempt {job.attempt} was lost: {failure.get('message', 'no reason is known')}"
+    why = f"Attempt {job.attempt} was lost: {failure.message}"
     told = NewEvent(why, "warn", "status", {"status": "queued", "attempt": job.attempt})
-    values = {"num_lost": job.num_lost + 1, "error": failure}
+    values: JobChange = {"num_lost": job.num_lost + 1, "error": failure}
     return _queue_again(db, lease, job, told, pause, values)
 
 
@@ -164,14 +166,14 @@ def queue_stopped(db: Database, lease: Lease, job: Job) -> Job:
     return _queue_again(db, lease, job, told, 0.0, {})
 
 
-def fail(db: Database, lease: Lease, job: Job, error: Mapping[str, Any]) -> Job:
+def fail(db: Database, lease: Lease, job: Job, error: JobError) -> Job:
     """End a job that cannot succeed, running or still in the queue.
 
     Args:
         db: The database.
         lease: The controller's lease.
         job: The job as it was claimed or read.
-        error: `code`, `message` and `problems`.
+        error: What is wrong with it.
 
     Raises:
         LeaseLostError: Another controller has taken the lease.
@@ -183,9 +185,7 @@ def fail(db: Database, lease: Lease, job: Job, error: Mapping[str, Any]) -> Job:
         current = _same_attempt(tx, job)
         if current.status in ("running", "queued"):
             release_lineage(tx, current)
-        told = NewEvent(
-            str(error.get("message", "Failed")), "error", "status", {"status": "failed"}
-        )
+        told = NewEvent(error.message, "error", "status", {"status": "failed"})
         return change_job(
             tx, current, ("running", "queued"), (told,), ending(tx, "failed") | {"error": error}
         )
@@ -211,7 +211,7 @@ def end_paused(db: Database, lease: Lease, job: Job) -> Job:
     return _end_as_asked(db, lease, job, "pause")
 
 
-def ending(tx: Transaction, status: Status) -> dict[str, Any]:
+def ending(tx: Transaction, status: Status) -> JobChange:
     """The values of a job that ends now."""
     return {
         "status": status,
@@ -223,18 +223,18 @@ def ending(tx: Transaction, status: Status) -> dict[str, Any]:
 
 
 def _queue_again(
-    db: Database, lease: Lease, job: Job, told: NewEvent, pause: float, values: Mapping[str, Any]
+    db: Database, lease: Lease, job: Job, told: NewEvent, pause: float, values: JobChange
 ) -> Job:
     """Queue a job again, or do what a user asked of it meanwhile."""
-    waiting = {"status": "queued", "phase": "recovering", "estimated_finish": None}
+    waiting: JobChange = {"status": "queued", "phase": "recovering", "estimated_finish": None}
     with db.writing() as tx:
         check_held(tx, lease)
         lock_lineage_of(tx, job)
         current = _running(tx, job)
         if current.wanted is not None:
             return _grant(tx, current)
-        until = {"not_before": tx.now() + pause}
-        return change_job(tx, current, ("running",), (told,), waiting | until | {**values})
+        until: JobChange = {"not_before": tx.now() + pause}
+        return change_job(tx, current, ("running",), (told,), waiting | until | values)
 
 
 def _end_as_asked(db: Database, lease: Lease, job: Job, wanted: str) -> Job:
@@ -254,7 +254,12 @@ def _grant(tx: Transaction, current: Job) -> Job:
         told = NewEvent("Cancelled", type="status", data={"status": "cancelled"})
         return change_job(tx, current, ("running",), (told,), ending(tx, "cancelled"))
     told = NewEvent("Paused; resume it to go on", type="status", data={"status": "paused"})
-    values = {"status": "paused", "phase": "waiting", "wanted": None, "estimated_finish": None}
+    values: JobChange = {
+        "status": "paused",
+        "phase": "waiting",
+        "wanted": None,
+        "estimated_finish": None,
+    }
     return change_job(tx, current, ("running",), (told,), values)
 
 
@@ -318,7 +323,7 @@ def _claim(tx: Transaction, seen: Job) -> Job | None:
         if lineage.active_job != job.id:
             change_lineage(tx, lineage, {"active_job": job.id})
     attempt = job.attempt + 1
-    values = {
+    values: JobChange = {
         "status": "running",
         "phase": "starting",
         "attempt": attempt,
@@ -343,6 +348,6 @@ def _locked_lineage(tx: Transaction, job: Job) -> Lineage | None:
     return find_lineage(tx, str(job.lineage), locked=True)
 
 
-def _finish(tx: Transaction, progress: Mapping[str, Any]) -> float | None:
-    left = progress.get("seconds_left")
-    return None if left is None else tx.now() + float(left)
+def _finish(tx: Transaction, progress: Progress) -> float | None:
+    left = progress.seconds_left
+    return None if left is None else tx.now() + left

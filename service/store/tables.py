@@ -19,7 +19,9 @@ from sqlalchemy import (
     text,
 )
 
-from ratchet.service.store.columns import Json, Number, Words
+from ratchet.service.schemas.jobs import JobError, Progress
+from ratchet.service.schemas.version_facts import VersionFacts
+from ratchet.service.store.columns import AnyJson, Document, Number, Words
 
 METADATA = MetaData(
     naming_convention={
@@ -40,7 +42,7 @@ class KeyColumns(TypedColumns):
     hash: Named[str] = Column(Words)
     name: Named[str] = Column(Words)
     role: Named[str] = Column(Words)
-    lineages: Named[Any] = Column(Json, nullable=False)
+    lineages: Named[Any] = Column(AnyJson, nullable=False)
     max_running_jobs: Named[int | None]
     max_queued_jobs: Named[int | None]
     requests_per_minute: Named[int | None]
@@ -53,7 +55,7 @@ class LineageColumns(TypedColumns):
     """Lineages: who is champion, who waits, and which job holds the lineage."""
 
     name: Named[str] = Column(Words, primary_key=True)
-    base: Named[Any] = Column(Json, nullable=True)
+    base: Named[Any] = Column(AnyJson, nullable=True)
     champion: Named[int | None]
     challenger: Named[int | None]
     active_job: Named[str | None] = Column(Words)
@@ -69,13 +71,13 @@ class JobColumns(TypedColumns):
     lineage: Named[str | None] = Column(Words)
     status: Named[str] = Column(Words)
     phase: Named[str] = Column(Words)
-    progress: Named[Any] = Column(Json, nullable=True)
+    progress: Named[Progress | None] = Column(Document(Progress), nullable=True)
     wanted: Named[str | None] = Column(Words)
-    spec: Named[Any] = Column(Json, nullable=False)
+    spec: Named[Any] = Column(AnyJson, nullable=False)
     body_hash: Named[str] = Column(Words)
     priority: Named[int]
     key_id: Named[str | None] = Column(Words, ForeignKey("keys.id"))
-    metadata: Named[Any] = Column(Json, nullable=False)
+    metadata: Named[Any] = Column(AnyJson, nullable=False)
     attempt: Named[int]
     num_lost: Named[int]
     not_before: Named[float]
@@ -83,8 +85,8 @@ class JobColumns(TypedColumns):
     submission: Named[str | None] = Column(Words)
     events_offset: Named[int] = Column(Number)
     num_events: Named[int]
-    result: Named[Any] = Column(Json, nullable=True)
-    error: Named[Any] = Column(Json, nullable=True)
+    result: Named[Any] = Column(AnyJson, nullable=True)
+    error: Named[JobError | None] = Column(Document(JobError), nullable=True)
     created_at: Named[float]
     started_at: Named[float | None]
     finished_at: Named[float | None]
@@ -101,7 +103,7 @@ class EventColumns(TypedColumns):
     level: Named[str] = Column(Words)
     type: Named[str] = Column(Words)
     message: Named[str] = Column(Words)
-    data: Named[Any] = Column(Json, nullable=True)
+    data: Named[Any] = Column(AnyJson, nullable=True)
 
 
 class VersionColumns(TypedColumns):
@@ -111,7 +113,7 @@ class VersionColumns(TypedColumns):
     number: Named[int] = Column(Integer, primary_key=True, autoincrement=False)
     job_id: Named[str | None] = Column(Words, ForeignKey("jobs.id"))
     parent: Named[int | None]
-    manifest: Named[Any] = Column(Json, nullable=False)
+    manifest: Named[VersionFacts] = Column(Document(VersionFacts), nullable=False)
     created_at: Named[float]
 
 
@@ -126,7 +128,7 @@ class PromotionColumns(TypedColumns):
     previous: Named[int | None]
     job_id: Named[str | None] = Column(Words, ForeignKey("jobs.id"))
     key_id: Named[str | None] = Column(Words, ForeignKey("keys.id"))
-    reasons: Named[Any] = Column(Json, nullable=False)
+    reasons: Named[Any] = Column(AnyJson, nullable=False)
     created_at: Named[float]
     mirrored_at: Named[float | None]
 
@@ -171,7 +173,7 @@ class AuditColumns(TypedColumns):
     key_id: Named[str | None] = Column(Words)
     action: Named[str] = Column(Words)
     object: Named[str] = Column(Words)
-    detail: Named[Any] = Column(Json, nullable=True)
+    detail: Named[Any] = Column(AnyJson, nullable=True)
     address: Named[str] = Column(Words)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ratchet.pipelines.files.json_value import Json
 from ratchet.service.schemas.jobs import JobView
 from ratchet.service.terminal.job_lines import progress_words
 from ratchet.service.terminal.plan import show_plan
@@ -56,15 +56,17 @@ def show_job(job: JobView, console: Console) -> None:
         _show_result(job.result or {}, console)
 
 
-def _show_result(result: Mapping[str, Any], console: Console) -> None:
+def _show_result(result: Mapping[str, Json], console: Console) -> None:
     """Where the report of an update lies; of a study the page, and what it chose."""
     for name in ("report", "page"):
         if result.get(name):
             console.print(f"{name}: {escape(str(result[name]))}", soft_wrap=True)
     chosen = result.get("chosen")
-    if chosen:
-        console.print(f"chosen: trial {chosen['number']}; run it with", soft_wrap=True)
-        changes = [f"--set {name}={value}" for name, value in chosen["settings"].items()]
+    if isinstance(chosen, Mapping):
+        settings = chosen.get("settings")
+        console.print(f"chosen: trial {chosen.get('number')}; run it with", soft_wrap=True)
+        named = settings.items() if isinstance(settings, Mapping) else ()
+        changes = [f"--set {name}={value}" for name, value in named]
         console.print(f"  ratchet submit SPEC {escape(' '.join(changes))}", soft_wrap=True)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.service.api.access import Submitter, Viewer, audit
 from ratchet.service.api.backend import Injected
 from ratchet.service.api.guarded_route import GuardedRoute
@@ -34,7 +35,7 @@ BINARY = "application/octet-stream"
 
 router = APIRouter(prefix="/v1/files", tags=["openai"], route_class=GuardedRoute)
 
-_FORM: dict[str, Any] = {
+_FORM: JsonObject = {
     "requestBody": {
         "required": True,
         "content": {

@@ -41,10 +41,10 @@ from ratchet.service.schemas.openai import (
     FineTuningJob,
     FineTuningRequest,
 )
+from ratchet.service.store.earlier_requests import find_earlier
 from ratchet.service.store.events import list_latest_events
 from ratchet.service.store.jobs import list_jobs
 from ratchet.service.store.records import Job
-from ratchet.service.store.submitting import find_earlier
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["openai"], route_class=GuardedRoute)
 

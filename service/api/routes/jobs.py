@@ -29,10 +29,10 @@ from ratchet.service.api.routes.parameters import (
 from ratchet.service.api.submissions import Asked, raw_spec, refuse_reserved, submit
 from ratchet.service.api.views import decided_jobs, event_view, job_view, page_of
 from ratchet.service.schemas.jobs import EventView, JobView, Kind, LogPage, Page, Status, Submission
+from ratchet.service.store.earlier_requests import find_earlier
 from ratchet.service.store.events import list_events
 from ratchet.service.store.jobs import list_jobs
 from ratchet.service.store.records import Job
-from ratchet.service.store.submitting import find_earlier
 
 MIN_LOG_BYTES, MAX_LOG_BYTES = 16, 1024 * 1024
 MAX_OFFSET = 2**53

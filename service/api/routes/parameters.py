@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Header, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from ratchet.pipelines.errors import Problem
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.service.api.access import Caller
 from ratchet.service.api.backend import Backend
 from ratchet.service.api.problems import invalid_request
@@ -37,7 +38,7 @@ IdempotencyKey = Annotated[
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
 
 STREAM_TYPE = "text/event-stream"
-STREAMED: dict[int | str, dict[str, Any]] = {
+STREAMED: dict[int | str, JsonObject] = {
     200: {"content": {STREAM_TYPE: {"schema": {"type": "string"}}}}
 }
 """What the OpenAPI document says of a list that can be had as a stream too."""

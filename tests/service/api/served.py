@@ -16,6 +16,7 @@ from ratchet.service.store.keys import create_key
 from ratchet.service.store.leases import acquire
 from ratchet.service.store.records import NewEvent, NewVersion
 from ratchet.service.store.running_jobs import Limits, claim_next, record_events
+from tests.service.store.samples import FACTS
 
 ROWS = b'{"text": "my card is lost", "label": "card"}\n{"text": "rates today", "label": "rates"}\n'
 KEYS = {
@@ -83,7 +84,7 @@ class Served:
         version = NewVersion(
             number=number,
             parent=job.parent,
-            manifest={"tasks": ["banking"], "methods": [{"type": "ewc"}], "metrics": {}},
+            manifest=FACTS,
             decision=decision,
             reasons=reasons,
             base={"name": "minilm", "kind": "classifier"},

@@ -7,6 +7,7 @@ Jobs in the native dialect.
 import pytest
 import yaml
 
+from ratchet.service.schemas.jobs import JobError, Progress
 from ratchet.service.store.audit import list_audit
 from ratchet.service.store.running_jobs import end_paused, fail, requeue
 
@@ -268,7 +269,7 @@ def test_a_job_is_paused_resumed_and_cancelled(served):
 def test_a_running_job_shows_its_progress_and_that_its_end_was_asked_for(served):
     job_id = served.submit()
     progress = {"task": "banking", "index": 1, "num_tasks": 1, "step": 3, "num_steps": 9}
-    served.tell(served.claim(), phase="training", progress=progress)
+    served.tell(served.claim(), phase="training", progress=Progress(**progress))
     with served.client() as client:
         job = client.post(f"/v1/updates/{job_id}/cancel").json()
 
@@ -292,7 +293,7 @@ def test_a_pause_that_was_accepted_shows_until_the_job_is_paused(served):
 @pytest.mark.parametrize("path", ["/v1/updates", "/v1/fine_tuning/jobs"])
 def test_a_lost_attempt_is_no_error_of_a_job_that_did_not_fail(served, path):
     job_id = served.submit()
-    lost = {"code": "lost", "message": "the machine is gone"}
+    lost = JobError(code="lost", message="the machine is gone")
     with served.client() as client:
         running = served.claim()
         requeue(served.db, served.lease, running, lost, 0.0)

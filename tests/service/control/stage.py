@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from ratchet.pipelines.errors import Problem
 from ratchet.pipelines.registry.manifest import Manifest, write_manifest
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.service.control.controller import Controller
@@ -121,7 +122,7 @@ class Stage:
         return result
 
     def refuse(self, job_id, kind, retryable=False):
-        failure = Failure(kind, f"{kind} is wrong", ({"where": "x"},), retryable)
+        failure = Failure(kind, f"{kind} is wrong", (Problem("x", "odd"),), retryable)
         self.folder(job_id).write_failure(self.job(job_id).attempt, failure)
 
     def wait_out(self, job_id):

@@ -61,8 +61,8 @@ def test_a_link_laid_after_the_submission_ends_the_job_for_good(stage, root, tra
     stage.turn()
     job = stage.job(job_id)
     assert (job.status, job.attempt, stage.drivers.submitted) == ("failed", 1, [])
-    assert job.error["code"] == "data"
-    assert job.error["problems"][0]["where"] == "tasks[0].train"
+    assert job.error.code == "data"
+    assert job.error.problems[0].where == "tasks[0].train"
     assert stage.folder(job_id).path.exists() is False
 
 
@@ -71,7 +71,7 @@ def test_a_model_that_became_a_link_to_elsewhere_is_not_loaded(stage, root):
     (root / "model").rename(root / "before")
     (root / "model").symlink_to(root.parent / "outside")
     stage.turn()
-    assert stage.job(job_id).error["problems"][0]["where"] == "model.name"
+    assert stage.job(job_id).error.problems[0].where == "model.name"
     assert stage.drivers.submitted == []
 
 
@@ -80,7 +80,7 @@ def test_a_model_with_a_file_that_became_a_link_to_elsewhere_is_not_loaded(stage
     (root / "model" / "x").unlink()
     (root / "model" / "x").symlink_to(root.parent / "outside" / "c.jsonl")
     stage.turn()
-    assert stage.job(job_id).error["problems"][0]["where"] == "model.name"
+    assert stage.job(job_id).error.problems[0].where == "model.name"
     assert stage.drivers.submitted == []
 
 
@@ -97,5 +97,5 @@ def test_what_could_reach_the_home_or_the_store_is_not_handed_to_a_driver(
     )
     job_id = ask(stage, root, train)
     stage.turn()
-    assert stage.job(job_id).error["problems"][0]["where"] == "tasks[0].train"
+    assert stage.job(job_id).error.problems[0].where == "tasks[0].train"
     stage.close()

@@ -12,6 +12,7 @@ from ratchet.service.control import attempt_state as sighting
 from ratchet.service.control.version_facts import new_version
 from ratchet.service.driver.job_folder import DriverProcess
 from ratchet.service.errors import LeaseLostError
+from ratchet.service.schemas.jobs import JobError, ProblemView, Progress
 from ratchet.service.store.asking import ask
 from ratchet.service.store.events import list_events
 from ratchet.service.store.finishing import succeed
@@ -48,7 +49,7 @@ def test_a_job_is_submitted_followed_and_succeeds_with_a_promotion(stage):
     journal.write("", type="progress", phase="training", data=place)
     stage.turn()
     job = stage.job(job_id)
-    assert (job.status, job.phase, job.progress) == ("running", "training", place)
+    assert (job.status, job.phase, job.progress) == ("running", "training", Progress(**place))
     stage.give(job_id)
     stage.turn()
     job = stage.job(job_id)
@@ -93,7 +94,8 @@ def test_what_is_wrong_with_a_job_itself_is_never_tried_again(stage, kind):
     stage.turn()
     job = stage.job(job_id)
     assert job.status == "failed"
-    assert job.error == {"code": kind, "message": f"{kind} is wrong", "problems": [{"where": "x"}]}
+    problems = [ProblemView(where="x", message="odd")]
+    assert job.error == JobError(code=kind, message=f"{kind} is wrong", problems=problems)
     assert get_lineage(stage.db, "tiny").active_job is None
     stage.turn(2)
     assert len(stage.drivers.submitted) == 1
@@ -124,7 +126,7 @@ def test_a_job_that_is_lost_too_often_fails(stage, settings, db):
         patient.kill(patient.begin(job_id))
         patient.turn()
     job = patient.job(job_id)
-    assert (job.status, job.error["code"], job.attempt) == ("failed", "lost", 2)
+    assert (job.status, job.error.code, job.attempt) == ("failed", "lost", 2)
 
 
 def test_out_of_memory_is_tried_once_more(stage):
@@ -389,8 +391,8 @@ def test_a_result_that_no_update_gives_fails_its_own_job(stage, wrong):
     stage.turn(2)
     assert stage.job(good).status == "succeeded"
     job = stage.job(bad)
-    assert (job.status, job.error["code"]) == ("failed", "version")
-    assert f"result.{next(iter(wrong))}: " in job.error["message"]
+    assert (job.status, job.error.code) == ("failed", "version")
+    assert f"result.{next(iter(wrong))}: " in job.error.message
     assert list_versions(stage.db, "bad") == []
     assert get_lineage(stage.db, "bad").active_job is None
 

@@ -16,6 +16,7 @@ from ratchet.service.control.cleanup import clear_ended
 from ratchet.service.store.lineages import get_lineage, list_lineages, list_versions, rollback
 from ratchet.service.store.running_jobs import fail
 from tests.service.control.stage import Stage, aliases_of, write_bare_versions
+from tests.service.store.samples import LOST
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_what_an_update_left_that_was_cancelled_in_its_pause_goes_too(stage):
     runs = [stage.settings.home / "runs" / "tiny" / f"{own}-from-base" for own in (job_id, other)]
     for run in (*runs, runs[0].with_name("ftjob-of-nobody-from-base")):
         (run / "checkpoints").mkdir(parents=True)
-    fail(stage.db, stage.controller._lease, stage.job(job_id), {"message": "a kill came before"})
+    fail(stage.db, stage.controller._lease, stage.job(job_id), LOST)
     assert clear_ended(stage.db, stage.settings.home, stage.registry) == 1
     left = {path.parent.name for path in (stage.settings.home / "runs").glob("*/*/checkpoints")}
     assert left == {f"{other}-from-base", "ftjob-of-nobody-from-base"}

@@ -81,7 +81,7 @@ def test_what_is_wrong_is_kept_with_every_problem(tiny_model, tmp_path, change, 
     failure = folder.read_failure(1)
     assert (failure.kind, failure.retryable) == (kind, False)
     if where is not None:
-        assert {problem["where"] for problem in failure.problems} == where
+        assert {problem.where for problem in failure.problems} == where
 
 
 def test_a_plan_says_what_an_update_would_do(tiny_model, tmp_path):

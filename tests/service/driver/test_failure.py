@@ -85,6 +85,6 @@ def test_every_problem_is_kept_as_plain_values():
     error = DataError([Problem("a", "wrong", {1, 2}, "do this"), Problem("b", "worse", 7)])
     problems = failure_of(error).problems
     assert problems == (
-        {"where": "a", "message": "wrong", "value": "{1, 2}", "hint": "do this"},
-        {"where": "b", "message": "worse", "value": 7, "hint": ""},
+        Problem("a", "wrong", "{1, 2}", "do this"),
+        Problem("b", "worse", 7),
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ratchet.service.control.follower import CHUNK_BYTES, hear
 from ratchet.service.driver.journal import Journal, Line
+from ratchet.service.schemas.jobs import Progress
 
 
 @given(st.binary())
@@ -40,7 +41,7 @@ def test_progress_is_heard_and_is_no_event(tmp_path):
     journal.write("", type="progress", phase="evaluating", data={"step": 2})
     journal.write("done", type="checkpoint")
     heard = hear(journal.path, 0, 2)
-    assert (heard.phase, heard.progress) == ("evaluating", {"step": 2})
+    assert (heard.phase, heard.progress) == ("evaluating", Progress(step=2))
     (event,) = heard.told
     assert (event.message, event.type, event.data) == ("done", "checkpoint", {"attempt": 2})
 

@@ -37,6 +37,7 @@ from ratchet.service.store.running_jobs import (
     running_jobs,
 )
 from ratchet.service.store.submitting import create_job
+from tests.service.store.samples import FACTS, LOST
 
 LINEAGES = ("a", "b", "c")
 LIMITS = Limits(max_running_jobs=3)
@@ -53,7 +54,7 @@ REFUSALS = (
 def new_version(chance, job):
     """A version with a number that nobody else has."""
     decision = chance.choice(["promoted", "promoted", "refused"])
-    return NewVersion(chance.randrange(1, 2**31 - 1), job.parent, {}, decision)
+    return NewVersion(chance.randrange(1, 2**31 - 1), job.parent, FACTS, decision)
 
 
 def act_on(db, chance, lease, job):
@@ -67,9 +68,9 @@ def act_on(db, chance, lease, job):
         offset = job.events_offset
         record_events(db, lease, job.id, job.attempt, told, offset, offset + len(told), "training")
     elif chance.random() < 0.3:
-        requeue(db, lease, job, {"message": "lost"}, 0.0)
+        requeue(db, lease, job, LOST, 0.0)
     elif chance.random() < 0.15:
-        fail(db, lease, job, {"message": "broken"})
+        fail(db, lease, job, LOST)
     else:
         succeed(db, lease, job, {}, new_version(chance, job) if job.kind == "update" else None)
 

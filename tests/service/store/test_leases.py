@@ -24,6 +24,7 @@ from ratchet.service.store.running_jobs import (
     requeue,
 )
 from ratchet.service.store.submitting import create_job
+from tests.service.store.samples import FACTS, LOST
 
 
 def expire(db, name="controller"):
@@ -92,10 +93,10 @@ WRITES = {
         db, lease, job.id, 1, [NewEvent("stale")], 0, 5
     ),
     "record_submission": lambda db, lease, job: record_submission(db, lease, job, "stale"),
-    "requeue": lambda db, lease, job: requeue(db, lease, job, {"message": "stale"}, 0.0),
-    "fail": lambda db, lease, job: fail(db, lease, job, {"message": "stale"}),
+    "requeue": lambda db, lease, job: requeue(db, lease, job, LOST, 0.0),
+    "fail": lambda db, lease, job: fail(db, lease, job, LOST),
     "succeed": lambda db, lease, job: succeed(
-        db, lease, job, {}, NewVersion(1, None, {}, "promoted")
+        db, lease, job, {}, NewVersion(1, None, FACTS, "promoted")
     ),
     "end_cancelled": lambda db, lease, job: end_cancelled(db, lease, job),
     "end_paused": lambda db, lease, job: end_paused(db, lease, job),
@@ -143,7 +144,7 @@ def test_a_write_begun_under_the_lease_ends_before_another_takes_it(db, lease):
 def test_a_write_of_an_attempt_that_is_over_is_refused(db, lease):
     create_job(db, NewJob("update", {}, "a"))
     first = claim_next(db, lease, Limits(1))
-    requeue(db, lease, first, {"message": "lost"}, 0.0)
+    requeue(db, lease, first, LOST, 0.0)
     claim_next(db, lease, Limits(1))
     for name in ("record_events", "record_submission", "requeue", "fail", "succeed"):
         with pytest.raises(InvalidTransitionError, match="attempt 2"):

@@ -30,8 +30,9 @@ from ratchet.service.store.lineages import (
 from ratchet.service.store.records import KnownVersion, NewJob, NewVersion
 from ratchet.service.store.running_jobs import Limits, claim_next
 from ratchet.service.store.submitting import create_job
+from tests.service.store.samples import FACTS
 
-KNOWN = [KnownVersion(number, number - 1 or None, {"n": number}, 5.0) for number in (1, 2, 3)]
+KNOWN = [KnownVersion(number, number - 1 or None, FACTS, 5.0) for number in (1, 2, 3)]
 
 
 def update_once(db, lease, number, decision="promoted", between=lambda: None):
@@ -39,7 +40,7 @@ def update_once(db, lease, number, decision="promoted", between=lambda: None):
     create_job(db, NewJob("update", {"n": number}, "a"))
     job = claim_next(db, lease, Limits(9))
     between()
-    return succeed(db, lease, job, {}, NewVersion(number, job.parent, {}, decision, ["why"]))
+    return succeed(db, lease, job, {}, NewVersion(number, job.parent, FACTS, decision, ["why"]))
 
 
 def aliases(db):
@@ -167,7 +168,7 @@ def test_a_cancellation_right_before_the_end_promotes_nothing(db, lease):
     create_job(db, NewJob("update", {}, "a"))
     job = claim_next(db, lease, Limits(1))
     assert ask(db, job.id, "cancel").wanted == "cancel"
-    succeed(db, lease, job, {}, NewVersion(1, None, {}, "promoted"))
+    succeed(db, lease, job, {}, NewVersion(1, None, FACTS, "promoted"))
     assert aliases(db) == (None, 1)
     (reason,) = promotions_of(db, [job.id])[job.id].reasons
     assert "cancelled" in reason
@@ -179,7 +180,7 @@ def test_a_version_that_a_running_job_wrote_but_has_not_reported_is_left_to_it(d
     job = claim_next(db, lease, Limits(1))
     adopt(db, "a", None, KNOWN[:2], 1, None)
     assert [v.number for v in list_versions(db, "a")] == [1]
-    succeed(db, lease, job, {}, NewVersion(2, 1, {}, "promoted"))
+    succeed(db, lease, job, {}, NewVersion(2, 1, FACTS, "promoted"))
     assert get_version(db, "a", 2).job_id == job.id
 
 

@@ -17,6 +17,7 @@ from ratchet.service.store.lineages import adopt, list_all_versions, promotions_
 from ratchet.service.store.records import KnownVersion, NewEvent, NewJob
 from ratchet.service.store.running_jobs import Limits, claim_next, record_events
 from ratchet.service.store.submitting import create_job
+from tests.service.store.samples import FACTS
 
 
 def test_the_latest_events_are_paged_backwards_and_by_type(db, lease):
@@ -48,7 +49,7 @@ def test_a_sequence_beyond_every_event_lists_none_and_all(db):
 
 def test_versions_of_all_lineages_are_listed_newest_first(db):
     for name, created in (("a", 1.0), ("b", 2.0), ("other", 3.0)):
-        adopt(db, name, None, [KnownVersion(1, None, {}, created)], None, None)
+        adopt(db, name, None, [KnownVersion(1, None, FACTS, created)], None, None)
 
     assert [v.lineage for v in list_all_versions(db)] == ["other", "b", "a"]
     assert [v.lineage for v in list_all_versions(db, ("a", "b"), 1)] == ["b"]

@@ -23,6 +23,7 @@ from ratchet.service.store.records import KnownVersion, NewEvent, NewJob, NewVer
 from ratchet.service.store.running_jobs import Limits, claim_next, record_events
 from ratchet.service.store.submitting import create_job
 from tests.service.store.racing import race, settle
+from tests.service.store.samples import FACTS
 from tests.service.store.story import check_present, check_story
 
 
@@ -133,7 +134,7 @@ def test_a_quota_holds_against_many_at_once(db):
 
 
 def test_promotions_at_once_are_numbered_and_chained(db):
-    known = [KnownVersion(number, None, {}, 1.0) for number in range(1, 7)]
+    known = [KnownVersion(number, None, FACTS, 1.0) for number in range(1, 7)]
     adopt(db, "a", None, known, 1, None)
     at_once(*[lambda n=n: promote(db, "a", n) for n in range(2, 7)])
     decisions = list_promotions(db, "a")[::-1]
@@ -146,7 +147,7 @@ def test_promotions_at_once_are_numbered_and_chained(db):
 def test_a_job_that_is_ended_twice_at_once_ends_once(db, lease):
     create_job(db, NewJob("update", {}, "a"))
     job = claim_next(db, lease, Limits(1))
-    version = NewVersion(1, None, {}, "promoted")
+    version = NewVersion(1, None, FACTS, "promoted")
     ends = at_once(*[lambda: succeed(db, lease, job, {}, version)] * 5)
     assert sum(not isinstance(end, InvalidTransitionError) for end in ends) == 1
     check_story(db)
