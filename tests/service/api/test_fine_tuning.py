@@ -1,5 +1,5 @@
-"""Covers, beside `fine_tuning`: `chats`, `base_models`, `openai_views`, `request_places`,
-`routes.fine_tuning`, `routes.models`, `schemas.openai`.
+"""Covers, beside `fine_tuning`: `chats`, `base_models`, `openai_views`, `request_entry`,
+`request_places`, `routes.fine_tuning`, `routes.models`, `schemas.openai`.
 
 Requests in OpenAI's words, and the specs that they become.
 """

@@ -1,5 +1,5 @@
 """Covers `routes.jobs`, `routes.job_actions`, `routes.parameters`, `submissions`, `views`,
-`job_logs`, `schemas.jobs`.
+`job_logs`, `schemas.jobs`, `schemas.json_fields`.
 
 Jobs in the native dialect.
 """

@@ -1,4 +1,7 @@
-"""What the columns hold: any text, JSON without odd numbers, records of this release alone."""
+"""Covers, beside `columns`: `events`, `schemas.version_facts`.
+
+What the columns hold: any text, JSON without odd numbers, records of this release alone.
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""Jobs as a controller moves them: claimed in turn, lost, tried again, ended."""
+"""Covers, beside `running_jobs`: `finishing`, `records`, `rows`.
+
+Jobs as a controller moves them: claimed in turn, lost, tried again, ended.
+"""
 
 import time
 

@@ -1,4 +1,7 @@
-"""What the same request leads to, and what is refused."""
+"""Covers, beside `submitting`: `earlier_requests`.
+
+What the same request leads to, and what is refused.
+"""
 
 from dataclasses import replace
 
