@@ -187,7 +187,8 @@ def _rates(settings: Mapping[str, Json], multiplier: float, where: str) -> dict[
         InvalidRequestError: There is no number to multiply.
     """
     preset = settings.get("preset")
-    below = read_preset(preset).get("training", {}) if preset in preset_names() else {}
+    is_known = isinstance(preset, str) and preset in preset_names()
+    below = read_preset(preset).get("training", {}) if is_known else {}
     training: JsonObject = {**below, **_section(settings, "training")}
     rates = {"learning_rate": training.get("learning_rate", TrainingSpec().learning_rate)}
     if training.get("head_learning_rate") is not None:

@@ -11,7 +11,13 @@ from ratchet.service.store.audit import add as add_to_trail
 from ratchet.service.store.database import Database, Transaction
 from ratchet.service.store.quotas import check_queue_quota, locked_key
 from ratchet.service.store.records import ENDED, Job, NewEvent
-from ratchet.service.store.rows import change_job, find_job, lock_lineage_of, release_lineage
+from ratchet.service.store.rows import (
+    JobChange,
+    change_job,
+    find_job,
+    lock_lineage_of,
+    release_lineage,
+)
 
 Request = Literal["cancel", "pause", "resume"]
 
@@ -70,7 +76,12 @@ def _cancel(tx: Transaction, job: Job, key_id: str | None) -> Job:
         return change_job(tx, job, ("running",), told, {"wanted": "cancel"})
     release_lineage(tx, job)
     told = _told("cancelled", "Cancelled before it ran on", key_id)
-    values = {"status": "cancelled", "phase": "done", "finished_at": tx.now(), "wanted": None}
+    values: JobChange = {
+        "status": "cancelled",
+        "phase": "done",
+        "finished_at": tx.now(),
+        "wanted": None,
+    }
     return change_job(tx, job, ("queued", "paused"), told, values)
 
 

@@ -81,7 +81,8 @@ def _aliases(
         return {"challenger": number}
     # A new version replaces whichever waited; an older one only stops waiting itself.
     waits_no_longer = job_id is not None or lineage.challenger == number
-    return {"champion": number} | ({"challenger": None} if waits_no_longer else {})
+    champion: LineageChange = {"champion": number}
+    return {**champion, "challenger": None} if waits_no_longer else champion
 
 
 def _released(release: bool) -> LineageChange:
