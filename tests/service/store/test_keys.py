@@ -56,7 +56,8 @@ def test_what_is_asked_of_a_job_and_the_trail_are_one_transaction(db, monkeypatc
     told = list_audit(db, object_id=job.id)
     assert [entry.action for entry in told] == ["update.pause", "update.create"]
     assert [(entry.key_id, entry.address) for entry in told] == [(key.id, "10.0.0.7")] * 2
-    monkeypatch.setattr("ratchet.service.store.jobs.add_to_trail", fail)
+    for module in ("submitting", "asking"):
+        monkeypatch.setattr(f"ratchet.service.store.{module}.add_to_trail", fail)
     with pytest.raises(OSError, match="full"):
         create_job(db, new, "twice", address="10.0.0.7")
     with pytest.raises(OSError, match="full"):
