@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel
+
+from ratchet.service.schemas.json_fields import JsonFields
 
 
 class AuditEntryView(BaseModel):
@@ -26,5 +28,5 @@ class AuditEntryView(BaseModel):
     key_prefix: str | None
     action: str
     target: str
-    detail: dict[str, Any] | None
+    detail: JsonFields | None
     address: str
