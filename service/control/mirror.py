@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ratchet.pipelines.errors import NotFoundError, RatchetError, TrackingError
+from ratchet.pipelines.errors import NotFoundError, RatchetError, TrackingError, VersionError
 from ratchet.pipelines.files.json_value import Json
 from ratchet.pipelines.registry.aliases import Aliases
 from ratchet.pipelines.registry.registry import Registry
@@ -155,10 +155,15 @@ def _following(
 
 
 def _registering(aliases: Aliases, number: int, result: Mapping[str, Json]) -> Aliases:
-    given, run = result.get("metrics"), result.get("run")
+    given, run = result.get("metrics") or {}, result.get("run")
+    if not isinstance(given, Mapping):
+        raise VersionError(
+            f"version {number}: its job's result.metrics is {given!r:.200}, which is none of this "
+            "release. Another release wrote it: bring back a backup, or teach the version anew"
+        )
     metrics = {
         name: value
-        for name, value in (given.items() if isinstance(given, Mapping) else ())
+        for name, value in given.items()
         if value is None or isinstance(value, int | float)
     }
     return aliases.registering(number, metrics, run if isinstance(run, str) else None)
