@@ -187,8 +187,9 @@ def _rates(settings: Mapping[str, Json], multiplier: float, where: str) -> dict[
         InvalidRequestError: There is no number to multiply.
     """
     preset = settings.get("preset")
-    is_known = isinstance(preset, str) and preset in preset_names()
-    below = read_preset(preset).get("training", {}) if is_known else {}
+    below: Mapping[str, Json] = {}
+    if isinstance(preset, str) and preset in preset_names():
+        below = read_preset(preset).get("training", {})
     training: JsonObject = {**below, **_section(settings, "training")}
     rates = {"learning_rate": training.get("learning_rate", TrainingSpec().learning_rate)}
     if training.get("head_learning_rate") is not None:
