@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.methods.base import MemoryRow, MethodStack, MethodState
 from ratchet.pipelines.methods.registry import build_stack
 from ratchet.pipelines.models.load import load_model, model_spec_of
@@ -282,12 +283,12 @@ def read_router(folder: Path) -> RouterStatistics:
     return RouterStatistics.from_state(load_file(folder / ROUTER_FILE))
 
 
-def read_matrix(folder: Path) -> dict[str, Any]:
+def read_matrix(folder: Path) -> JsonObject:
     """The measurements of a version's lineage, as `History.as_dict` wrote them."""
     return json.loads((folder / MATRIX_FILE).read_text(encoding="utf-8"))
 
 
-def write_matrix(folder: Path, matrix: Mapping[str, Any]) -> None:
+def write_matrix(folder: Path, matrix: JsonObject) -> None:
     """Write the accuracy matrices."""
     (folder / MATRIX_FILE).write_text(json.dumps(matrix, indent=2), encoding="utf-8")
 

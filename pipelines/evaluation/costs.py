@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
+
+from ratchet.pipelines.files.json_value import JsonObject
+from ratchet.pipelines.report.data import ColumnSizes
 
 SECONDS = "_seconds"
 GROWTHS = {"parameters_added": "total_parameters", "bytes_added": "stored_bytes"}
+KEPT_SIZES = ("peak_memory_bytes", "state_bytes", "trainable_parameters")
 
 TaskNames = Sequence[str]
+
+
+@dataclass(frozen=True)
+class TaskCosts:
+    """What a task of an update cost.
+
+    Attributes:
+        seconds: By phase.
+        peak_memory_bytes: Of the largest worker; of the first task with loading the model.
+        state_bytes: The methods' state after it.
+        trainable_parameters: Parameters that were trained for it.
+        parameters_added: What the model grew by.
+        bytes_added: What the version grew by: weights, adapters, states, memory and the router's
+            sums, without the held-out rows.
+        column: Parameters of its column, where there is one.
+    """
+
+    seconds: Mapping[str, float]
+    peak_memory_bytes: int
+    state_bytes: int
+    trainable_parameters: int
+    parameters_added: int
+    bytes_added: int
+    column: ColumnSizes | None = None
+
+    def to_json(self) -> JsonObject:
+        """Plain JSON values; `column` only where there is one."""
+        known = asdict(self)
+        if self.column is None:
+            del known["column"]
+        return known
 
 
 def split_costs(costs: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
@@ -21,8 +56,8 @@ def task_costs(
     measured: Mapping[str, Mapping[str, float]],
     before: Mapping[str, float],
     stages: Sequence[TaskNames],
-    columns: Mapping[str, Mapping[str, Any]],
-) -> dict[str, dict[str, Any]]:
+    columns: Mapping[str, ColumnSizes],
+) -> dict[str, TaskCosts]:
     """The costs of each task that an update taught, by its name.
 
     Growth is the difference to the stage before; tasks that were taught together share it equally.
@@ -35,13 +70,9 @@ def task_costs(
         columns: Parameters of each task's column, where the stack has columns.
 
     Returns:
-        By task: `seconds` by phase, `peak_memory_bytes` (of the largest worker; of the first task
-        with loading the model), `trainable_parameters`, `state_bytes`
-        (the methods' state after it), `parameters_added`, and `bytes_added` to the version:
-        weights, adapters, states, memory and the router's sums, without the held-out rows; and
-        `column`, where there is one.
+        By task.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, TaskCosts] = {}
     last = dict(before)
     for stage in stages:
         for name in stage:
@@ -50,9 +81,8 @@ def task_costs(
                 growth: round((sizes[total] - last[total]) / len(stage))
                 for growth, total in GROWTHS.items()
             }
-            kept = {key: round(size) for key, size in sizes.items() if key not in GROWTHS.values()}
+            kept = {key: round(sizes[key]) for key in KEPT_SIZES}
             rounded = {phase: round(spent, 3) for phase, spent in seconds.items()}
-            column = {"column": dict(columns[name])} if name in columns else {}
-            found[name] = {"seconds": rounded, **kept, **grown, **column}
+            found[name] = TaskCosts(rounded, **kept, **grown, column=columns.get(name))
         last = {total: measured[stage[0]][total] for total in GROWTHS.values()}
     return found

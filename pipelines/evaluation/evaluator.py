@@ -43,7 +43,7 @@ class TaskScores:
     num_validation: int
     more: Mapping[str, float] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, int | float | None]:
         """Every measure by name, as plain JSON values."""
         known = asdict(self)
         return {**known.pop("more"), **known}

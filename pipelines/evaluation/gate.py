@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.spec.update_spec import GateSpec
 
 # Accuracies are counts over rows: a difference of exactly the limit must not fail by rounding.
@@ -71,7 +72,7 @@ class Verdict:
     reasons: tuple[str, ...]
     comparisons: tuple[TaskComparison, ...]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The verdict as plain JSON values."""
         return asdict(self)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ratchet.pipelines.evaluation.gate import TaskScore, Verdict, decide
 from ratchet.pipelines.evaluation.metrics import summarize
+from ratchet.pipelines.files.formats import checked
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.spec.update_spec import GateSpec
 
-Scores = Mapping[str, Mapping[str, float | None]]
+Scores = Mapping[str, Mapping[str, int | float | None]]
+"""Measures of each task by its name; counts of rows among them."""
 Matrix = list[list[float | None]]
 MEASURES = ("validation_own", "validation_all", "test_own", "test_all")
 LANGUAGE_MEASURES = ("perplexity", "token_accuracy", "exact_match", "rouge_l")
@@ -54,7 +56,7 @@ class History:
         found = {f"{name}_matrix": self.matrix(f"test_{name}") for name in LANGUAGE_MEASURES}
         return {name: matrix for name, matrix in found.items() if matrix is not None}
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Plain JSON values, as a version keeps them."""
         return {
             "tasks": list(self.tasks),
@@ -65,11 +67,17 @@ class History:
         }
 
     @staticmethod
-    def from_dict(raw: Mapping[str, Any]) -> History:
-        """The history that `as_dict` wrote."""
-        return History(
-            tuple(raw["tasks"]), tuple(raw["stages"]), tuple(raw["rows"]), raw["baseline"]
-        )
+    def from_dict(raw: JsonObject, where: str) -> History:
+        """The history that `as_dict` wrote.
+
+        Args:
+            raw: Plain values.
+            where: What they were read from, for the message.
+
+        Raises:
+            VersionError: They are no history.
+        """
+        return checked(History, raw, where, "restore the version from a copy")
 
 
 def main_measure(scenario: str) -> str:

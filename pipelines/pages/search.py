@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from ratchet.pipelines.pages.search_record import SearchRecord
 from ratchet.pipelines.pages.words import NONE, percent
 
 
@@ -43,7 +43,7 @@ class SearchRow:
     seconds: float
 
 
-def search_rows(records: Mapping[str, Mapping[str, Any]]) -> list[SearchRow]:
+def search_rows(records: Mapping[str, SearchRecord]) -> list[SearchRow]:
     """A row for each task that something was searched for.
 
     Args:
@@ -59,32 +59,31 @@ def setting_words(learning_rate: float | None, strengths: Mapping[str, float] | 
     return ", ".join(parts)
 
 
-def _row(task: str, record: Mapping[str, Any]) -> SearchRow:
-    decided = record["decided"]
-    tried = [*record["learning_rates"], *record["strengths"]]
+def _row(task: str, record: SearchRecord) -> SearchRow:
+    decided = record.decided
     return SearchRow(
         task=task,
         rates=tuple(
             Try(
-                f"{one['learning_rate']:g}",
-                _score(one["score"]),
-                one["learning_rate"] == decided["learning_rate"],
+                f"{one.learning_rate:g}",
+                _score(one.score),
+                one.learning_rate == decided.learning_rate,
             )
-            for one in record["learning_rates"]
+            for one in record.learning_rates
         ),
-        reached=percent(record["fine_tuned"]),
-        needed=percent(record["needed"]),
+        reached=percent(record.fine_tuned),
+        needed=percent(record.needed),
         strengths=tuple(
             Try(
-                setting_words(None, one["strengths"]),
-                _score(one["score"]),
-                one is record["strengths"][-1],
+                setting_words(None, one.strengths),
+                _score(one.score),
+                one is record.strengths[-1],
             )
-            for one in record["strengths"]
+            for one in record.strengths
         ),
-        decided=setting_words(decided["learning_rate"], decided["strengths"]) or NONE,
-        is_enough=record["accepted"],
-        seconds=sum(one["seconds"] for one in tried),
+        decided=setting_words(decided.learning_rate, decided.strengths) or NONE,
+        is_enough=record.accepted,
+        seconds=record.seconds,
     )
 
 

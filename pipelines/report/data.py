@@ -3,9 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+from ratchet.pipelines.pages.search_record import SearchRecord
 
 Matrix = Sequence[Sequence[float | None]]
+
+
+@dataclass(frozen=True)
+class ColumnSizes:
+    """Parameters of a task's column.
+
+    Attributes:
+        total: All of them.
+        own: Its blocks and maps.
+        from_base: Its laterals from the base.
+        from_tasks: Those from earlier columns, by the name of the task whose column they read.
+    """
+
+    total: int
+    own: int
+    from_base: int
+    from_tasks: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ForgottenExample:
+    """A training example that was forgotten.
+
+    Attributes:
+        task: Name of its task.
+        label: Its label.
+        text: Its text.
+        events: How often it went from right to wrong.
+        never_learned: Whether it was never right.
+    """
+
+    task: str
+    label: str
+    text: str
+    events: int
+    never_learned: bool
+
+
+class ScoreReport(TypedDict):
+    """Accuracies of a task on validation rows: over its own labels, over all; and how many rows."""
+
+    own_labels: float
+    all_labels: float | None
+    num_rows: int
+
+
+class ComparisonReport(TypedDict):
+    """How the gate compared a task: `TaskComparison` of `ratchet.pipelines.evaluation.gate`."""
+
+    task: str
+    against: str | None
+    measure: str
+    before: ScoreReport | None
+    after: ScoreReport | None
+    passed: bool
+    reasons: Sequence[str]
+
+
+class VerdictReport(TypedDict):
+    """What the gate decided, and why: `Verdict` of `ratchet.pipelines.evaluation.gate`."""
+
+    promoted: bool
+    reasons: Sequence[str]
+    comparisons: Sequence[ComparisonReport]
 
 
 class TaskReport(TypedDict):
@@ -91,7 +158,7 @@ class ReportData(TypedDict):
         base_model: Name of the base model.
         scenario: `class_incremental`, `task_incremental` or `domain_incremental`.
         promoted: Whether the version became champion.
-        verdict: `Verdict.as_dict()` of the gate.
+        verdict: What the gate decided, and why.
         tasks: Every task of the version, in the order of the matrix's columns.
         accuracy_matrix: Test accuracies, [stages, tasks]; in the class-incremental scenario over
             all labels. None where not evaluated.
@@ -105,10 +172,9 @@ class ReportData(TypedDict):
         seconds: Seconds by phase of the whole update; their sum is shown as its time.
         out_of_scope: Calibration of rejection.
         forgotten: The most forgotten training examples, where they were counted.
-        columns: Parameters of each task's column by its name: `total`, `own`, `from_base`, and
-            `from_tasks` by name; empty without columns.
+        columns: Parameters of each task's column by its name; empty without columns.
         search: What was tried and decided for each task by its name, where it was left to `auto`;
-            see `TaskSearch.record`.
+            see `SearchRecord`.
         language: What only language models are measured by; absent for a classifier.
     """
 
@@ -119,7 +185,7 @@ class ReportData(TypedDict):
     base_model: str
     scenario: str
     promoted: bool
-    verdict: Mapping[str, Any]
+    verdict: VerdictReport
     tasks: Sequence[TaskReport]
     accuracy_matrix: Matrix
     accuracy_matrix_with_task_id: Matrix | None
@@ -130,7 +196,7 @@ class ReportData(TypedDict):
     methods: Sequence[str]
     seconds: Mapping[str, float]
     out_of_scope: OutOfScope
-    forgotten: NotRequired[Sequence[Mapping[str, Any]]]
-    columns: NotRequired[Mapping[str, Mapping[str, Any]]]
-    search: NotRequired[Mapping[str, Mapping[str, Any]]]
+    forgotten: NotRequired[Sequence[ForgottenExample]]
+    columns: NotRequired[Mapping[str, ColumnSizes]]
+    search: NotRequired[Mapping[str, SearchRecord]]
     language: NotRequired[LanguageReport]

@@ -14,15 +14,18 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ratchet.pipelines.files.atomic_file import put_on_disk, rename_for_good
+from ratchet.pipelines.files.formats import checked
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.methods.base import MemoryRow, MethodState
 from ratchet.pipelines.models.shards import own_part
 from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.training.run_state import HINT, RunState, read_run_state, write_run_state
 from ratchet.pipelines.training.sharded_state import read_shards, write_shards
 from ratchet.pipelines.training.workers import AnyWorkers, SingleWorker
 
@@ -37,7 +40,7 @@ class Checkpoint:
     """What one rank puts into a checkpoint and gets back.
 
     Attributes:
-        values: Where the run stands and what was measured, plain JSON values.
+        state: Where the run stands and what was measured.
         shared: Tensors that are equal on every rank.
         own: Tensors of this rank.
         methods: State of each method on this rank.
@@ -46,12 +49,20 @@ class Checkpoint:
         folder: Where it was read from.
     """
 
-    values: dict[str, Any] = field(default_factory=dict)
+    state: RunState
     shared: dict[str, Tensor] = field(default_factory=dict)
     own: dict[str, Tensor] = field(default_factory=dict)
     methods: dict[str, MethodState] = field(default_factory=dict)
     sharded: dict[str, Tensor] = field(default_factory=dict)
     folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class _PlainState:
+    """A method's state without its tensors."""
+
+    values: dict[str, object]
+    rows: list[MemoryRow]
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path, rank: int) -> None:
@@ -65,15 +76,20 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, rank: int) -> None:
         write_shards(folder, checkpoint.sharded)
     if rank == 0:
         save_file(_contiguous(checkpoint.shared), folder / SHARED_FILE)
-        (folder / STATE_FILE).write_text(json.dumps(checkpoint.values), encoding="utf-8")
+        write_run_state(folder / STATE_FILE, checkpoint.state)
 
 
 def read_checkpoint(folder: Path, rank: int) -> Checkpoint:
-    """What `write_checkpoint` wrote for this rank."""
+    """What `write_checkpoint` wrote for this rank.
+
+    Raises:
+        VersionError: A release that keeps them in another format wrote it.
+    """
+    state = read_run_state(folder / STATE_FILE)
     tensors = load_file(folder / f"rank_{rank:05d}.safetensors")
     methods = json.loads((folder / f"rank_{rank:05d}.json").read_text(encoding="utf-8"))
     return Checkpoint(
-        values=json.loads((folder / STATE_FILE).read_text(encoding="utf-8")),
+        state=state,
         shared=load_file(folder / SHARED_FILE),
         own=under(tensors, "own"),
         methods=join_states(tensors, methods),
@@ -83,7 +99,7 @@ def read_checkpoint(folder: Path, rank: int) -> Checkpoint:
 
 def restore_shards(saved: Checkpoint, model: TaughtModel) -> None:
     """Read this worker's parts of a checkpoint, once the model has its structure."""
-    described = saved.values["sharded"]
+    described = saved.state.sharded
     if not described:
         return
     assert saved.folder is not None, "it was read from there"
@@ -96,25 +112,21 @@ def restore_shards(saved: Checkpoint, model: TaughtModel) -> None:
             saved.shared[key] = tensor if section == "model" else own_part(tensor)
 
 
-def split_states(states: Mapping[str, MethodState]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def split_states(states: Mapping[str, MethodState]) -> tuple[dict[str, Tensor], JsonObject]:
     """Method states as one flat mapping of tensors (`type/name`) and one of JSON values by type."""
     tensors: dict[str, Tensor] = {}
-    values: dict[str, Any] = {}
+    values: JsonObject = {}
     for kind, state in states.items():
         tensors |= {f"{kind}/{name}": tensor for name, tensor in state.tensors.items()}
         values[kind] = {"values": state.values, "rows": [asdict(row) for row in state.rows]}
     return tensors, values
 
 
-def join_states(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, MethodState]:
+def join_states(tensors: Mapping[str, Tensor], values: JsonObject) -> dict[str, MethodState]:
     """What `split_states` took apart."""
+    found = {kind: checked(_PlainState, own, kind, HINT) for kind, own in values.items()}
     return {
-        kind: MethodState(
-            tensors=under(tensors, kind),
-            values=own["values"],
-            rows=[MemoryRow(**row) for row in own["rows"]],
-        )
-        for kind, own in values.items()
+        kind: MethodState(under(tensors, kind), own.values, own.rows) for kind, own in found.items()
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,13 @@ from ratchet.pipelines.errors import Problem, SpecError
 from ratchet.pipelines.evaluation.evaluator import Evaluator
 from ratchet.pipelines.evaluation.example_history import ExampleHistory
 from ratchet.pipelines.evaluation.flips import pack_right
+from ratchet.pipelines.evaluation.instruments import (
+    Findings,
+    ForgettingEvents,
+    Right,
+    TaskEvents,
+)
+from ratchet.pipelines.report.data import ForgottenExample
 from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.training.probing import feature_groups, probe_tasks
 from ratchet.pipelines.training.retention import general_data
@@ -38,7 +44,7 @@ class Instruments:
         self.data = data
         self.evaluator = evaluator
         self.wanted = job.spec.evaluation
-        self.right: list[dict[str, dict[str, str]]] = []
+        self.right: list[Right] = []
         self.histories: dict[int, ExampleHistory] = {}
         self._check_kind()
         # Read before anything is taught, so that what is wrong with it costs nothing.
@@ -69,16 +75,14 @@ class Instruments:
             for stage in done:
                 self._look(stage, seen)
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Findings:
         """What is measured once, at the end, with what was counted; every rank must call it."""
-        found: dict[str, Any] = {}
-        if self.wanted.probe:
-            found["probe"] = probe_tasks(self.evaluator, self.data, self.job.stages)
-        if self.wanted.forgetting_events:
-            found["forgetting_events"] = self._forgotten()
-        if self._general is not None:
-            found["retention"] = self._general.measure(self.evaluator, self.job.tasks[-1])
-        return found
+        wanted, general = self.wanted, self._general
+        probe = probe_tasks(self.evaluator, self.data, self.job.stages) if wanted.probe else None
+        events = self._forgotten() if wanted.forgetting_events else None
+        last = self.job.tasks[-1]
+        retention = None if general is None else general.measure(self.evaluator, last)
+        return Findings(probe, events, retention)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint must hold of the histories."""
@@ -88,11 +92,9 @@ class Instruments:
             for name, tensor in history.state_dict().items()
         }
 
-    def restore(
-        self, right: list[dict[str, dict[str, str]]], tensors: Mapping[str, Tensor]
-    ) -> None:
+    def restore(self, right: Sequence[Right], tensors: Mapping[str, Tensor]) -> None:
         """Go on from what a checkpoint holds."""
-        self.right = right
+        self.right = list(right)
         parts: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             stage, _, name = key.partition("/")
@@ -128,34 +130,36 @@ class Instruments:
         number = stage[0].stage
         self.histories.setdefault(number, ExampleHistory.of(len(rows))).look(right)
 
-    def _forgotten(self) -> dict[str, Any]:
+    def _forgotten(self) -> ForgettingEvents:
         """Events by task, and the examples with the most."""
-        by_task, examples = {}, []
+        by_task: dict[str, TaskEvents] = {}
+        examples: list[ForgottenExample] = []
         for task, rows, counts, never in self._examples():
-            by_task[task.name] = {
-                "mean": float(counts.double().mean()),
-                "never_learned": int(never.sum()),
-                "num_examples": len(counts),
-            }
+            by_task[task.name] = TaskEvents(
+                mean=float(counts.double().mean()),
+                never_learned=int(never.sum()),
+                num_examples=len(counts),
+            )
             examples += rows
-        examples.sort(key=lambda one: (-one["events"], one["never_learned"], one["text"]))
-        return {"by_task": by_task, "most_forgotten": examples[:NUM_MOST_FORGOTTEN]}
+        examples.sort(key=lambda one: (-one.events, one.never_learned, one.text))
+        return ForgettingEvents(by_task, tuple(examples[:NUM_MOST_FORGOTTEN]))
 
-    def _examples(self) -> Iterator[tuple[Task, list[dict[str, Any]], Tensor, Tensor]]:
+    def _examples(self) -> Iterator[tuple[Task, list[ForgottenExample], Tensor, Tensor]]:
         for stage in self.job.stages:
             history = self.histories[stage[0].stage]
             rows, counts = self.data.train[stage[0].stage], history.counts()
             for task in stage:
                 own = (rows.task_ids == task.id).nonzero()[:, 0]
                 most = own[counts[own].argsort(descending=True, stable=True)][:NUM_MOST_FORGOTTEN]
+                places: list[int] = most.tolist()
                 shown = [
-                    {
-                        "task": task.name,
-                        "label": self.job.labels[int(rows.targets[place])],
-                        "text": rows.texts[place],
-                        "events": int(counts[place]),
-                        "never_learned": not bool(history.ever[place]),
-                    }
-                    for place in most.tolist()
+                    ForgottenExample(
+                        task=task.name,
+                        label=self.job.labels[int(rows.targets[place])],
+                        text=rows.texts[place],
+                        events=int(counts[place]),
+                        never_learned=not bool(history.ever[place]),
+                    )
+                    for place in places
                 ]
                 yield task, shown, counts[own], ~history.ever[own]

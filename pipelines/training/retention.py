@@ -17,6 +17,7 @@ from ratchet.pipelines.data.sources import read_rows
 from ratchet.pipelines.data.tokens import TokenizedRows, tokenize
 from ratchet.pipelines.errors import DataError, Problem, SpecError
 from ratchet.pipelines.evaluation.evaluator import Evaluator
+from ratchet.pipelines.evaluation.instruments import Retention
 from ratchet.pipelines.evaluation.language import LanguageEvaluator
 from ratchet.pipelines.evaluation.probe import LinearProbe, ProbeRows
 from ratchet.pipelines.models.causal_lm import CausalLM
@@ -66,7 +67,7 @@ class GeneralRows:
             _tokenized(train, numbers, model, length), _tokenized(test, numbers, model, length)
         )
 
-    def measure(self, evaluator: Evaluator, task: Task) -> dict[str, float]:
+    def measure(self, evaluator: Evaluator, task: Task) -> Retention:
         """Accuracy of a linear probe, of the untouched base and of the taught model.
 
         Every rank must call it.
@@ -87,10 +88,7 @@ class GeneralRows:
 
         before = [evaluator.compute(own, base) for own in (self.train, self.test)]
         after = [evaluator.features_of(task.id, own) for own in (self.train, self.test)]
-        return {
-            "before": _probe(before[0], before[1], self),
-            "after": _probe(after[0], after[1], self),
-        }
+        return Retention(_probe(before[0], before[1], self), _probe(after[0], after[1], self))
 
 
 @dataclass(frozen=True)
@@ -127,12 +125,12 @@ class GeneralText:
             raise DataError(problems)
         return GeneralText(rows)
 
-    def measure(self, evaluator: Evaluator, task: Task) -> dict[str, float]:
+    def measure(self, evaluator: Evaluator, task: Task) -> Retention:
         """Perplexity of the untouched base and of the taught model; arguments as above."""
         assert isinstance(evaluator, LanguageEvaluator), "classifiers predict no tokens"
         before = evaluator.perplexity(self.test, of_base=True)
         evaluator.stack.activate(evaluator.model, task.id)
-        return {"before": before, "after": evaluator.perplexity(self.test)}
+        return Retention(before, evaluator.perplexity(self.test))
 
 
 def general_data(spec: UpdateSpec, model: TaughtModel) -> GeneralRows | GeneralText | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -75,10 +74,10 @@ def _of_parameters(
     return {name: parameters[own] for name, own in found.items() if own in parameters}
 
 
-def describe_shards(stack: MethodStack, shards: Mapping[str, Tensor]) -> dict[str, list[str]]:
+def describe_shards(stack: MethodStack, shards: Mapping[str, Tensor]) -> dict[str, tuple[str, str]]:
     """What `read_shards` must know of each: the parameter that it is laid out as, and its type."""
     return {
-        key: [_parameter_name(stack, key), str(tensor.dtype).removeprefix("torch.")]
+        key: (_parameter_name(stack, key), str(tensor.dtype).removeprefix("torch."))
         for key, tensor in shards.items()
     }
 
@@ -116,7 +115,7 @@ def _apart(shards: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_shards(
-    folder: Path, described: Mapping[str, Any], model: TaughtModel
+    folder: Path, described: Mapping[str, tuple[str, str]], model: TaughtModel
 ) -> dict[str, Tensor]:
     """This worker's parts of what `write_shards` wrote; every worker must call it.
 

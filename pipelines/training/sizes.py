@@ -6,7 +6,6 @@ import os
 import resource
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from ratchet.pipelines.models.router_statistics import RouterStatistics
 from ratchet.pipelines.models.shards import sharded_parameters
 from ratchet.pipelines.models.task_columns import BASE, TaskColumns
 from ratchet.pipelines.models.taught_model import TaughtModel
+from ratchet.pipelines.report.data import ColumnSizes
 from ratchet.pipelines.training.workers import AnyWorkers
 from ratchet.pipelines.types import Task
 
@@ -52,15 +52,10 @@ def sizes_of(
     }
 
 
-def column_sizes(model: TaughtModel, tasks: Sequence[Task]) -> dict[str, dict[str, Any]]:
-    """Parameters of each task's column, where the stack has columns, by the task's name.
-
-    Returns:
-        By task: `total`, `own` (blocks and maps), and of the laterals `from_base` and `from_tasks`
-        by the name of the earlier task whose column they read.
-    """
+def column_sizes(model: TaughtModel, tasks: Sequence[Task]) -> dict[str, ColumnSizes]:
+    """Parameters of each task's column, where the stack has columns, by the task's name."""
     names = {task.id: task.name for task in tasks}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, ColumnSizes] = {}
     for part in model.parts.values():
         if not isinstance(part, TaskColumns):
             continue
@@ -70,12 +65,12 @@ def column_sizes(model: TaughtModel, tasks: Sequence[Task]) -> dict[str, dict[st
                 for source, count in counts.laterals.items()
                 if source != BASE
             }
-            found[names[task_id]] = {
-                "total": counts.total,
-                "own": counts.own,
-                "from_base": counts.laterals.get(BASE, 0),
-                "from_tasks": earlier,
-            }
+            found[names[task_id]] = ColumnSizes(
+                total=counts.total,
+                own=counts.own,
+                from_base=counts.laterals.get(BASE, 0),
+                from_tasks=earlier,
+            )
     return found
 
 

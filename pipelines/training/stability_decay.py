@@ -7,19 +7,17 @@ tasks are looked at by nobody here, but for those that a method itself remembers
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import Any
 
 from ratchet.pipelines.data.batching import BatchRows
 from ratchet.pipelines.errors import DivergedError
 from ratchet.pipelines.evaluation.evaluator import Evaluator
-from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.methods.base import MethodStack, StrengthMethod
 from ratchet.pipelines.methods.context import TaskContext
+from ratchet.pipelines.pages.search_record import SearchRecord
 from ratchet.pipelines.registry.manifest import read_manifest
 from ratchet.pipelines.spec.auto_fields import (
     decay_settings,
@@ -33,12 +31,10 @@ from ratchet.pipelines.spec.update_spec import TrainingSpec
 from ratchet.pipelines.training.events import EventLog
 from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.training.loop import Position, Progress, StageLoop
+from ratchet.pipelines.training.search_file import SEARCH_FILE, read_trainings, write_trainings
 from ratchet.pipelines.training.snapshot import Snapshot
 from ratchet.pipelines.training.task_search import Setting, TaskSearch, Training
 from ratchet.pipelines.training.workers import AnyWorkers
-
-SEARCH_FILE = "search.json"
-"""In the run's folder: the trainings done so far by task, so that none is done again."""
 
 
 class StabilityDecay:
@@ -68,7 +64,7 @@ class StabilityDecay:
         self.evaluator = evaluator
         self.workers = workers
         self.events = events
-        self.records: dict[str, dict[str, Any]] = {}
+        self.records: dict[str, SearchRecord] = {}
         self._file = job.folder / SEARCH_FILE
         self._inherited = {} if job.parent is None else read_manifest(job.parent).strengths
 
@@ -85,14 +81,13 @@ class StabilityDecay:
         """
         found = dict(self._inherited)
         for record in self.records.values():
-            found |= record["decided"]["strengths"]
+            found |= record.decided.strengths
         searched = {method.type for method in searched_methods(self.spec.methods)}
         return {kind: strength for kind, strength in found.items() if kind in searched}
 
     def seconds(self, task: str) -> float:
         """Seconds of the trainings that a task's search took, interruptions or not."""
-        record = self.records[task]
-        return sum(one["seconds"] for one in (*record["learning_rates"], *record["strengths"]))
+        return self.records[task].seconds
 
     def settle(self, ctx: TaskContext, rows: BatchRows) -> TrainingSpec:
         """Find what a stage is taught with, unless it was found before, and set the strengths.
@@ -117,11 +112,11 @@ class StabilityDecay:
             if search.rates:
                 self._run(search, ctx, rows)
                 self.records[task] = search.record()
-                self.events.emit("searched", task=task, **self.records[task])
+                self.events.emit("searched", task=task, **asdict(self.records[task]))
         self._set_strengths({})
         if not searches_rate(self.spec):
             return self.spec.training
-        return self._training(self.records[task]["decided"]["learning_rate"])
+        return self._training(self.records[task].decided.learning_rate)
 
     def _training(self, rate: float) -> TrainingSpec:
         return self.spec.training.model_copy(update={"learning_rate": rate})
@@ -185,17 +180,15 @@ class StabilityDecay:
     @cached_property
     def _done(self) -> dict[str, list[Training]]:
         """The trainings that an interrupted run did, by task, as the first worker finds them."""
-        raw: dict[str, Any] = {}
+        done: dict[str, list[Training]] = {}
         if self.workers.rank == 0 and self._file.is_file():
-            raw = json.loads(self._file.read_text(encoding="utf-8"))
-        raw = self.workers.gather(raw)[0]
-        return {task: [Training.from_dict(one) for one in found] for task, found in raw.items()}
+            done = read_trainings(self._file)
+        return self.workers.gather(done)[0]
 
     def _keep(self, task: str, search: TaskSearch) -> None:
         self._done[task] = list(search.trainings)
         if self.workers.rank == 0:
-            done = {name: [asdict(t) for t in found] for name, found in self._done.items()}
-            write_atomically(self._file, json.dumps(done))
+            write_trainings(self._file, self._done)
 
 
 def _pass_over(_position: Position, _progress: Progress) -> None:

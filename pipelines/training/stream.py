@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,10 @@ import torch
 
 from ratchet.pipelines.data.prepared import PreparedData
 from ratchet.pipelines.evaluation.calibration import Calibration, calibrate
+from ratchet.pipelines.evaluation.history import Scores
+from ratchet.pipelines.evaluation.instruments import Findings
 from ratchet.pipelines.evaluation.language import make_evaluator
-from ratchet.pipelines.files.atomic_file import put_on_disk, write_atomically
+from ratchet.pipelines.files.atomic_file import put_on_disk
 from ratchet.pipelines.methods.base import MethodState
 from ratchet.pipelines.methods.context import TaskContext
 from ratchet.pipelines.methods.registry import build_stack
@@ -37,7 +38,9 @@ from ratchet.pipelines.training.instruments import Instruments
 from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.training.loading import load_for_training
 from ratchet.pipelines.training.loop import Position, Progress, StageLoop, shard_batches
+from ratchet.pipelines.training.outcome import Outcome, write_outcome
 from ratchet.pipelines.training.random_state import derive_seed, random_state, set_random_state
+from ratchet.pipelines.training.run_state import RunState
 from ratchet.pipelines.training.sharded_state import (
     describe_shards,
     own_parts,
@@ -59,7 +62,6 @@ from ratchet.pipelines.version import (
 )
 
 PROGRESS_SECONDS = 0.2
-OUTCOME_FILE = "outcome.json"
 
 
 class StreamTeacher:
@@ -94,9 +96,9 @@ class StreamTeacher:
             self.precision = "fp32"
         self.autocast = autocast(self.precision, device)
         self.generator = torch.Generator()
-        self.scores: list[dict[str, Any]] = []
+        self.scores: list[Scores] = []
         self.costs: dict[str, dict[str, float]] = {}
-        self.baseline: dict[str, Any] = {}
+        self.baseline: Scores = {}
         self.before: dict[str, float] = {}
         self._reported_at = 0.0
         self.events.emit("worker_started")
@@ -121,12 +123,12 @@ class StreamTeacher:
         folder = self.checkpoints.latest()
         saved = None if folder is None else read_checkpoint(folder, self.workers.rank)
         self._start_lineage(saved)
-        done = 0 if saved is None else int(saved.values["stages_done"])
+        done = 0 if saved is None else saved.state.stages_done
         if saved is not None:
-            self.events.emit("resumed", stages_done=done, **saved.values["position"])
+            self.events.emit("resumed", stages_done=done, **asdict(saved.state.position))
         for index, stage in enumerate(self.job.stages):
             if index >= done:
-                middle = saved if index == done and saved and saved.values["in_stage"] else None
+                middle = saved if index == done and saved and saved.state.in_stage else None
                 self._teach(index, stage, middle)
         self.events.emit("taught")
 
@@ -139,7 +141,7 @@ class StreamTeacher:
         is_first = self.workers.rank == 0
         calibration = self.calibrate()
         with self._phase("instruments", self.job.new):
-            instruments = self.instruments.finish()
+            findings = self.instruments.finish()
         learned = wholes(self.model.learned_state(), keep=is_first)
         if is_first:
             shutil.rmtree(folder, ignore_errors=True)
@@ -157,24 +159,27 @@ class StreamTeacher:
                 merged[kind].tensors |= tensors
             write_states(folder, merged)
             write_router(folder, self.router)
-            outcome = {
-                "scores": self.scores,
-                "costs": self.costs,
-                "before": self.before,
-                "columns": column_sizes(self.model, self.job.tasks),
-                "search": self.search.records,
-                "strengths": self.search.found,
-                "baseline": self.baseline,
-                "instruments": instruments,
-                "right": self.instruments.right,
-                "calibration": asdict(calibration),
-                "precision": self.precision,
-                "base_sha256": base_hash(self.model),
-                "total_parameters": sum(p.numel() for p in self.model.parameters()),
-            }
+            outcome = self._outcome(findings, calibration)
             put_on_disk(folder)  # it is not taught again, should the power fail
-            write_atomically(folder.parent / OUTCOME_FILE, json.dumps(outcome))
+            write_outcome(folder.parent, outcome)
         self.workers.gather(None)  # nobody leaves before the first rank has written
+
+    def _outcome(self, findings: Findings, calibration: Calibration) -> Outcome:
+        return Outcome(
+            scores=tuple(self.scores),
+            costs=self.costs,
+            before=self.before,
+            columns=column_sizes(self.model, self.job.tasks),
+            search=self.search.records,
+            strengths=self.search.found,
+            baseline=self.baseline,
+            instruments=findings,
+            right=tuple(self.instruments.right),
+            calibration=calibration,
+            precision=self.precision,
+            base_sha256=base_hash(self.model),
+            total_parameters=sum(p.numel() for p in self.model.parameters()),
+        )
 
     def calibrate(self) -> Calibration:
         """The in-scope score that `accept_fraction` of all tasks' validation rows reach.
@@ -212,18 +217,18 @@ class StreamTeacher:
                 method.load_state_dict(method.shard_state(states[kind], rank, world_size))
 
     def _restore(self, saved: Checkpoint) -> None:
-        done = int(saved.values["stages_done"]) + int(saved.values["in_stage"])
+        done = saved.state.stages_done + saved.state.in_stage
         for stage in self.job.stages[:done]:
             self._expand(stage)
         restore_shards(saved, self.model)
         self.model.load_learned_state(under(saved.shared, "model"))
         self.stack.load_state_dicts(saved.methods)
         self.router = RouterStatistics.from_state(under(saved.shared, "router"))
-        self.scores = saved.values["scores"]
-        self.costs = saved.values["costs"]
-        self.baseline = saved.values["baseline"]
-        self.search.records = saved.values["search"]
-        self.instruments.restore(saved.values["right"], under(saved.shared, "instruments"))
+        self.scores = list(saved.state.scores)
+        self.costs = {task: dict(own) for task, own in saved.state.costs.items()}
+        self.baseline = saved.state.baseline
+        self.search.records = dict(saved.state.search)
+        self.instruments.restore(saved.state.right, under(saved.shared, "instruments"))
 
     def _expand(self, stage: tuple[Task, ...]) -> None:
         for task in stage:
@@ -260,13 +265,12 @@ class StreamTeacher:
         self._end_stage(index, stage, ctx)
 
     def _learn(self, index: int, loop: StageLoop, saved: Checkpoint | None) -> None:
-        position = Position(**saved.values["position"]) if saved else Position()
+        position = saved.state.position if saved else Position()
         loop.start(position)
         if saved is not None:
             assert loop.optimizer is not None, "start() made it"
-            loop.optimizer.load_state_dict(
-                under(saved.shared, "optimizer"), saved.values["schedule"]
-            )
+            moments = under(saved.shared, "optimizer")
+            loop.optimizer.load_state_dict(moments, saved.state.schedule)
             set_random_state(saved.own, self.generator)
 
         def after_step(following: Position, progress: Progress) -> None:
@@ -303,7 +307,7 @@ class StreamTeacher:
         )
         self._save(index + 1, Position(), None)
 
-    def _measure(self, seen: list[Task]) -> dict[str, Any]:
+    def _measure(self, seen: list[Task]) -> Scores:
         """Scores by task name: of the tasks seen, and of later ones where the same head answers."""
         measured = list(self.job.tasks) if self.model.answers_every_task else seen
         scores = self.evaluator.evaluate(measured, seen, self.router)
@@ -343,18 +347,18 @@ class StreamTeacher:
         states = self.stack.state_dicts()
         sharded = take_sharded(self.model, self.stack, shared, states)
         checkpoint = Checkpoint(
-            values={
-                "stages_done": stages_done,
-                "in_stage": loop is not None,
-                "position": asdict(position),
-                "schedule": schedule,
-                "scores": self.scores,
-                "costs": self.costs,
-                "baseline": self.baseline,
-                "search": self.search.records,
-                "right": self.instruments.right,
-                "sharded": describe_shards(self.stack, sharded),
-            },
+            state=RunState(
+                stages_done=stages_done,
+                in_stage=loop is not None,
+                position=position,
+                schedule=schedule,
+                scores=tuple(self.scores),
+                costs=self.costs,
+                baseline=self.baseline,
+                search=self.search.records,
+                right=tuple(self.instruments.right),
+                sharded=describe_shards(self.stack, sharded),
+            ),
             shared=shared,
             own=random_state(self.generator),
             methods=states,

@@ -7,10 +7,15 @@ results alone, so that a search goes on from a list of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ratchet.pipelines.errors import DivergedError
+from ratchet.pipelines.pages.search_record import (
+    Decided,
+    RateTried,
+    SearchRecord,
+    StrengthsTried,
+)
 from ratchet.pipelines.spec.stability_decay import StabilityDecaySpec
 
 ROUNDING = 1e-9
@@ -43,11 +48,6 @@ class Training:
     setting: Setting
     score: float | None
     seconds: float
-
-    @staticmethod
-    def from_dict(raw: Mapping[str, Any]) -> Training:
-        """What `dataclasses.asdict` gave."""
-        return Training(Setting(**raw["setting"]), raw["score"], raw["seconds"])
 
 
 class TaskSearch:
@@ -130,25 +130,19 @@ class TaskSearch:
         assert self.wanted() is None, "all trainings are done"
         return self.attempts[-1].setting if self.attempts else self.best.setting
 
-    def record(self) -> dict[str, Any]:
-        """Everything tried and decided, as plain JSON values."""
+    def record(self) -> SearchRecord:
+        """Everything tried and decided."""
         decided = self.decided()
-        return {
-            "learning_rates": [
-                {"learning_rate": t.setting.learning_rate, "score": t.score, "seconds": t.seconds}
-                for t in self.plain
-            ],
-            "fine_tuned": self.best.score,
-            "needed": self.needed if self.attempts else None,
-            "strengths": [
-                {
-                    "strengths": dict(t.setting.strengths or {}),
-                    "score": t.score,
-                    "accepted": self.accepts(t),
-                    "seconds": t.seconds,
-                }
+        return SearchRecord(
+            learning_rates=tuple(
+                RateTried(t.setting.learning_rate, t.score, t.seconds) for t in self.plain
+            ),
+            fine_tuned=self.best.score,
+            needed=self.needed if self.attempts else None,
+            strengths=tuple(
+                StrengthsTried(dict(t.setting.strengths or {}), t.score, self.accepts(t), t.seconds)
                 for t in self.attempts
-            ],
-            "accepted": not self.attempts or self.accepts(self.attempts[-1]),
-            "decided": {**asdict(decided), "strengths": dict(decided.strengths or {})},
-        }
+            ),
+            accepted=not self.attempts or self.accepts(self.attempts[-1]),
+            decided=Decided(decided.learning_rate, dict(decided.strengths or {})),
+        )

@@ -27,7 +27,8 @@ from ratchet.pipelines.training.allocator import WORKER_ALLOCATOR, keep_freed_me
 from ratchet.pipelines.training.checkpoint import FolderCheckpoints
 from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.training.mirrored import mirrored_where_asked
-from ratchet.pipelines.training.stream import OUTCOME_FILE, StreamTeacher
+from ratchet.pipelines.training.outcome import has_outcome
+from ratchet.pipelines.training.stream import StreamTeacher
 from ratchet.pipelines.training.workers import SingleWorker, current_workers
 
 DRAFT_FOLDER = "draft"
@@ -144,5 +145,5 @@ def check_outcome(folder: Path) -> None:
     if failure.is_file():
         found = json.loads(failure.read_text(encoding="utf-8"))
         raise getattr(errors, found["type"], RatchetError)(found["message"])
-    if not (folder / OUTCOME_FILE).is_file():
+    if not has_outcome(folder):
         raise RatchetError(f"the workers ended without a result; see {folder}")

@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
+from ratchet.pipelines.files.formats import checked
+from ratchet.pipelines.files.json_value import Json
+from ratchet.pipelines.pages.search_record import SearchRecord
+
 Status = Literal["done", "stopped", "failed"]
 OBJECTIVES: Mapping[str, tuple[str, int]] = {
     "plasticity": ("learning_accuracy", 1),
@@ -42,17 +46,16 @@ class SeedResult:
     seconds: float
     shared_seconds: float = 0.0
     num_past: int = 0
-    search: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    search: Mapping[str, SearchRecord] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
 
     @staticmethod
-    def from_dict(raw: Mapping[str, Any]) -> SeedResult:
+    def from_dict(raw: Json) -> SeedResult:
         """What `as_dict` gave."""
-        matrix = tuple(map(tuple, raw["accuracy_matrix"]))
-        return SeedResult(**{**raw, "accuracy_matrix": matrix, "tasks": tuple(raw["tasks"])})
+        return checked(SeedResult, raw, "a seed's result", "remove its trial to run it again")
 
 
 @dataclass(frozen=True)

@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.errors import NotFoundError
-from ratchet.pipelines.evaluation.history import History
+from ratchet.pipelines.evaluation.history import History, Scores
+from ratchet.pipelines.evaluation.instruments import Right
 from ratchet.pipelines.evaluation.metrics import accuracy_matrix, intransigence
+from ratchet.pipelines.files.formats import checked
 from ratchet.pipelines.registry.manifest import MANIFEST_FILE
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.training.job import UpdateJob
-from ratchet.pipelines.version import read_matrix
+from ratchet.pipelines.version import MATRIX_FILE, read_matrix
 
 
-def lineage_history(job: UpdateJob, outcome: Mapping[str, Any]) -> History:
+def lineage_history(job: UpdateJob, scores: Sequence[Scores], baseline: Scores) -> History:
     """Every measurement of a lineage, the parent version's rows first.
 
     Args:
         job: The update.
-        outcome: What its workers measured: `scores`, a mapping a stage, and `baseline`.
+        scores: What its workers measured, after each stage.
+        baseline: Scores of the untrained start; they count where there is no parent.
     """
-    rows, baseline = list(outcome["scores"]), dict(outcome["baseline"])
+    rows = list(scores)
     if job.parent is not None:
-        before = History.from_dict(read_matrix(job.parent))
+        before = read_history(job.parent)
         rows = [*before.rows, *rows]
-        baseline = dict(before.baseline)
+        baseline = before.baseline
     return History(
         tuple(task.name for task in job.tasks),
         tuple(task.stage for task in job.tasks),
         tuple(rows),
         baseline,
     )
+
+
+def read_history(folder: Path) -> History:
+    """Every measurement that a version keeps of its lineage.
+
+    Raises:
+        VersionError: Its matrices are broken.
+    """
+    return History.from_dict(read_matrix(folder), str(folder / MATRIX_FILE))
+
+
+@dataclass(frozen=True)
+class _KeptRight:
+    right: Right
+
+
+def read_right(folder: Path) -> Right:
+    """Which test rows a version got right when it was made.
+
+    Raises:
+        VersionError: Its matrices are broken.
+    """
+    where = str(folder / MATRIX_FILE)
+    return checked(_KeptRight, read_matrix(folder), where, "restore it from a copy").right
 
 
 def joint_history(reference: str, registry: Registry) -> History:
@@ -57,7 +84,7 @@ def joint_history(reference: str, registry: Registry) -> History:
                 f"evaluation.joint: {error}. {reference!r} is no folder of a version either; teach "
                 "the same tasks with joint: true first, or remove evaluation.joint"
             ) from error
-    return History.from_dict(read_matrix(folder))
+    return read_history(folder)
 
 
 def intransigence_of(history: History, joint: History, measure: str) -> float | None:

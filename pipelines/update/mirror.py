@@ -13,7 +13,7 @@ from typing import Any
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.registry.s3.runs import open_run
 from ratchet.pipelines.training.job import UpdateJob
-from ratchet.pipelines.training.stream import OUTCOME_FILE
+from ratchet.pipelines.training.outcome import has_outcome
 from ratchet.pipelines.training.trainer import checkpoints_here
 from ratchet.pipelines.update.kept_result import write_result
 from ratchet.pipelines.update.plan import Plan
@@ -37,7 +37,7 @@ def mirrored(plan: Plan, registry: Registry, run: str) -> Plan:
         return plan
     job = replace(job, mirror=address)
     local = checkpoints_here(job)
-    if not (job.folder / OUTCOME_FILE).is_file() and local.latest() is None:
+    if not has_outcome(job.folder) and local.latest() is None:
         open_run(address).fetch_checkpoint(local.folder)
     return replace(plan, job=job)
 

@@ -10,13 +10,14 @@ from ratchet.pipelines.registry.manifest import Manifest
 from ratchet.pipelines.report.data import LanguageReport, OutOfScope, ReportData, TaskReport
 from ratchet.pipelines.report.language import MEASURES
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS
+from ratchet.pipelines.training.outcome import Outcome
 from ratchet.pipelines.types import Task
 from ratchet.pipelines.update.plan import Plan, num_train
 
 
 def report_data(
     plan: Plan,
-    outcome: Mapping[str, Any],
+    outcome: Outcome,
     result: Mapping[str, Any],
     manifest: Manifest,
     spec_yaml: str,
@@ -31,7 +32,7 @@ def report_data(
         spec_yaml: The settings.
     """
     with_task_id = result.get("with_task_id")
-    language = _language(result)
+    language, events = _language(result), outcome.instruments.forgetting_events
     return ReportData(
         lineage=manifest.lineage,
         version=manifest.version,
@@ -50,13 +51,13 @@ def report_data(
         spec_yaml=spec_yaml,
         methods=[_method(method) for method in manifest.methods],
         seconds={k: v for k, v in result["seconds"].items() if k != "total"},
-        columns=outcome.get("columns", {}),
-        search=outcome.get("search", {}),
-        forgotten=outcome["instruments"].get("forgetting_events", {}).get("most_forgotten", []),
+        columns=outcome.columns,
+        search=outcome.search,
+        forgotten=[] if events is None else events.most_forgotten,
         out_of_scope=OutOfScope(
-            threshold=outcome["calibration"]["threshold"],
+            threshold=outcome.calibration.threshold,
             accept_fraction=plan.job.spec.routing.accept_fraction,
-            routed=outcome["calibration"]["routed"],
+            routed=outcome.calibration.routed,
         ),
         **({} if language is None else {"language": language}),
     )

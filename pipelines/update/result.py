@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
 
 from ratchet.pipelines.data.answers import is_open
@@ -10,10 +12,11 @@ from ratchet.pipelines.data.segments import is_raw
 from ratchet.pipelines.evaluation.costs import split_costs, task_costs
 from ratchet.pipelines.evaluation.gate import Verdict
 from ratchet.pipelines.evaluation.history import History, main_measure, rounded
-from ratchet.pipelines.evaluation.instruments import instrument_details, instrument_metrics
+from ratchet.pipelines.evaluation.instruments import flip_rates, instrument_metrics
+from ratchet.pipelines.training.outcome import Outcome
 from ratchet.pipelines.types import Task
+from ratchet.pipelines.update.history import read_right
 from ratchet.pipelines.update.plan import Plan
-from ratchet.pipelines.version import read_matrix
 
 
 def metrics_by_measure(plan: Plan, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -25,7 +28,7 @@ def metrics_by_measure(plan: Plan, result: Mapping[str, Any]) -> dict[str, dict[
 
 
 def result_of(
-    plan: Plan, history: History, verdict: Verdict, number: int, outcome: Mapping[str, Any]
+    plan: Plan, history: History, verdict: Verdict, number: int, outcome: Outcome
 ) -> dict[str, Any]:
     """The result object of `ratchet run --json`, but for times and the report's place.
 
@@ -39,10 +42,11 @@ def result_of(
     spec = plan.job.spec
     measure = main_measure(spec.scenario)
     stages = [[task.name for task in stage] for stage in plan.job.stages]
-    columns = outcome.get("columns", {})
-    champion = {} if plan.job.parent is None else read_matrix(plan.job.parent).get("right", {})
+    champion = {} if plan.job.parent is None else read_right(plan.job.parent)
+    found = partial(instrument_metrics, outcome.instruments, outcome.right)
+    costs = task_costs(outcome.costs, outcome.before, stages, outcome.columns)
     metrics: dict[str, Any] = history.metrics(measure)
-    metrics |= instrument_metrics(outcome, measure, stages, champion)
+    metrics |= found(measure, stages, champion)
     result: dict[str, Any] = {
         "lineage": spec.lineage,
         "version": number,
@@ -51,26 +55,26 @@ def result_of(
         "accuracy_matrix": rounded(history.matrix(measure)),
         "metrics": metrics,
         "gate": verdict.as_dict(),
-        "costs": task_costs(outcome["costs"], outcome["before"], stages, columns),
-        "instruments": instrument_details(outcome, measure, stages, champion),
-        "search": outcome.get("search", {}),
-        "precision": outcome["precision"],
+        "costs": {name: own.to_json() for name, own in costs.items()},
+        "instruments": outcome.instruments.to_json()
+        | {"negative_flip_rate_by_stage": flip_rates(outcome.right, measure, stages, champion)},
+        "search": {name: asdict(record) for name, record in outcome.search.items()},
+        "precision": outcome.precision,
         "warnings": list(plan.warnings),
     }
     result |= language_result(plan, history)
     if measure != "test_own":
         result["with_task_id"] = {
             "accuracy_matrix": rounded(history.matrix("test_own")),
-            "metrics": history.metrics("test_own")
-            | instrument_metrics(outcome, "test_own", stages, champion),
+            "metrics": history.metrics("test_own") | found("test_own", stages, champion),
         }
     return result
 
 
-def seconds_of(outcome: Mapping[str, Any], prepared: float, total: float) -> dict[str, float]:
+def seconds_of(outcome: Outcome, prepared: float, total: float) -> dict[str, float]:
     """Seconds by phase, summed over the tasks of an update, and in all."""
     seconds = {"total": total, "prepare": prepared}
-    for costs in outcome["costs"].values():
+    for costs in outcome.costs.values():
         for phase, spent in split_costs(costs)[0].items():
             seconds[phase] = seconds.get(phase, 0.0) + spent
     return {phase: round(spent, 3) for phase, spent in seconds.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.spec.update_spec import UpdateSpec, spec_as_dict, spec_as_yaml
 from ratchet.pipelines.tracking.tracker import Tracker
-from ratchet.pipelines.training.stream import OUTCOME_FILE
+from ratchet.pipelines.training.outcome import has_outcome, read_outcome
 from ratchet.pipelines.training.trainer import DRAFT_FOLDER, check_outcome, teach_here, teach_on_ray
 from ratchet.pipelines.update.ending import HandOver, Registering, end_run, finish_cut_off
 from ratchet.pipelines.update.events import EventHandler, following
@@ -136,7 +135,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
 
 
 def _teach(plan: Plan) -> None:
-    if (plan.job.folder / OUTCOME_FILE).is_file():
+    if has_outcome(plan.job.folder):
         return  # interrupted after teaching, before it was registered
     if plan.job.spec.scaling.num_workers == 0:
         teach_here(plan.job, plan.data)
@@ -156,8 +155,8 @@ def _finish(
 ) -> dict[str, Any]:
     """Judge, write the version, make it known; interrupted, it ends the same next time."""
     job = plan.job
-    outcome = json.loads((job.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
-    history = lineage_history(plan.job, outcome)
+    outcome = read_outcome(job.folder)
+    history = lineage_history(plan.job, outcome.scores, outcome.baseline)
     verdict = judge(history, job.new[0].stage, job.spec.gate)
     number = _claimed_number(job.folder, registry, job.spec.lineage)
     target = registry.path(job.spec.lineage, number)

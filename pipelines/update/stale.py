@@ -10,8 +10,8 @@ from ratchet.pipelines.data.batching import BatchRows
 from ratchet.pipelines.data.streamed import StreamedRows, fingerprint_of
 from ratchet.pipelines.data.tokens import TokenizedRows
 from ratchet.pipelines.files.atomic_file import write_atomically
-from ratchet.pipelines.training.stability_decay import SEARCH_FILE
-from ratchet.pipelines.training.stream import OUTCOME_FILE
+from ratchet.pipelines.training.outcome import OUTCOME_FILE
+from ratchet.pipelines.training.search_file import SEARCH_FILE
 from ratchet.pipelines.training.trainer import CHECKPOINTS_FOLDER, DRAFT_FOLDER
 from ratchet.pipelines.update.kept_result import CLAIM_FILE, RESULT_FILE
 from ratchet.pipelines.update.plan import Plan

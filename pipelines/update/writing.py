@@ -10,6 +10,7 @@ from ratchet.pipelines.evaluation.history import History
 from ratchet.pipelines.registry.manifest import Manifest, write_manifest
 from ratchet.pipelines.report.page import render
 from ratchet.pipelines.spec.update_spec import spec_as_yaml
+from ratchet.pipelines.training.outcome import Outcome
 from ratchet.pipelines.training.trainer import DRAFT_FOLDER
 from ratchet.pipelines.update.plan import Plan
 from ratchet.pipelines.update.report_input import report_data
@@ -20,7 +21,7 @@ LIBRARIES = ("torch", "transformers", "peft", "ray")
 
 def write_draft(
     plan: Plan,
-    outcome: Mapping[str, Any],
+    outcome: Outcome,
     history: History,
     result: Mapping[str, Any],
     number: int,
@@ -30,7 +31,7 @@ def write_draft(
     spec_yaml = spec_as_yaml(job.spec)
     for task_id, texts in plan.texts.items():
         write_held_out(folder, task_id, texts)
-    write_matrix(folder, history.as_dict() | {"right": outcome["right"][-1]})
+    write_matrix(folder, history.as_dict() | {"right": outcome.right[-1]})
     (folder / "spec.yaml").write_text(spec_yaml, encoding="utf-8")
     manifest = Manifest(
         lineage=job.spec.lineage,
@@ -39,7 +40,7 @@ def write_draft(
         created=time.time(),
         base_model={
             **job.spec.model.model_dump(mode="json"),
-            "sha256": outcome["base_sha256"],
+            "sha256": outcome.base_sha256,
         },
         scenario=job.spec.scenario,
         methods=[method.model_dump(mode="json") for method in job.spec.methods],
@@ -47,11 +48,11 @@ def write_draft(
         tasks=[vars(task) | {"class_ids": list(task.class_ids)} for task in job.tasks],
         metrics=dict(result["metrics"]),
         routing={
-            "threshold": outcome["calibration"]["threshold"],
+            "threshold": outcome.calibration.threshold,
             "accept_fraction": job.spec.routing.accept_fraction,
             "max_length": job.spec.training.max_length,
         },
-        strengths=outcome.get("strengths", {}),
+        strengths=dict(outcome.strengths),
         libraries=_library_versions(),
     )
     render(report_data(plan, outcome, result, manifest, spec_yaml), folder)

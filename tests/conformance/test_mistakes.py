@@ -271,7 +271,7 @@ def test_10_moments_begin_anew_with_a_task_and_are_carried_on_within_it(tiny_mod
         moments = under(saved.shared, "optimizer")
         counts = {float(value) for name, value in moments.items() if name.startswith("step/")}
         assert counts == {float(steps)}
-        assert saved.values["schedule"] == steps
+        assert saved.state.schedule == steps
 
 
 def test_11_forward_transfer_compares_with_the_untrained_start():

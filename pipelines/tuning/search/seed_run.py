@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from ratchet.pipelines.data.prepared import PreparedData, train_path
 from ratchet.pipelines.data.streamed import StreamedRows
 from ratchet.pipelines.evaluation.costs import split_costs
-from ratchet.pipelines.evaluation.history import History, main_measure
+from ratchet.pipelines.evaluation.history import History, Scores, main_measure
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.models.precision import set_threads
+from ratchet.pipelines.pages.search_record import SearchRecord
 from ratchet.pipelines.training.allocator import keep_freed_memory
 from ratchet.pipelines.training.checkpoint import FolderCheckpoints
 from ratchet.pipelines.training.job import UpdateJob
-from ratchet.pipelines.training.stream import OUTCOME_FILE, StreamTeacher
+from ratchet.pipelines.training.outcome import has_outcome, read_outcome
+from ratchet.pipelines.training.stream import StreamTeacher
 from ratchet.pipelines.training.trainer import CHECKPOINTS_FOLDER, check_outcome, teach_on_ray
 from ratchet.pipelines.training.workers import SingleWorker
 from ratchet.pipelines.tuning.search.capacity import given_device
@@ -31,6 +32,16 @@ OnStage = Callable[[int, float], None]
 
 FIRST_STAGE = "stage_001_step_0000000"
 """The checkpoint that is written when the first stage has ended."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a seed's teacher has measured so far; see `Outcome`."""
+
+    scores: tuple[Scores, ...]
+    baseline: Scores
+    costs: Mapping[str, Mapping[str, float]]
+    search: Mapping[str, SearchRecord]
 
 
 class TrialCheckpoints(FolderCheckpoints):
@@ -102,7 +113,7 @@ def teach_seed(
 
 def _taught_here(
     job: UpdateJob, data: PreparedData, shelf: PrefixShelf | None, on_stage: OnStage
-) -> tuple[dict[str, Any], float]:
+) -> tuple[Measured, float]:
     """What a teacher in this process found, and the seconds of what it did not have to teach."""
     set_threads(job.spec.scaling.cpus_per_worker)
     keep_freed_memory()
@@ -126,18 +137,13 @@ def _taught_here(
     return _found(job, teacher)
 
 
-def _found(job: UpdateJob, teacher: StreamTeacher) -> tuple[dict[str, Any], float]:
+def _found(job: UpdateJob, teacher: StreamTeacher) -> tuple[Measured, float]:
     """What a teacher knows, and the seconds of what it did not have to teach."""
     first = job.stages[0] if job.stages else ()
     was_shared = (job.folder / SHARED_MARK).exists()  # also before an interruption
     shared = sum(_seconds(teacher.costs[task.name]) for task in first) if was_shared else 0.0
-    values = {
-        "scores": teacher.scores,
-        "baseline": teacher.baseline,
-        "costs": teacher.costs,
-        "search": teacher.search.records,
-    }
-    return values, shared
+    scores = tuple(teacher.scores)
+    return Measured(scores, teacher.baseline, teacher.costs, teacher.search.records), shared
 
 
 SHARED_MARK = "shared_first_task"
@@ -153,8 +159,8 @@ def _keep_so_far(job: UpdateJob, num_done: int, teacher: StreamTeacher) -> None:
     write_atomically(job.folder / SO_FAR_FILE, json.dumps(result.as_dict()))
 
 
-def _taught_by_group(job: UpdateJob, data: PreparedData) -> dict[str, Any]:
-    if not (job.folder / OUTCOME_FILE).is_file():
+def _taught_by_group(job: UpdateJob, data: PreparedData) -> Measured:
+    if not has_outcome(job.folder):
         for stage, rows in data.train.items():
             if isinstance(rows, StreamedRows):  # the group looks for them in the run's own folder
                 place = train_path(job.folder, stage)
@@ -163,11 +169,12 @@ def _taught_by_group(job: UpdateJob, data: PreparedData) -> dict[str, Any]:
                     place.symlink_to(rows.folder, target_is_directory=True)
         teach_on_ray(job, data)
     check_outcome(job.folder)
-    return json.loads((job.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
+    outcome = read_outcome(job.folder)
+    return Measured(outcome.scores, outcome.baseline, outcome.costs, outcome.search)
 
 
-def _result(job: UpdateJob, found: Mapping[str, Any], shared: float) -> SeedResult:
-    history = since_champion(job, lineage_history(job, found))
+def _result(job: UpdateJob, found: Measured, shared: float) -> SeedResult:
+    history = since_champion(job, lineage_history(job, found.scores, found.baseline))
     reported = main_measure(job.spec.scenario)
     chosen_by = reported.replace("test", "validation")
     return SeedResult(
@@ -176,10 +183,10 @@ def _result(job: UpdateJob, found: Mapping[str, Any], shared: float) -> SeedResu
         test_metrics=trial_metrics(history, reported, job.num_past),
         accuracy_matrix=tuple(map(tuple, history.matrix(chosen_by) or ())),
         tasks=history.tasks,
-        seconds=round(_taught_seconds(found["costs"]) - shared, 3),
+        seconds=round(_taught_seconds(found.costs) - shared, 3),
         shared_seconds=round(shared, 3),
         num_past=job.num_past,
-        search=found.get("search", {}),
+        search=dict(found.search),
     )
 
 
@@ -215,7 +222,7 @@ def _seconds(costs: Mapping[str, float]) -> float:
     return sum(split_costs(dict(costs))[0].values())
 
 
-def _average(job: UpdateJob, scores: list[dict[str, Any]]) -> float:
+def _average(job: UpdateJob, scores: Sequence[Scores]) -> float:
     """Mean validation accuracy over the tasks seen, after the last stage that was taught."""
     measure = main_measure(job.spec.scenario).replace("test", "validation")
     last = scores[-1]

@@ -56,11 +56,11 @@ def test_the_base_and_the_taught_model_are_measured(tiny_decoder, tmp_path, meth
         training=training,
     )
     teacher = taught(plan)
-    found = teacher.instruments.finish()["retention"]
+    found = teacher.instruments.finish().retention
     tokenizer = AutoTokenizer.from_pretrained(tiny_decoder)
     base = AutoModelForCausalLM.from_pretrained(tiny_decoder).eval()
     before = perplexity_of(TEXTS, tokenizer, lambda ids: base(ids).logits)
-    assert found["before"] == pytest.approx(before, rel=1e-4)
+    assert found.before == pytest.approx(before, rel=1e-4)
 
     def answer(ids):
         mask = torch.ones_like(ids)
@@ -70,8 +70,8 @@ def test_the_base_and_the_taught_model_are_measured(tiny_decoder, tmp_path, meth
     teacher.model.eval()
     teacher.stack.activate(teacher.model, 1)  # the task learned last
     after = perplexity_of(TEXTS, tokenizer, answer)
-    assert found["after"] == pytest.approx(after, rel=1e-4)
-    assert abs(math.log(found["after"] / before)) > 0.003
+    assert found.after == pytest.approx(after, rel=1e-4)
+    assert abs(math.log(found.after / before)) > 0.003
 
 
 def test_general_text_is_cut_as_that_of_a_task(tiny_decoder, tmp_path):

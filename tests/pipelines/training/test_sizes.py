@@ -34,12 +34,12 @@ def test_a_columns_parameters_are_told_from_those_of_its_laterals(tiny_model, tm
     model, tasks = expanded(tiny_model, tmp_path, COLUMNS)
     first, second = (column_sizes(model, tasks)[task.name] for task in tasks)
     own = "parts.columns.task_001."
-    assert second["total"] == counted(model, own) > 0
-    assert second["from_base"] == counted(model, own, ".laterals.base.") > 0
-    assert second["from_tasks"] == {"banking": counted(model, own, ".laterals.from_000.")}
-    assert second["own"] == second["total"] - counted(model, own, ".laterals.")
-    assert first["from_tasks"] == {}
-    assert second["total"] - first["total"] == second["from_tasks"]["banking"] > 0
+    assert second.total == counted(model, own) > 0
+    assert second.from_base == counted(model, own, ".laterals.base.") > 0
+    assert second.from_tasks == {"banking": counted(model, own, ".laterals.from_000.")}
+    assert second.own == second.total - counted(model, own, ".laterals.")
+    assert first.from_tasks == {}
+    assert second.total - first.total == second.from_tasks["banking"] > 0
 
 
 def test_pruned_laterals_are_not_counted(tiny_model, tmp_path):

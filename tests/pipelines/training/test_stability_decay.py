@@ -4,6 +4,7 @@ Rates and strengths found while a stream is taught: no trace, no old rows, no wo
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ratchet.pipelines.errors import DivergedError
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.registry.manifest import read_manifest
 from ratchet.pipelines.training.events import EventLog
-from ratchet.pipelines.training.stability_decay import SEARCH_FILE
+from ratchet.pipelines.training.search_file import SEARCH_FILE
 from ratchet.pipelines.update.stale import discard_if_stale
 from tests.conformance.groups import in_group
 from tests.conformance.streams import (
@@ -71,9 +72,9 @@ def test_a_search_leaves_no_trace_but_what_it_decides(tiny_model, tmp_path, stac
     auto = {"learning_rate": "auto"}
     plan = plan_of(tiny_model, tmp_path / "found", methods, training=auto, stability_decay=settings)
     searching = taught(plan)
-    first, second = searching.search.records["home"]["learning_rates"]
-    assert first["score"] is not None
-    assert second["score"] is None, "it diverged"
+    first, second = searching.search.records["home"].learning_rates
+    assert first.score is not None
+    assert second.score is None, "it diverged"
     assert differences(knowledge(taught(given)), knowledge(searching)) == []
 
 
@@ -194,12 +195,14 @@ def test_a_task_cut_off_after_its_search_goes_on_with_what_was_found(tiny_model,
 
 
 def _untimed(records):
-    text = json.dumps(records)
-    found = json.loads(text)
-    for record in found.values():
-        for one in (*record["learning_rates"], *record["strengths"]):
-            one["seconds"] = 0
-    return found
+    return {
+        task: replace(
+            record,
+            learning_rates=tuple(replace(one, seconds=0) for one in record.learning_rates),
+            strengths=tuple(replace(one, seconds=0) for one in record.strengths),
+        )
+        for task, record in records.items()
+    }
 
 
 def test_no_row_of_another_task_and_no_test_row_is_needed(tiny_model, tmp_path):
@@ -242,7 +245,7 @@ def test_two_workers_find_the_same_and_stay_equal(tiny_model, tmp_path):
     of_rank = {"replay/rows", "replay/values"}
     assert set(differences(one, two)) <= of_rank
     # Accuracies are of all rows: twelve validation rows a task, whatever the number of workers.
-    scores = [one["score"] for record in found.values() for one in record["learning_rates"]]
+    scores = [one.score for record in found.values() for one in record.learning_rates]
     assert all(abs(12 * score - round(12 * score)) < 1e-9 for score in scores)
 
 
@@ -254,15 +257,15 @@ def test_only_a_strength_is_found_at_the_rate_that_is_given(tiny_model, tmp_path
     teacher = taught(plan)
     assert list(teacher.search.records) == ["home"]
     record = teacher.search.records["home"]
-    assert [one["learning_rate"] for one in record["learning_rates"]] == [RATE]
-    assert [one["strengths"] for one in record["strengths"]] == [{"ewc": 1e5}]
+    assert [one.learning_rate for one in record.learning_rates] == [RATE]
+    assert [one.strengths for one in record.strengths] == [{"ewc": 1e5}]
 
 
 def test_towards_the_base_model_the_first_task_is_held_too(tiny_model, tmp_path):
     methods = [{"type": "l2_sp", "strength": "auto"}, {"type": "ewc", "strength": "auto"}]
     plan = plan_of(tiny_model, tmp_path, methods, stability_decay={"tolerance": 0.99})
     records = taught(plan).search.records
-    assert [set(record["decided"]["strengths"]) for record in records.values()] == [
+    assert [set(record.decided.strengths) for record in records.values()] == [
         {"l2_sp"},
         {"l2_sp", "ewc"},
     ]

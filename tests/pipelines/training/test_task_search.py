@@ -34,10 +34,10 @@ def test_the_best_rate_is_taken_then_the_strength_falls_until_enough_is_learned(
     ]
     assert search.decided() == Setting(1e-3, {"ewc": 2.0})
     record = search.record()
-    assert record["fine_tuned"] == 0.9
-    assert record["needed"] == pytest.approx(0.72)
-    assert [one["accepted"] for one in record["strengths"]] == [False, False, True]
-    assert record["accepted"] is True
+    assert record.fine_tuned == 0.9
+    assert record.needed == pytest.approx(0.72)
+    assert [one.accepted for one in record.strengths] == [False, False, True]
+    assert record.accepted is True
 
 
 def test_strengths_of_several_methods_fall_together():
@@ -49,7 +49,7 @@ def test_without_a_strength_to_find_only_rates_are_tried():
     search, asked = searched([0.5, 0.6], [1e-4, 1e-3])
     assert len(asked) == 2
     assert search.decided() == Setting(1e-3)
-    assert search.record()["needed"] is None
+    assert search.record().needed is None
 
 
 def test_the_lowest_of_equally_good_rates_is_taken():
@@ -62,7 +62,7 @@ def test_after_the_last_attempt_its_strength_is_taken_and_said_not_to_be_enough(
     search, asked = searched([1.0, 0.1, 0.2, 0.3], [1e-3], {"si": 8.0}, max_attempts=3)
     assert len(asked) == 4
     assert search.decided().strengths == {"si": 2.0}
-    assert search.record()["accepted"] is False
+    assert search.record().accepted is False
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_after_the_last_attempt_its_strength_is_taken_and_said_not_to_be_enough(
 )
 def test_exactly_enough_is_enough_whatever_the_rounding(fine_tuned, score, tolerance):
     search, _ = searched([fine_tuned, score], [1e-3], {"ewc": 1.0}, tolerance=tolerance)
-    assert search.record()["accepted"] is True
+    assert search.record().accepted is True
 
 
 def test_a_training_that_diverged_is_never_taken():
