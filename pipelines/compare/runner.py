@@ -18,6 +18,7 @@ from ratchet.pipelines.compare.single_run import HOME_FOLDER, RESULT_FILE, SPEC_
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.processes.module_command import module_command
 from ratchet.pipelines.spec.update_spec import ScalingSpec
+from ratchet.pipelines.training.events import Resumed, StageDone, event_from_json
 
 LOG_FILE = "log.txt"
 RUNS_FOLDER = "runs"
@@ -183,9 +184,13 @@ def _last_line(path: Path) -> str:
 
 def _words(line: str) -> str:
     try:
-        event = json.loads(line)
+        raw = json.loads(line)
     except json.JSONDecodeError:
         return line.rstrip()  # a library's own word
-    if event["kind"] == "resumed":
-        return f"goes on after {event['stages_done']} stages"
-    return f"learned {', '.join(event['tasks'])}"
+    match event_from_json(raw):
+        case Resumed(stages_done=done):
+            return f"goes on after {done} stages"
+        case StageDone(tasks=names):
+            return f"learned {', '.join(names)}"
+        case other:
+            raise TypeError(f"a run says nothing of {other}")

@@ -19,11 +19,11 @@ from typing import Any
 from ratchet.pipelines.errors import RatchetError
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.training.events import Resumed, RunEvent, StageDone, event_to_json
 
 SPEC_FILE = "spec.json"
 RESULT_FILE = "result.json"
 HOME_FOLDER = "home"
-SHOWN = ("stage_done", "resumed")
 ORPHANED = 75
 
 
@@ -59,9 +59,9 @@ def _write(folder: Path, outcome: Mapping[str, Any]) -> None:
     write_atomically(folder / RESULT_FILE, json.dumps(outcome))
 
 
-def _show(event: Mapping[str, Any]) -> None:
-    if event["kind"] in SHOWN:
-        sys.stdout.write(json.dumps(event) + "\n")
+def _show(event: RunEvent) -> None:
+    if isinstance(event, StageDone | Resumed):
+        sys.stdout.write(json.dumps(event_to_json(event)) + "\n")
         sys.stdout.flush()
 
 

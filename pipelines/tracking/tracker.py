@@ -15,11 +15,13 @@ import subprocess
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from ratchet.pipelines.errors import NotFoundError, TrackingError
+from ratchet.pipelines.pages.search_record import SearchRecord
 from ratchet.pipelines.tracking.outbox import FILE_NAME, Outbox
 from ratchet.pipelines.tracking.sender import send
 
@@ -122,20 +124,20 @@ class Tracker:
         if time.monotonic() >= self._due:
             self.send()
 
-    def log_search(self, task: str, record: Mapping[str, Any]) -> None:
+    def log_search(self, task: str, record: SearchRecord) -> None:
         """Log what was tried and decided for a task: a step a training, and parameters.
 
         Args:
             task: Its name.
-            record: What `TaskSearch.record` gave.
+            record: What was tried and decided.
         """
-        for number, one in enumerate(record["learning_rates"], start=1):
-            plain = {"learning_rate": one["learning_rate"], "score": one["score"]}
+        for number, one in enumerate(record.learning_rates, start=1):
+            plain = {"learning_rate": one.learning_rate, "score": one.score}
             self._log_metrics(self._child(task), number, _under("search/plain", plain))
-        for number, one in enumerate(record["strengths"], start=1):
-            held = {**one["strengths"], "score": one["score"]}
+        for number, one in enumerate(record.strengths, start=1):
+            held = {**one.strengths, "score": one.score}
             self._log_metrics(self._child(task), number, _under("search/held", held))
-        self.log_params(task, {"decided": record["decided"]})
+        self.log_params(task, {"decided": asdict(record.decided)})
 
     def log_params(self, task: str, values: Mapping[str, Any]) -> None:
         """Log more parameters of a task's child run, nested ones with dots."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from ratchet.pipelines.errors import ObjectStoreError
 from ratchet.pipelines.registry.s3.runs import open_run
 from ratchet.pipelines.training.checkpoint import CheckpointStore
-from ratchet.pipelines.training.events import EventLog
+from ratchet.pipelines.training.event_log import EventLog
+from ratchet.pipelines.training.events import Warned
 from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.training.workers import AnyWorkers
 
@@ -94,7 +95,7 @@ def mirrored_where_asked(
     events = EventLog(job.folder, workers.rank)
 
     def warn(message: str) -> None:
-        events.emit("warning", message=message)
+        events.emit(Warned(message))
 
     mirror = MirroredCheckpoints(local, open_run(job.mirror), workers, warn)
     try:

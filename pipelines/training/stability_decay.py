@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 
 from ratchet.pipelines.data.batching import BatchRows
@@ -28,12 +28,13 @@ from ratchet.pipelines.spec.auto_fields import (
 )
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from ratchet.pipelines.spec.update_spec import TrainingSpec
-from ratchet.pipelines.training.events import EventLog
+from ratchet.pipelines.training.event_log import EventLog
+from ratchet.pipelines.training.events import Searched, SearchTrained, Setting
 from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.training.loop import Position, Progress, StageLoop
 from ratchet.pipelines.training.search_file import SEARCH_FILE, read_trainings, write_trainings
 from ratchet.pipelines.training.snapshot import Snapshot
-from ratchet.pipelines.training.task_search import Setting, TaskSearch, Training
+from ratchet.pipelines.training.task_search import TaskSearch, Training
 from ratchet.pipelines.training.workers import AnyWorkers
 
 
@@ -112,7 +113,7 @@ class StabilityDecay:
             if search.rates:
                 self._run(search, ctx, rows)
                 self.records[task] = search.record()
-                self.events.emit("searched", task=task, **asdict(self.records[task]))
+                self.events.emit(Searched(task, self.records[task]))
         self._set_strengths({})
         if not searches_rate(self.spec):
             return self.spec.training
@@ -152,7 +153,7 @@ class StabilityDecay:
             # Seconds differ between workers, and what is kept must not.
             search.trainings.append(self.workers.gather(training)[0])
             self._keep(ctx.task.name, search)
-            self.events.emit("search_trained", task=ctx.task.name, **asdict(training))
+            self.events.emit(SearchTrained(ctx.task.name, setting, score, training.seconds))
 
     def _train(self, setting: Setting, ctx: TaskContext, rows: BatchRows) -> float | None:
         """The score after training with a setting; None where it diverged."""

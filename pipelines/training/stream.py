@@ -33,7 +33,15 @@ from ratchet.pipelines.training.checkpoint import (
     under,
     write_checkpoint,
 )
-from ratchet.pipelines.training.events import EventLog
+from ratchet.pipelines.training.event_log import EventLog
+from ratchet.pipelines.training.events import (
+    Resumed,
+    StageDone,
+    StageStarted,
+    StepTaken,
+    Taught,
+    WorkerStarted,
+)
 from ratchet.pipelines.training.instruments import Instruments
 from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.training.loading import load_for_training
@@ -101,7 +109,7 @@ class StreamTeacher:
         self.baseline: Scores = {}
         self.before: dict[str, float] = {}
         self._reported_at = 0.0
-        self.events.emit("worker_started")
+        self.events.emit(WorkerStarted())
         with self._phase("load"):
             self.model = load_for_training(job.spec, workers, device, self.precision)
         self.router = RouterStatistics.empty(self.model.base_width)
@@ -125,12 +133,12 @@ class StreamTeacher:
         self._start_lineage(saved)
         done = 0 if saved is None else saved.state.stages_done
         if saved is not None:
-            self.events.emit("resumed", stages_done=done, **asdict(saved.state.position))
+            self.events.emit(Resumed(done, **asdict(saved.state.position)))
         for index, stage in enumerate(self.job.stages):
             if index >= done:
                 middle = saved if index == done and saved and saved.state.in_stage else None
                 self._teach(index, stage, middle)
-        self.events.emit("taught")
+        self.events.emit(Taught())
 
     def write(self, folder: Path) -> None:
         """Write what the workers know into the folder of a version to be.
@@ -248,7 +256,7 @@ class StreamTeacher:
         self.stack.activate(self.model, stage[-1].id)
         if saved is None and not ctx.seen and self.model.answers_every_task:
             self.baseline = self._measure(list(stage))
-        self.events.emit("stage_started", stage=stage[0].stage, tasks=[t.name for t in stage])
+        self.events.emit(StageStarted(stage[0].stage, tuple(task.name for task in stage)))
         training = self.search.settle(ctx, self._rows(stage))
         for task in stage:
             if task.name in self.search.records:
@@ -299,11 +307,12 @@ class StreamTeacher:
         for task in stage:
             self.costs[task.name] |= sizes
         self.events.emit(
-            "stage_done",
-            stage=stage[0].stage,
-            tasks=[task.name for task in stage],
-            scores=by_name,
-            costs={task.name: self.costs[task.name] for task in stage},
+            StageDone(
+                stage=stage[0].stage,
+                tasks=tuple(task.name for task in stage),
+                scores=by_name,
+                costs={task.name: self.costs[task.name] for task in stage},
+            )
         )
         self._save(index + 1, Position(), None)
 
@@ -375,7 +384,7 @@ class StreamTeacher:
         if now - self._reported_at < PROGRESS_SECONDS and progress.step < progress.num_steps:
             return
         self._reported_at = now
-        self.events.emit("step", task=task.name, **asdict(progress))
+        self.events.emit(StepTaken(task.name, **asdict(progress)))
 
     @contextmanager
     def _phase(self, name: str, stage: tuple[Task, ...] = ()) -> Iterator[None]:

@@ -17,22 +17,10 @@ from ratchet.pipelines.pages.search_record import (
     StrengthsTried,
 )
 from ratchet.pipelines.spec.stability_decay import StabilityDecaySpec
+from ratchet.pipelines.training.events import Setting
 
 ROUNDING = 1e-9
 """Scores are counts over counts: one that is exactly enough must not fail by its last bit."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a task is trained with.
-
-    Attributes:
-        learning_rate: The learning rate.
-        strengths: Strengths by method; None for plain fine-tuning, with structure only.
-    """
-
-    learning_rate: float
-    strengths: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

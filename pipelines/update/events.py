@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.evaluation.costs import split_costs
 from ratchet.pipelines.evaluation.history import main_measure
 from ratchet.pipelines.tracking.tracker import Tracker
-from ratchet.pipelines.training.events import EventReader
+from ratchet.pipelines.training.event_log import EventReader
+from ratchet.pipelines.training.events import (
+    RunEvent,
+    Searched,
+    StageDone,
+    StageStarted,
+    StepTaken,
+)
 from ratchet.pipelines.update.plan import Plan, num_train
 
 POLL_SECONDS = 0.2
 
-EventHandler = Callable[[dict[str, Any]], None]
+EventHandler = Callable[[RunEvent], None]
 
 
 @contextmanager
@@ -61,27 +67,30 @@ class _EventTracking:
         self.plan = plan
         self.measure = main_measure(plan.job.spec.scenario)
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        if event["kind"] == "stage_started":
-            for name in event["tasks"]:
-                self.tracker.task_started(name, self._sizes(name))
-        elif event["kind"] == "searched":
-            self.tracker.log_search(event["task"], event)
-        elif event["kind"] == "step":
-            values = {"loss": event["loss"], "rows_per_second": event["rows_per_second"]}
-            self.tracker.log_step(event["task"], event["step"], values)
-        elif event["kind"] == "stage_done":
-            self._stage_done(event)
+    def __call__(self, event: RunEvent) -> None:
+        match event:
+            case StageStarted(tasks=names):
+                for name in names:
+                    self.tracker.task_started(name, self._sizes(name))
+            case Searched(task=name, record=record):
+                self.tracker.log_search(name, record)
+            case StepTaken(task=name, step=step):
+                values = {"loss": event.loss, "rows_per_second": event.rows_per_second}
+                self.tracker.log_step(name, step, values)
+            case StageDone():
+                self._stage_done(event)
+            case _:
+                pass  # said to people, not tracked
 
-    def _stage_done(self, event: Mapping[str, Any]) -> None:
-        accuracies = {task: own[self.measure] for task, own in event["scores"].items()}
-        self.tracker.log_accuracies(event["stage"] + 1, accuracies)
-        for name in event["tasks"]:
-            seconds, rest = split_costs(event["costs"][name])
+    def _stage_done(self, event: StageDone) -> None:
+        accuracies = {task: own[self.measure] for task, own in event.scores.items()}
+        self.tracker.log_accuracies(event.stage + 1, accuracies)
+        for name in event.tasks:
+            seconds, rest = split_costs(event.costs[name])
             self.tracker.log_phases(name, seconds, int(rest["peak_memory_bytes"]))
-            self.tracker.task_finished(name, event["scores"][name])
+            self.tracker.task_finished(name, event.scores[name])
 
-    def _sizes(self, name: str) -> dict[str, Any]:
+    def _sizes(self, name: str) -> dict[str, int]:
         task = next(task for task in self.plan.job.new if task.name == name)
         return {
             "num_labels": len(task.class_ids),

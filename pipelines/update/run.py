@@ -18,6 +18,7 @@ from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.spec.update_spec import UpdateSpec, spec_as_dict, spec_as_yaml
 from ratchet.pipelines.tracking.tracker import Tracker
+from ratchet.pipelines.training.events import Planned, PlannedStage, Warned
 from ratchet.pipelines.training.outcome import has_outcome, read_outcome
 from ratchet.pipelines.training.trainer import DRAFT_FOLDER, check_outcome, teach_here, teach_on_ray
 from ratchet.pipelines.update.ending import HandOver, Registering, end_run, finish_cut_off
@@ -74,7 +75,7 @@ def run_update(
     with registry.update_lock(spec.lineage), ray_session(spec.scaling, address):
         cut_off = end.cut_off(spec, home.runs(spec.lineage), registry)
         if cut_off is not None:
-            on_event({"kind": "warning", "message": CUT_OFF_WORDS})
+            on_event(Warned(CUT_OFF_WORDS))
             return finish_cut_off(*cut_off, end, registry, tracked)
         parent = end.start(spec, registry)
         begin = open_start(None if parent is None else registry.fetched(spec.lineage, parent))
@@ -85,10 +86,10 @@ def run_update(
         plan = make_plan(spec, begin, load_tokenizer(spec.model), folder)
         on_event(_planned(plan))
         for warning in plan.warnings:
-            on_event({"kind": "warning", "message": warning})
+            on_event(Warned(warning))
         if discard_if_stale(plan):
             message = "the data has changed since this run was interrupted: it starts afresh"
-            on_event({"kind": "warning", "message": message})
+            on_event(Warned(message))
         plan = mirrored(plan, registry, name)
         prepared = time.perf_counter() - started
         with tracked(folder, send=False) as tracker:
@@ -117,21 +118,21 @@ def _joint(spec: UpdateSpec, registry: Registry) -> History | None:
     return None if reference is None else joint_history(reference, registry)
 
 
-def _planned(plan: Plan) -> dict[str, Any]:
+def _planned(plan: Plan) -> Planned:
     """The event that says what will be taught: rows, epochs and steps of each stage."""
     job, stages = plan.job, []
     training = job.spec.training
     for stage in job.stages:
         rows = len(plan.data.train[stage[0].stage])
-        size = {
-            "tasks": [task.name for task in stage],
-            "num_rows": rows,
-            "num_epochs": training.num_epochs,
-            "num_steps": num_steps(rows, training.batch_size) * training.num_epochs,
-        }
+        size = PlannedStage(
+            tasks=tuple(task.name for task in stage),
+            num_rows=rows,
+            num_epochs=training.num_epochs,
+            num_steps=num_steps(rows, training.batch_size) * training.num_epochs,
+        )
         stages.append(size)
     parent = None if job.parent is None else int(job.parent.name)
-    return {"kind": "planned", "folder": str(job.folder), "parent": parent, "stages": stages}
+    return Planned(str(job.folder), parent, tuple(stages))
 
 
 def _teach(plan: Plan) -> None:

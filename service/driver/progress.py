@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+from ratchet.pipelines.training.events import (
+    Planned,
+    PlannedStage,
+    Resumed,
+    RunEvent,
+    Searched,
+    StageDone,
+    StageStarted,
+    StepTaken,
+    Taught,
+    Warned,
+)
 from ratchet.pipelines.update.step_count import StepCount
 from ratchet.service.driver.journal import Journal
 
@@ -28,61 +41,71 @@ class Progress:
         self.journal = journal
         self.clock = clock
         self._started = clock()
-        self._stages: list[Mapping[str, Any]] = []
+        self._stages: tuple[PlannedStage, ...] = ()
         self._stage = 0
         self._steps = StepCount()
         self._progress_due = 0.0
         self._metrics_due = 0.0
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
+    def __call__(self, event: RunEvent) -> None:
         """Say one event; those that nobody needs are passed over."""
-        show = getattr(self, f"_on_{event['kind']}", None)
-        if show is not None:
-            show(event)
+        match event:
+            case Warned(message=message):
+                self.journal.write(message, level="warn")
+            case Planned():
+                self._planned(event)
+            case Resumed():
+                self._resumed(event)
+            case StageStarted():
+                self._stage_started(event)
+            case Searched(task=task, record=record):
+                data = {"task": task, "decided": asdict(record.decided)}
+                self.journal.write(f"settings for {task} were found", data=data)
+            case StepTaken():
+                self._step(event)
+            case StageDone():
+                self._stage_done(event)
+            case Taught():
+                self.journal.write("every task is taught", type="status", phase="gating")
+            case _:
+                pass
 
-    def _on_warning(self, event: Mapping[str, Any]) -> None:
-        self.journal.write(event["message"], level="warn")
-
-    def _on_planned(self, event: Mapping[str, Any]) -> None:
-        self._stages = event["stages"]
-        self._steps.total = sum(stage["num_steps"] for stage in self._stages)
-        rows = sum(stage["num_rows"] for stage in self._stages)
+    def _planned(self, event: Planned) -> None:
+        self._stages = event.stages
+        self._steps.total = sum(stage.num_steps for stage in self._stages)
+        rows = sum(stage.num_rows for stage in self._stages)
         names = self._names()
-        start = "the base model" if event["parent"] is None else f"version {event['parent']}"
+        start = "the base model" if event.parent is None else f"version {event.parent}"
         self.journal.write(
             f"data checked: {len(names)} tasks, {rows} rows; starting from {start}",
             type="status",
             phase="starting",
-            data={"tasks": names, "num_rows": rows, "parent": event["parent"]},
+            data={"tasks": names, "num_rows": rows, "parent": event.parent},
         )
 
-    def _on_resumed(self, event: Mapping[str, Any]) -> None:
-        done = event["stages_done"]
-        self._steps.skip(sum(stage["num_steps"] for stage in self._stages[:done]))
-        place = {"stages_done": done, "epoch": event["epoch"]}
-        place["step_in_epoch"] = event["step_in_epoch"]
+    def _resumed(self, event: Resumed) -> None:
+        done = event.stages_done
+        self._steps.skip(sum(stage.num_steps for stage in self._stages[:done]))
+        place = {"stages_done": done, "epoch": event.epoch}
+        place["step_in_epoch"] = event.step_in_epoch
         message = f"going on from the last checkpoint: {done} tasks done"
         self.journal.write(message, type="status", phase="recovering", data=place)
 
-    def _on_stage_started(self, event: Mapping[str, Any]) -> None:
-        names = event["tasks"]
-        found = (i for i, stage in enumerate(self._stages) if stage["tasks"] == names)
+    def _stage_started(self, event: StageStarted) -> None:
+        names = event.tasks
+        found = (i for i, stage in enumerate(self._stages) if stage.tasks == names)
         self._stage = next(found, self._stage)
-        self._steps.begin(sum(stage["num_steps"] for stage in self._stages[: self._stage]))
+        self._steps.begin(sum(stage.num_steps for stage in self._stages[: self._stage]))
         self._progress_due = self._metrics_due = 0.0
         place = self._place(names[0], 0, self._num_steps())
         message = f"training task {place['index']} of {place['num_tasks']}: {', '.join(names)}"
         self._say_progress("training", place)
         self.journal.write(message, type="status", phase="training", data=place)
 
-    def _on_searched(self, event: Mapping[str, Any]) -> None:
-        data = {"task": event["task"], "decided": event["decided"]}
-        self.journal.write(f"settings for {event['task']} were found", data=data)
-
-    def _on_step(self, event: Mapping[str, Any]) -> None:
-        now, is_last = self.clock(), event["step"] >= event["num_steps"]
-        self._steps.see(event["step"], now)
-        place = self._place(event["task"], event["step"], event["num_steps"])
+    def _step(self, event: StepTaken) -> None:
+        now, is_last = self.clock(), event.step >= event.num_steps
+        self._steps.see(event.step, now)
+        place = self._place(event.task, event.step, event.num_steps)
         if is_last or now >= self._progress_due:
             self._progress_due = now + self._pause(PROGRESS_SECONDS, PROGRESS_PER_RUN)
             self._say_progress("evaluating" if is_last else "training", place)
@@ -90,11 +113,11 @@ class Progress:
             self._metrics_due = now + self._pause(METRICS_SECONDS, METRICS_PER_RUN)
             self._say_metrics(event, place)
 
-    def _on_stage_done(self, event: Mapping[str, Any]) -> None:
-        names = event["tasks"]
+    def _stage_done(self, event: StageDone) -> None:
+        names = event.tasks
         place = self._place(names[-1], self._num_steps(), self._num_steps())
-        done = sum(stage["num_steps"] for stage in self._stages[: self._stage + 1])
-        known = event["scores"][names[-1]]
+        done = sum(stage.num_steps for stage in self._stages[: self._stage + 1])
+        known = event.scores[names[-1]]
         metrics = {name: known.get(name) for name in ("validation_own", "validation_all")}
         self.journal.write(
             f"learned {', '.join(names)}",
@@ -103,23 +126,20 @@ class Progress:
             data={**place, "step_number": done, "metrics": metrics},
         )
 
-    def _on_taught(self, _event: Mapping[str, Any]) -> None:
-        self.journal.write("every task is taught", type="status", phase="gating")
-
     def _say_progress(self, phase: str, place: Mapping[str, Any]) -> None:
         self.journal.write("", type="progress", phase=phase, data=place)
 
-    def _say_metrics(self, event: Mapping[str, Any], place: Mapping[str, Any]) -> None:
+    def _say_metrics(self, event: StepTaken, place: Mapping[str, Any]) -> None:
         data = {
-            "step": event["step"],
-            "num_steps": event["num_steps"],
-            "task": event["task"],
+            "step": event.step,
+            "num_steps": event.num_steps,
+            "task": event.task,
             "index": place["index"],
-            "epoch": event["epoch"],
-            "train_loss": event["loss"],
-            "rows_per_second": event["rows_per_second"],
+            "epoch": event.epoch,
+            "train_loss": event.loss,
+            "rows_per_second": event.rows_per_second,
         }
-        message = f"{event['task']}: step {event['step']} of {event['num_steps']}"
+        message = f"{event.task}: step {event.step} of {event.num_steps}"
         self.journal.write(message, type="metrics", data=data)
 
     def _pause(self, least: float, per_run: int) -> float:
@@ -139,7 +159,7 @@ class Progress:
         }
 
     def _num_steps(self) -> int:
-        return int(self._stages[self._stage]["num_steps"]) if self._stages else 0
+        return self._stages[self._stage].num_steps if self._stages else 0
 
     def _names(self) -> list[str]:
-        return [name for stage in self._stages for name in stage["tasks"]]
+        return [name for stage in self._stages for name in stage.tasks]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -14,6 +13,19 @@ from rich.markup import escape
 from rich.text import Text
 
 from ratchet.pipelines.pages.search import setting_words
+from ratchet.pipelines.training.events import (
+    Planned,
+    PlannedStage,
+    Resumed,
+    RunEvent,
+    Searched,
+    SearchTrained,
+    StageDone,
+    StageStarted,
+    StepTaken,
+    Taught,
+    Warned,
+)
 from ratchet.pipelines.update.step_count import StepCount
 
 PLAIN_LINE_SECONDS = 10.0
@@ -32,7 +44,7 @@ class ProgressLines:
         self.console = console
         self.clock = clock
         self.started = clock()
-        self._stages: list[Mapping[str, Any]] = []
+        self._stages: tuple[PlannedStage, ...] = ()
         self._stage = 0
         self._steps = StepCount()
         self._rate = 0.0
@@ -60,76 +72,93 @@ class ProgressLines:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        """Show one event; events that nobody needs to see are passed over."""
-        show = getattr(self, f"_on_{event['kind']}", None)
-        if show is not None:
-            with self._lock:
-                show(event)
+    def __call__(self, event: RunEvent) -> None:
+        """Show one event; those that nobody needs are passed over."""
+        with self._lock:
+            self._show(event)
 
-    def _on_warning(self, event: Mapping[str, Any]) -> None:
-        self._say(f"[yellow]warning:[/] {escape(event['message'])}")
+    def _show(self, event: RunEvent) -> None:
+        match event:
+            case Warned(message=message):
+                self._say(f"[yellow]warning:[/] {escape(message)}")
+            case Planned():
+                self._planned(event)
+            case Resumed():
+                self._resumed(event)
+            case StageStarted():
+                self._stage_started(event)
+            case SearchTrained():
+                self._search_trained(event)
+            case Searched():
+                self._searched(event)
+            case StepTaken():
+                self._step(event)
+            case StageDone():
+                self._stage_done(event)
+            case Taught():
+                self._status("writing the version …")
+            case _:
+                pass
 
-    def _on_planned(self, event: Mapping[str, Any]) -> None:
-        self._stages = event["stages"]
-        self._steps.total = sum(stage["num_steps"] for stage in self._stages)
-        names = [name for stage in self._stages for name in stage["tasks"]]
-        rows = sum(stage["num_rows"] for stage in self._stages)
-        start = f"version {event['parent']}" if event["parent"] else "the base model"
+    def _planned(self, event: Planned) -> None:
+        self._stages = event.stages
+        self._steps.total = sum(stage.num_steps for stage in self._stages)
+        names = [name for stage in self._stages for name in stage.tasks]
+        rows = sum(stage.num_rows for stage in self._stages)
+        start = f"version {event.parent}" if event.parent else "the base model"
         self._say(f"teaching {_counted(len(names), 'task')} ({rows} rows) from {escape(start)}")
         self._status("preparing …")
 
-    def _on_resumed(self, event: Mapping[str, Any]) -> None:
-        done = event["stages_done"]
-        self._steps.skip(sum(stage["num_steps"] for stage in self._stages[:done]))
+    def _resumed(self, event: Resumed) -> None:
+        done = event.stages_done
+        self._steps.skip(sum(stage.num_steps for stage in self._stages[:done]))
         self._say(
             f"going on from the last checkpoint: {_counted(done, 'task')} done, "
-            f"epoch {event['epoch'] + 1}, step {event['step_in_epoch'] + 1} of it"
+            f"epoch {event.epoch + 1}, step {event.step_in_epoch + 1} of it"
         )
 
-    def _on_stage_started(self, event: Mapping[str, Any]) -> None:
-        names = event["tasks"]
+    def _stage_started(self, event: StageStarted) -> None:
+        names = event.tasks
         self._stage = next(
-            (i for i, stage in enumerate(self._stages) if stage["tasks"] == names), self._stage
+            (i for i, stage in enumerate(self._stages) if stage.tasks == names), self._stage
         )
-        self._steps.begin(sum(stage["num_steps"] for stage in self._stages[: self._stage]))
+        self._steps.begin(sum(stage.num_steps for stage in self._stages[: self._stage]))
         self._rate, self._line_due = 0.0, self.clock() + PLAIN_LINE_SECONDS
         self._status(f"{self._place(names)} · starting")
         if self._live is None:
             self._say(f"{escape(self._place(names))} · starting")
 
-    def _on_search_trained(self, event: Mapping[str, Any]) -> None:
-        setting = event["setting"]
-        words = setting_words(setting["learning_rate"], setting["strengths"])
-        score = "diverged" if event["score"] is None else f"{event['score']:.1%} on validation"
-        line = f"{self._place([event['task']])} · tried {words}: {score}"
+    def _search_trained(self, event: SearchTrained) -> None:
+        words = setting_words(event.setting.learning_rate, event.setting.strengths)
+        score = "diverged" if event.score is None else f"{event.score:.1%} on validation"
+        line = f"{self._place([event.task])} · tried {words}: {score}"
         self._status(line)
         if self._live is None:
             self._say(escape(line))
 
-    def _on_searched(self, event: Mapping[str, Any]) -> None:
-        words = setting_words(event["decided"]["learning_rate"], event["decided"]["strengths"])
-        tried = [*event["learning_rates"], *event["strengths"]]
-        seconds = duration(sum(one["seconds"] for one in tried))
-        line = f"{self._place([event['task']])} · to be taught with {words}"
-        self._say(f"{escape(line)} ({_counted(len(tried), 'training')} in {seconds})")
-        if not event["accepted"]:
+    def _searched(self, event: Searched) -> None:
+        record = event.record
+        words = setting_words(record.decided.learning_rate, record.decided.strengths)
+        seconds = duration(record.seconds)
+        line = f"{self._place([event.task])} · to be taught with {words}"
+        self._say(f"{escape(line)} ({_counted(len(record.tried), 'training')} in {seconds})")
+        if not record.accepted:
             self._say(
                 "[yellow]warning:[/] even so it learns less than stability_decay.tolerance allows"
             )
 
-    def _on_step(self, event: Mapping[str, Any]) -> None:
-        self._steps.see(event["step"], self.clock())
-        rate = event["rows_per_second"]
+    def _step(self, event: StepTaken) -> None:
+        self._steps.see(event.step, self.clock())
+        rate = event.rows_per_second
         self._rate = rate if not self._rate else self._rate + SMOOTHING * (rate - self._rate)
-        num_epochs = self._stages[self._stage]["num_epochs"] if self._stages else "?"
+        num_epochs = self._stages[self._stage].num_epochs if self._stages else "?"
         left = self._steps.seconds_left(self.clock())
         parts = [
-            self._place([event["task"]]),
+            self._place([event.task]),
             *([] if left is None else [f"{duration(left)} left"]),
-            f"epoch {event['epoch'] + 1}/{num_epochs}",
-            f"step {event['step']}/{event['num_steps']}",
-            f"loss {event['loss']:.3f}",
+            f"epoch {event.epoch + 1}/{num_epochs}",
+            f"step {event.step}/{event.num_steps}",
+            f"loss {event.loss:.3f}",
             f"{self._rate:.0f} examples/s",
         ]
         line = " · ".join(parts)
@@ -138,22 +167,19 @@ class ProgressLines:
             self._line_due = self.clock() + PLAIN_LINE_SECONDS
             self._say(escape(line))
 
-    def _on_stage_done(self, event: Mapping[str, Any]) -> None:
-        parts = [_score_line(task, event["scores"][task]) for task in event["tasks"]]
-        costs = [event["costs"][task] for task in event["tasks"]]
+    def _stage_done(self, event: StageDone) -> None:
+        parts = [_score_line(task, event.scores[task]) for task in event.tasks]
+        costs = [event.costs[task] for task in event.tasks]
         seconds = sum(
             value for own in costs for key, value in own.items() if key.endswith("_seconds")
         )
-        place = escape(self._place(event["tasks"]))
+        place = escape(self._place(event.tasks))
         self._say(f"{place} · [green]learned[/] in {duration(seconds)} · {', '.join(parts)}")
 
-    def _on_taught(self, _event: Mapping[str, Any]) -> None:
-        self._status("writing the version …")
-
-    def _place(self, names: list[str]) -> str:
+    def _place(self, names: Sequence[str]) -> str:
         """Task k of n, by name."""
-        total = sum(len(stage["tasks"]) for stage in self._stages)
-        before = sum(len(stage["tasks"]) for stage in self._stages[: self._stage])
+        total = sum(len(stage.tasks) for stage in self._stages)
+        before = sum(len(stage.tasks) for stage in self._stages[: self._stage])
         if len(names) > 1:
             return f"tasks {before + 1}-{before + len(names)} of {total} together"
         return f"task {before + 1}/{total} {names[0]}"

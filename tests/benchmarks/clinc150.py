@@ -48,6 +48,7 @@ def spec_of(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
 def run(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     from ratchet.pipelines.registry.home import Home
     from ratchet.pipelines.spec.reading import parse_spec
+    from ratchet.pipelines.training.events import RunEvent, StageDone
     from ratchet.pipelines.update.run import run_update
 
     raw = spec_of(arguments, seed)
@@ -61,12 +62,12 @@ def run(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     home = Path(arguments.home or tempfile.mkdtemp(prefix="clinc150_"))
     started = time.time()
 
-    def line(event: dict[str, Any]) -> None:
-        if event["kind"] == "stage_done":
-            last = {task: own["test_all"] for task, own in event["scores"].items()}
+    def line(event: RunEvent) -> None:
+        if isinstance(event, StageDone):
+            last = {task: own["test_all"] for task, own in event.scores.items()}
             mean = sum(last.values()) / len(last)
             spent = time.time() - started
-            print(f"  {event['tasks'][-1]}: {mean:.4f} {spent:.0f}s", file=sys.stderr)
+            print(f"  {event.tasks[-1]}: {mean:.4f} {spent:.0f}s", file=sys.stderr)
 
     result = run_update(spec, Home(home, None), on_event=line)
     with_id = result.get("with_task_id", {}).get("metrics", {})

@@ -122,13 +122,14 @@ def taught(
     """One update of a fresh lineage: the scores after each stage, and its seconds."""
     from ratchet.pipelines.registry.home import Home
     from ratchet.pipelines.spec.reading import parse_spec
+    from ratchet.pipelines.training.events import RunEvent, StageDone
     from ratchet.pipelines.update.run import run_update
 
     stages: list[dict[str, Any]] = []
 
-    def on_event(event: dict[str, Any]) -> None:
-        if event["kind"] == "stage_done":
-            stages.append(event["scores"])
+    def on_event(event: RunEvent) -> None:
+        if isinstance(event, StageDone):
+            stages.append(event.scores)
 
     spec = parse_spec(
         {

@@ -12,6 +12,7 @@ import psutil
 
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.training.events import event_to_json
 from ratchet.pipelines.update.run import run_update
 from ratchet.pipelines.version import load_version, read_matrix, read_states
 
@@ -39,7 +40,7 @@ def main():
     with (home / "seen.jsonl").open("a", encoding="utf-8") as seen:
 
         def on_event(event):
-            seen.write(json.dumps(event) + "\n")
+            seen.write(json.dumps(event_to_json(event)) + "\n")
             seen.flush()
 
         run_update(spec, Home(home.resolve(), None), on_event)

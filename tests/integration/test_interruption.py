@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.training.events import Resumed
 from ratchet.pipelines.update.run import run_update
 from tests.conformance.streams import differences
 from tests.integration.drivers import (
@@ -84,9 +85,9 @@ def test_a_killed_worker_is_replaced_and_the_update_ends_the_same(
     )
     killer.join()
     assert killed
-    (resumed,) = [event for event in events if event["kind"] == "resumed"]
-    assert resumed["stages_done"] == 1
-    assert (resumed["epoch"], resumed["step_in_epoch"]) > (0, 0)
+    (resumed,) = [event for event in events if isinstance(event, Resumed)]
+    assert resumed.stages_done == 1
+    assert (resumed.epoch, resumed.step_in_epoch) > (0, 0)
     found = outcome_of(tmp_path)
     if num_workers == 1:
         assert differences(wanted, found) == []

@@ -21,6 +21,7 @@ from ratchet.pipelines.errors import (
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.registry.manifest import read_manifest, verify_files
 from ratchet.pipelines.registry.s3.attachment import attach_object_store
+from ratchet.pipelines.training.events import Resumed, StageStarted, Warned
 from ratchet.pipelines.update.evaluate import evaluate_version
 from ratchet.pipelines.update.run import run_update
 from tests.conformance.streams import differences
@@ -93,8 +94,8 @@ def test_a_lost_machine_is_replaced_and_the_update_ends_bit_equal(
     again = start_driver(spec, other)
     assert again.wait(timeout=240) == 0, (other / "driver.log").read_text(encoding="utf-8")
     events = [json.loads(line) for line in (other / "seen.jsonl").read_text().splitlines()]
-    (resumed,) = [event for event in events if event["kind"] == "resumed"]
-    assert (resumed["stages_done"], resumed["epoch"] > 0) == (1, True)
+    (resumed,) = [event for event in events if isinstance(event, Resumed)]
+    assert (resumed.stages_done, resumed.epoch > 0) == (1, True)
     assert differences(outcome_of(tmp_path / "undisturbed"), outcome_of(other)) == []
     assert keys("runs/") == []
     third = home("third")
@@ -153,7 +154,7 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_with(tiny_model, tmp_path, ho
     path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
     events = []
     run_update(spec, Home(home("other"), None), events.append)
-    assert not [event for event in events if event["kind"] == "resumed"]
+    assert not [event for event in events if isinstance(event, Resumed)]
     assert keys("runs/") == []
 
 
@@ -167,17 +168,17 @@ def test_a_store_that_is_away_from_the_middle_on_loses_nothing(
 
         def take_away(event):
             events.append(event)
-            if event["kind"] == "stage_started":
+            if isinstance(event, StageStarted):
                 proxy.take_away()
 
         with pytest.raises(ObjectStoreUnreachableError, match="run the same command again"):
             run_update(spec, Home(one, None), take_away)
-    warnings = [event["message"] for event in events if event["kind"] == "warning"]
+    warnings = [event.message for event in events if isinstance(event, Warned)]
     assert [text for text in warnings if "a checkpoint is not in the store" in text]
     events.clear()
     result = run_update(spec, Home(one, None), events.append)
     assert result["version"] == 1
-    assert not [event for event in events if event["kind"] == "stage_started"]  # nothing again
+    assert not [event for event in events if isinstance(event, StageStarted)]  # nothing again
 
 
 @pytest.mark.parametrize(

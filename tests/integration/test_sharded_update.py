@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from ratchet.pipelines.registry.home import Home
+from ratchet.pipelines.training.events import Resumed
 from ratchet.pipelines.update.run import run_update
 from ratchet.pipelines.version import WEIGHTS_FILE, load_version
 from tests.integration.drivers import far_inside_second_task, outcome_of
@@ -73,8 +74,8 @@ def test_a_sharded_update_goes_on_from_a_version_and_after_a_killed_worker(
         run_update(spec, Home(home.resolve(), None), events.append)
         if name == "killed":
             killer.join()
-            (resumed,) = [event for event in events if event["kind"] == "resumed"]
-            assert resumed["step_in_epoch"] + resumed["epoch"] > 0
+            (resumed,) = [event for event in events if isinstance(event, Resumed)]
+            assert resumed.step_in_epoch + resumed.epoch > 0
         found[name] = outcome_of(home, 2)
     assert far_apart(found["undisturbed"], found["killed"], 1e-6) == []
 

@@ -6,6 +6,7 @@ from ratchet.pipelines.pages.search_record import (
     SearchRecord,
     StrengthsTried,
 )
+from tests.pipelines.reports import make_report
 
 SEARCH = {
     "banking": SearchRecord(
@@ -38,3 +39,9 @@ SEARCH = {
 def search():
     """What was searched for two tasks: the second never learned enough."""
     return SEARCH
+
+
+@pytest.fixture
+def report():
+    """Makes the data of a report; see `make_report`."""
+    return make_report

@@ -13,7 +13,8 @@ from ratchet.pipelines.data.prepared import HeldOut
 from ratchet.pipelines.errors import DivergedError
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.registry.manifest import read_manifest
-from ratchet.pipelines.training.events import EventLog
+from ratchet.pipelines.training.event_log import EventLog
+from ratchet.pipelines.training.events import SearchTrained
 from ratchet.pipelines.training.search_file import SEARCH_FILE
 from ratchet.pipelines.update.stale import discard_if_stale
 from tests.conformance.groups import in_group
@@ -148,11 +149,11 @@ class InterruptingEvents(EventLog):
         super().__init__(folder)
         self.left = number
 
-    def emit(self, kind, **fields):
-        super().emit(kind, **fields)
-        self.left -= kind == "search_trained"
+    def emit(self, event):
+        super().emit(event)
+        self.left -= isinstance(event, SearchTrained)
         if self.left == 0:
-            raise Interruption(kind)
+            raise Interruption(event)
 
 
 def trainings(plan):

@@ -13,6 +13,7 @@ import torch
 from ratchet.pipelines.errors import BusyError, DataError, DivergedError, RatchetError
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.training.checkpoint import FolderCheckpoints
+from ratchet.pipelines.training.events import Resumed, Warned
 from ratchet.pipelines.training.loop import StageLoop
 from ratchet.pipelines.update.kept_result import DONE_FILE, RESULT_FILE
 from ratchet.pipelines.update.run import run_update
@@ -155,7 +156,7 @@ def test_the_same_call_goes_on_where_it_was_interrupted(tiny_model, tmp_path, mo
     assert home.registry.versions("tiny") == []
     events = []
     found = run_update(spec, home, events.append)
-    assert "resumed" in [event["kind"] for event in events]
+    assert Resumed in map(type, events)
     assert found["accuracy_matrix"] == wanted["accuracy_matrix"]
     assert found["metrics"] == wanted["metrics"]
     assert differences(weights_of(home_in(tmp_path / "whole"), 1), weights_of(home, 1)) == []
@@ -202,7 +203,7 @@ def test_an_interrupted_run_starts_afresh_when_its_data_has_changed(
     events = []
     found = run_update(spec, home, events.append)
     assert any("data has changed" in event.get("message", "") for event in events)
-    assert "resumed" not in [event["kind"] for event in events]
+    assert Resumed not in map(type, events)
     assert found["version"] == 1
     fresh = run_update(spec, home_in(tmp_path / "fresh"))
     assert found["accuracy_matrix"] == fresh["accuracy_matrix"]
@@ -229,7 +230,8 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tiny_model, tmp_path
             run_update(spec, home)
     events = []
     found = run_update(spec, home, events.append)
-    assert [e["step_in_epoch"] + 2 * e["epoch"] for e in events if e["kind"] == "resumed"] == [2]
+    resumed = [event for event in events if isinstance(event, Resumed)]
+    assert [event.step_in_epoch + 2 * event.epoch for event in resumed] == [2]
     whole = run_update(spec, home_in(tmp_path / "whole"))
     assert found["metrics"] == whole["metrics"]
     assert differences(weights_of(home, 1), weights_of(home_in(tmp_path / "whole"), 1)) == []
@@ -308,7 +310,7 @@ def test_an_interruption_after_the_promotion_gives_the_result_the_next_time(
     assert found["version"] == number
     assert found["promoted"] is True
     assert found["tasks"][-1] == "banking"
-    assert [event["kind"] for event in events] == ["warning"]
+    assert list(map(type, events)) == [Warned]
     aliases = home.registry.aliases("tiny")
     assert (aliases.champion, aliases.challenger) == (number, None)
     assert aliases.history == history

@@ -1,3 +1,4 @@
+from ratchet.pipelines.training.events import Planned, PlannedStage, StageStarted, StepTaken
 from ratchet.service.driver.journal import Journal, Line
 from ratchet.service.driver.progress import Progress
 
@@ -5,19 +6,14 @@ from ratchet.service.driver.progress import Progress
 def started(tmp_path, clock, num_steps=10_000):
     journal = Journal(tmp_path / "events.jsonl", 1)
     progress = Progress(journal, lambda: clock[0])
-    stages = [
-        {"tasks": [name], "num_rows": 8, "num_epochs": 2, "num_steps": num_steps}
-        for name in ("banking", "home")
-    ]
-    progress({"kind": "planned", "parent": 3, "stages": stages})
-    progress({"kind": "stage_started", "tasks": ["banking"]})
+    stages = tuple(PlannedStage((name,), 8, 2, num_steps) for name in ("banking", "home"))
+    progress(Planned("run", 3, stages))
+    progress(StageStarted(0, ("banking",)))
     return progress, journal
 
 
 def step(number, num_steps=10_000):
-    values = {"epoch": 0, "loss": 0.5, "rows_per_second": 100.0}
-    place = {"step": number, "num_steps": num_steps}
-    return {"kind": "step", "task": "banking", **place, **values}
+    return StepTaken("banking", 0, number, num_steps, loss=0.5, rows_per_second=100.0)
 
 
 def lines_of(journal, kind):

@@ -5,31 +5,39 @@ import io
 import pytest
 from rich.console import Console
 
+from ratchet.pipelines.pages.search_record import (
+    Decided,
+    RateTried,
+    SearchRecord,
+    StrengthsTried,
+)
+from ratchet.pipelines.training.events import (
+    Planned,
+    PlannedStage,
+    Resumed,
+    Searched,
+    SearchTrained,
+    Setting,
+    StageDone,
+    StageStarted,
+    StepTaken,
+    Warned,
+    WorkerStarted,
+)
 from ratchet.service.terminal.plan import count, size
 from ratchet.service.terminal.progress_lines import ProgressLines, duration
 from ratchet.service.terminal.result import colour_of, show_result
 
-STAGES = [
-    {"tasks": ["travel"], "num_rows": 200, "num_epochs": 2, "num_steps": 20},
-    {"tasks": ["[red]", "desk"], "num_rows": 400, "num_epochs": 2, "num_steps": 40},
-]
+STAGES = (PlannedStage(("travel",), 200, 2, 20), PlannedStage(("[red]", "desk"), 400, 2, 40))
 SCORES = {"validation_own": 0.9, "validation_all": 0.5, "test_own": 0.9, "test_all": 0.5}
 
 
-def planned(**changes):
-    return {"kind": "planned", "parent": None, "stages": STAGES, "folder": "run"} | changes
+def planned(parent=None):
+    return Planned("run", parent, STAGES)
 
 
 def step(number, task="travel", num_steps=20, rate=100.0):
-    return {
-        "kind": "step",
-        "task": task,
-        "epoch": (number - 1) // 10,
-        "step": number,
-        "num_steps": num_steps,
-        "loss": 0.25,
-        "rows_per_second": rate,
-    }
+    return StepTaken(task, (number - 1) // 10, number, num_steps, 0.25, rate)
 
 
 class Clock:
@@ -45,26 +53,19 @@ def lines_of(events, clock=None):
     out = io.StringIO()
     with ProgressLines(Console(file=out, width=200), clock) as lines:
         for event in events:
-            if isinstance(event, dict):
-                lines(event)
-            else:
+            if isinstance(event, float):
                 clock.now += event
+            else:
+                lines(event)
     return out.getvalue().splitlines()
 
 
 def test_a_pipe_gets_a_line_a_task_and_one_every_ten_seconds():
-    events = [planned(), {"kind": "stage_started", "stage": 0, "tasks": ["travel"]}]
+    events = [planned(), StageStarted(0, ("travel",))]
     for number in range(1, 21):
         events += [1.0, step(number)]
-    events.append(
-        {
-            "kind": "stage_done",
-            "stage": 0,
-            "tasks": ["travel"],
-            "scores": {"travel": SCORES},
-            "costs": {"travel": {"train_seconds": 20.0, "end_task_seconds": 3.0, "state_bytes": 7}},
-        }
-    )
+    costs = {"train_seconds": 20.0, "end_task_seconds": 3.0, "state_bytes": 7}
+    events.append(StageDone(0, ("travel",), {"travel": SCORES}, {"travel": costs}))
     # One second a step: 10 of 60 are done at the first line, 20 at the second.
     assert lines_of(events) == [
         "teaching 3 tasks (600 rows) from the base model",
@@ -77,8 +78,7 @@ def test_a_pipe_gets_a_line_a_task_and_one_every_ten_seconds():
 
 
 def test_tasks_taught_together_are_counted_together():
-    names = STAGES[1]["tasks"]
-    events = [planned(parent=3), {"kind": "stage_started", "stage": 1, "tasks": names}]
+    events = [planned(parent=3), StageStarted(1, STAGES[1].tasks)]
     assert lines_of(events)[1:] == ["tasks 2-3 of 3 together · starting"]
     assert lines_of(events)[0].endswith("from version 3")
 
@@ -86,8 +86,8 @@ def test_tasks_taught_together_are_counted_together():
 def test_steps_of_an_interrupted_run_do_not_shorten_the_time_left():
     events = [
         planned(),
-        {"kind": "resumed", "stages_done": 1, "epoch": 1, "step_in_epoch": 0},
-        {"kind": "stage_started", "stage": 1, "tasks": STAGES[1]["tasks"]},
+        Resumed(1, epoch=1, step_in_epoch=0),
+        StageStarted(1, STAGES[1].tasks),
         *(event for number in range(21, 32) for event in (1.0, step(number, "desk", 40))),
     ]
     lines = lines_of(events)
@@ -96,7 +96,7 @@ def test_steps_of_an_interrupted_run_do_not_shorten_the_time_left():
 
 
 def test_a_warning_is_shown_as_it_is():
-    assert lines_of([{"kind": "warning", "message": "[bold] 3 rows"}]) == ["warning: [bold] 3 rows"]
+    assert lines_of([Warned("[bold] 3 rows")]) == ["warning: [bold] 3 rows"]
 
 
 def test_a_terminal_gets_one_live_line_that_ends():
@@ -104,9 +104,9 @@ def test_a_terminal_gets_one_live_line_that_ends():
     console = Console(file=out, force_terminal=True, width=100)
     with ProgressLines(console, Clock()) as lines:
         lines(planned())
-        lines({"kind": "stage_started", "stage": 0, "tasks": ["travel"]})
+        lines(StageStarted(0, ("travel",)))
         lines(step(1))
-        lines({"kind": "unheard_of"})
+        lines(WorkerStarted())
     assert "step 1/20" in out.getvalue()
     assert out.getvalue().endswith("\x1b[2K") or "\x1b[?25h" in out.getvalue()
 
@@ -194,23 +194,20 @@ def test_colours(value, colour):
 
 
 def test_a_search_says_each_training_and_what_was_decided():
-    plain = {"learning_rate": 1e-3, "strengths": None}
-    held = {"learning_rate": 1e-3, "strengths": {"ewc": 5e4}}
-    record = {
-        "learning_rates": [{"learning_rate": 1e-3, "score": 0.9, "seconds": 20.0}],
-        "strengths": [
-            {"strengths": {"ewc": 5e4}, "score": None, "accepted": False, "seconds": 45.0}
-        ],
-        "accepted": False,
-        "decided": held,
-    }
-    trained = {"kind": "search_trained", "task": "travel", "seconds": 20.0}
+    record = SearchRecord(
+        learning_rates=(RateTried(1e-3, 0.9, 20.0),),
+        fine_tuned=0.9,
+        needed=0.72,
+        strengths=(StrengthsTried({"ewc": 5e4}, None, False, 45.0),),
+        accepted=False,
+        decided=Decided(1e-3, {"ewc": 5e4}),
+    )
     events = [
         planned(),
-        {"kind": "stage_started", "stage": 0, "tasks": ["travel"]},
-        {**trained, "setting": plain, "score": 0.9},
-        {**trained, "setting": held, "score": None},
-        {"kind": "searched", "task": "travel", **record},
+        StageStarted(0, ("travel",)),
+        SearchTrained("travel", Setting(1e-3), 0.9, 20.0),
+        SearchTrained("travel", Setting(1e-3, {"ewc": 5e4}), None, 20.0),
+        Searched("travel", record),
     ]
     assert lines_of(events)[2:] == [
         "task 1/3 travel · tried learning rate 0.001: 90.0% on validation",

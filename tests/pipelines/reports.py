@@ -1,5 +1,6 @@
+"""Reports of made-up updates."""
+
 import numpy as np
-import pytest
 
 from ratchet.pipelines.evaluation.gate import TaskScore, decide
 from ratchet.pipelines.evaluation.metrics import summarize
@@ -106,8 +107,3 @@ def make_report(num_tasks=5, loss=0.02, learned=0.96, **changes):
         },
     }
     return {**data, **changes}
-
-
-@pytest.fixture
-def report():
-    return make_report
