@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.spec.update_spec import UpdateSpec
-from ratchet.pipelines.update.run import run_update
+from ratchet.pipelines.update import run
 
 FILLER = [
     "please",
@@ -153,3 +153,8 @@ def tiny_spec(model, data, lineage, tasks, methods, scenario="class_incremental"
 def teach(home, spec):
     """Run an update in this process, without MLflow, and return its result."""
     return run_update(spec, Home(home.resolve(), tracking_uri=None))
+
+
+def run_update(*arguments, **options):
+    """Run an update, and return its result as `ratchet run --json` prints it."""
+    return run.run_update(*arguments, **options).to_json()

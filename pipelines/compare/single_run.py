@@ -13,6 +13,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def main(folder: Path, keep_version: bool) -> None:
         _write(folder, {"status": "failed", "error": failure})
         return
     report = folder / "report.html"
-    shutil.copyfile(result["report"], report)
-    _write(folder, {"status": "done", "result": {**result, "report": report.name}})
+    shutil.copyfile(result.report, report)
+    _write(folder, {"status": "done", "result": replace(result, report=report.name).to_json()})
     if not keep_version:
         shutil.rmtree(home)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from ratchet.pipelines.tuning.search.space import RawSpec
 from ratchet.pipelines.tuning.study_name import study_name_of
 from ratchet.pipelines.update.ending import open_attempt
 from ratchet.pipelines.update.events import EventHandler
-from ratchet.pipelines.update.kept_result import CLAIM_FILE, DONE_FILE
+from ratchet.pipelines.update.kept_result import CLAIM_FILE, DONE_FILE, read_result
 from ratchet.pipelines.update.plan import digest_from
+from ratchet.pipelines.update.result import UpdateResult
 from ratchet.pipelines.update.run import run_update
 
 NOTE_FILE = "promotion.json"
@@ -65,7 +66,7 @@ def promote(
     home: Home,
     on_event: EventHandler,
     address: str | None = None,
-) -> dict[str, Any]:
+) -> UpdateResult:
     """Run the settings that a study chose through the gate; judged before, say the same result.
 
     Args:
@@ -77,7 +78,7 @@ def promote(
         address: A Ray cluster, or None for one of this process.
 
     Returns:
-        The result object of `ratchet run --json`.
+        The result.
 
     Raises:
         RatchetError: What is wrong with the update.
@@ -99,7 +100,8 @@ def promote(
         own = asked | {"attempt": open_attempt(runs, digest).name}
         write_atomically(note, json.dumps(own))
     elif (done.run / DONE_FILE).is_file():  # more trials may have made another choice since
-        return _read(done.run / DONE_FILE) | {"promoted": True}  # by hand, where the gate refused
+        # By hand, where the gate refused.
+        return replace(read_result(done.run / DONE_FILE), promoted=True)
     return run_update(best, home, on_event, source.folder, address)
 
 
@@ -112,14 +114,14 @@ def _promoted(note: Path, lineage: str, home: Home) -> Promoted | None:
     return None
 
 
-def _refused(note: Path, asked: Mapping[str, Any], runs: Path) -> dict[str, Any] | None:
+def _refused(note: Path, asked: Mapping[str, Any], runs: Path) -> UpdateResult | None:
     """The result of the attempt in a note, where the gate refused it and the same is asked."""
     raw = _read(note)
     done = runs / str(raw.get("attempt")) / DONE_FILE
     if any(raw.get(name) != value for name, value in asked.items()) or not done.is_file():
         return None
-    result = _read(done)
-    return None if result["promoted"] else result
+    result = read_result(done)
+    return None if result.promoted else result
 
 
 def _read(path: Path) -> dict[str, Any]:

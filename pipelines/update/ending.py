@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.spec.update_spec import UpdateSpec
@@ -18,10 +16,12 @@ from ratchet.pipelines.update.kept_result import (
     DONE_FILE,
     RESULT_FILE,
     kept_result,
+    read_result,
     restore_result,
 )
 from ratchet.pipelines.update.mirror import discard_run
 from ratchet.pipelines.update.plan import digest_from
+from ratchet.pipelines.update.result import UpdateResult
 
 
 class Registering:
@@ -41,23 +41,23 @@ class Registering:
 
     def cut_off(
         self, spec: UpdateSpec, runs: Path, registry: Registry
-    ) -> tuple[Path, dict[str, Any]] | None:
+    ) -> tuple[Path, UpdateResult] | None:
         """The folder and the result of this run, where it was cut off after its promotion."""
         return cut_off_after_promotion(spec, runs, registry)
 
     def before_writing(self) -> None:
         """Called right before the version gets its name."""
 
-    def facts(self, _tracker: Tracker) -> dict[str, Any]:
-        """What the result says beside what was measured."""
-        return {}
+    def run_key(self, _tracker: Tracker) -> str | None:
+        """Which tracked run the result names: none, it is registered with the version."""
+        return None
 
-    def make_known(self, result: Mapping[str, Any], registry: Registry, tracker: Tracker) -> None:
+    def make_known(self, result: UpdateResult, registry: Registry, tracker: Tracker) -> None:
         """Make the version of a result challenger, or champion, and track it."""
-        lineage, number = result["lineage"], result["version"]
+        lineage, number = result.lineage, result.version
         if registry.champion(lineage) != number:  # else it was promoted before an interruption
-            registry.register(lineage, number, result["metrics"], tracker.key)
-        if result["promoted"]:
+            registry.register(lineage, number, result.metrics, tracker.key)
+        if result.promoted:
             parent = registry.manifest(lineage, number).parent
             registry.promote_over(lineage, number, parent)
         track_result(tracker, result, registry.path(lineage, number))
@@ -89,11 +89,11 @@ def end_run(folder: Path) -> None:
 
 def finish_cut_off(
     folder: Path,
-    result: dict[str, Any],
+    result: UpdateResult,
     end: Registering | HandOver,
     registry: Registry,
     tracked: Callable[[Path], AbstractContextManager[Tracker]],
-) -> dict[str, Any]:
+) -> UpdateResult:
     """End a run that was cut off after its version was written.
 
     Args:
@@ -109,14 +109,14 @@ def finish_cut_off(
     if not (folder / DONE_FILE).exists():
         with tracked(folder) as tracker:
             end.make_known(result, registry, tracker)
-        discard_run(registry, result["lineage"], end.name(folder.name.partition("-")[0]))
+        discard_run(registry, result.lineage, end.name(folder.name.partition("-")[0]))
     end_run(folder)
     return result
 
 
 def cut_off_after_promotion(
     spec: UpdateSpec, runs: Path, registry: Registry
-) -> tuple[Path, dict[str, Any]] | None:
+) -> tuple[Path, UpdateResult] | None:
     """The run of this spec that made the champion and was cut off before its end, if there is one.
 
     What it taught is known to the lineage since, so that it cannot be planned again.
@@ -134,7 +134,7 @@ def cut_off_after_promotion(
     result = folder / RESULT_FILE
     if not result.is_file() or int((folder / CLAIM_FILE).read_text("utf-8")) != champion:
         return None
-    return folder, json.loads(result.read_text("utf-8"))
+    return folder, read_result(result)
 
 
 def _go_on() -> None:
@@ -170,23 +170,23 @@ class HandOver:
 
     def cut_off(
         self, spec: UpdateSpec, runs: Path, registry: Registry
-    ) -> tuple[Path, dict[str, Any]] | None:
+    ) -> tuple[Path, UpdateResult] | None:
         """The run's folder and its result, where its version was written already."""
         folder = runs / self.run_name
         restore_result(folder, registry, spec.lineage, self.run_name)
         result = kept_result(folder, registry, spec.lineage)
         return None if result is None else (folder, result)
 
-    def facts(self, tracker: Tracker) -> dict[str, Any]:
-        """What the result says beside what was measured: the key of the tracked run."""
-        return {"run": tracker.key}
+    def run_key(self, tracker: Tracker) -> str | None:
+        """Which tracked run the result names, so that the caller registers it."""
+        return tracker.key
 
-    def make_known(self, result: Mapping[str, Any], registry: Registry, tracker: Tracker) -> None:
+    def make_known(self, result: UpdateResult, registry: Registry, tracker: Tracker) -> None:
         """Track what the update gave; the rest is the caller's."""
-        track_result(tracker, result, registry.path(result["lineage"], result["version"]))
+        track_result(tracker, result, registry.path(result.lineage, result.version))
 
 
-def track_result(tracker: Tracker, result: Mapping[str, Any], target: Path) -> None:
+def track_result(tracker: Tracker, result: UpdateResult, target: Path) -> None:
     """Track what an update gave, and end its tracked run.
 
     Args:
@@ -194,11 +194,11 @@ def track_result(tracker: Tracker, result: Mapping[str, Any], target: Path) -> N
         result: What it gave.
         target: The folder of its version.
     """
-    scores = result.get("main_scores", ["accuracy"])
-    tracker.log_matrix(result["accuracy_matrix"], result["tasks"], scores)
-    tracker.log_phases(None, result["seconds"], None)
+    scores = ("accuracy",) if result.language is None else result.language.main_scores
+    tracker.log_matrix(result.accuracy_matrix or [], result.tasks, scores)
+    tracker.log_phases(None, result.seconds, None)
     tracker.log_file(target / "report.html")
     tracker.log_file(target / "manifest.json", "version")
-    name = f"{result['lineage']}@{result['version']}"
+    name = f"{result.lineage}@{result.version}"
     tracker.set_tags({"ratchet.version": name, "mlflow.runName": name})
-    tracker.finish(result["metrics"])
+    tracker.finish(result.metrics)

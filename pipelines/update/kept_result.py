@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.registry.s3.runs import open_run
+from ratchet.pipelines.update.result import UpdateResult
 
 CLAIM_FILE = "number.txt"
 
@@ -22,12 +22,21 @@ DONE_FILE = "done.json"
 """The result, under its last name: all else is done."""
 
 
-def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+def write_result(folder: Path, result: UpdateResult) -> None:
     """Keep the result of a run whose version is about to get its name."""
-    write_atomically(folder / RESULT_FILE, json.dumps(result))
+    write_atomically(folder / RESULT_FILE, json.dumps(result.kept()))
 
 
-def kept_result(folder: Path, registry: Registry, lineage: str) -> dict[str, Any] | None:
+def read_result(path: Path) -> UpdateResult:
+    """The result that a run keeps in a file.
+
+    Raises:
+        VersionError: It is of another format, or broken.
+    """
+    return UpdateResult.from_kept(json.loads(path.read_text(encoding="utf-8")), str(path))
+
+
+def kept_result(folder: Path, registry: Registry, lineage: str) -> UpdateResult | None:
     """What a run gave, once its version is whole; None before.
 
     Args:
@@ -38,8 +47,8 @@ def kept_result(folder: Path, registry: Registry, lineage: str) -> dict[str, Any
     paths = [path for path in (folder / DONE_FILE, folder / RESULT_FILE) if path.is_file()]
     if not paths:
         return None
-    result: dict[str, Any] = json.loads(paths[0].read_text(encoding="utf-8"))
-    return result if result["version"] in registry.versions(lineage) else None
+    result = read_result(paths[0])
+    return result if result.version in registry.versions(lineage) else None
 
 
 def restore_result(folder: Path, registry: Registry, lineage: str, run: str) -> None:
@@ -54,10 +63,13 @@ def restore_result(folder: Path, registry: Registry, lineage: str, run: str) -> 
     address = registry.run_address(lineage, run)
     if address is None or any((folder / name).is_file() for name in (RESULT_FILE, DONE_FILE)):
         return
-    result = open_run(address).result()
-    if result is None or result["version"] not in registry.versions(lineage):
+    raw = open_run(address).result()
+    if raw is None:
         return
-    version = registry.fetched(lineage, result["version"])
+    result = UpdateResult.from_kept(raw, f"{address.run}, as the store keeps it,")
+    if result.version not in registry.versions(lineage):
+        return
+    version = registry.fetched(lineage, result.version)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / CLAIM_FILE, str(result["version"]))
-    write_result(folder, result | {"report": str(version / "report.html")})
+    write_atomically(folder / CLAIM_FILE, str(result.version))
+    write_result(folder, replace(result, report=str(version / "report.html")))

@@ -6,9 +6,7 @@ store holds. Where a home keeps its state itself, nothing here does anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.registry.s3.runs import open_run
@@ -17,6 +15,7 @@ from ratchet.pipelines.training.outcome import has_outcome
 from ratchet.pipelines.training.trainer import checkpoints_here
 from ratchet.pipelines.update.kept_result import write_result
 from ratchet.pipelines.update.plan import Plan
+from ratchet.pipelines.update.result import UpdateResult
 from ratchet.pipelines.update.stale import DIGEST_FILE
 
 
@@ -42,11 +41,11 @@ def mirrored(plan: Plan, registry: Registry, run: str) -> Plan:
     return replace(plan, job=job)
 
 
-def keep_result(job: UpdateJob, result: Mapping[str, Any]) -> None:
+def keep_result(job: UpdateJob, result: UpdateResult) -> None:
     """Keep what a version gave that is about to be published."""
     write_result(job.folder, result)
     if job.mirror is not None:
-        open_run(job.mirror).keep_result(result)
+        open_run(job.mirror).keep_result(result.kept())
 
 
 def discard_run(registry: Registry, lineage: str, run: str) -> None:

@@ -6,19 +6,30 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ratchet.pipelines.evaluation.gate import TaskScore, Verdict
 from ratchet.pipelines.registry.manifest import Manifest
-from ratchet.pipelines.report.data import LanguageReport, OutOfScope, ReportData, TaskReport
+from ratchet.pipelines.report.data import (
+    ComparisonReport,
+    LanguageReport,
+    OutOfScope,
+    ReportData,
+    RoutedTask,
+    ScoreReport,
+    TaskReport,
+    VerdictReport,
+)
 from ratchet.pipelines.report.language import MEASURES
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from ratchet.pipelines.training.outcome import Outcome
 from ratchet.pipelines.types import Task
 from ratchet.pipelines.update.plan import Plan, num_train
+from ratchet.pipelines.update.result import UpdateResult
 
 
 def report_data(
     plan: Plan,
     outcome: Outcome,
-    result: Mapping[str, Any],
+    result: UpdateResult,
     manifest: Manifest,
     spec_yaml: str,
 ) -> ReportData:
@@ -31,7 +42,7 @@ def report_data(
         manifest: The version's manifest, for its number, parent and time.
         spec_yaml: The settings.
     """
-    with_task_id = result.get("with_task_id")
+    with_task_id = result.with_task_id
     language, events = _language(result), outcome.instruments.forgetting_events
     return ReportData(
         lineage=manifest.lineage,
@@ -40,43 +51,76 @@ def report_data(
         created=datetime.fromtimestamp(manifest.created, UTC).isoformat(timespec="seconds"),
         base_model=manifest.base_model["name"],
         scenario=manifest.scenario,
-        promoted=result["promoted"],
-        verdict=result["gate"],
+        promoted=result.promoted,
+        verdict=_verdict(result.gate),
         tasks=[_task(plan, result, task) for task in plan.job.tasks],
-        accuracy_matrix=result["accuracy_matrix"],
-        accuracy_matrix_with_task_id=with_task_id and with_task_id["accuracy_matrix"],
-        metrics=result["metrics"],
-        metrics_with_task_id=with_task_id and with_task_id["metrics"],
+        accuracy_matrix=result.accuracy_matrix or [],
+        accuracy_matrix_with_task_id=with_task_id and with_task_id.accuracy_matrix,
+        metrics=result.metrics,
+        metrics_with_task_id=with_task_id and with_task_id.metrics,
         warnings=list(plan.warnings),
         spec_yaml=spec_yaml,
         methods=[_method(method) for method in manifest.methods],
-        seconds={k: v for k, v in result["seconds"].items() if k != "total"},
+        seconds={k: v for k, v in result.seconds.items() if k != "total"},
         columns=outcome.columns,
         search=outcome.search,
         forgotten=[] if events is None else events.most_forgotten,
         out_of_scope=OutOfScope(
             threshold=outcome.calibration.threshold,
             accept_fraction=plan.job.spec.routing.accept_fraction,
-            routed=outcome.calibration.routed,
+            routed={
+                name: RoutedTask(
+                    num_rows=own.num_rows,
+                    num_accepted=own.num_accepted,
+                    num_own_task=own.num_own_task,
+                )
+                for name, own in outcome.calibration.routed.items()
+            },
         ),
         **({} if language is None else {"language": language}),
     )
 
 
-def _language(result: Mapping[str, Any]) -> LanguageReport | None:
-    """What only a language model's report shows."""
-    if "main_scores" not in result:
+def _verdict(verdict: Verdict) -> VerdictReport:
+    comparisons = [
+        ComparisonReport(
+            task=own.task,
+            against=own.against,
+            measure=own.measure,
+            before=_score(own.before),
+            after=_score(own.after),
+            passed=own.passed,
+            reasons=own.reasons,
+        )
+        for own in verdict.comparisons
+    ]
+    return VerdictReport(
+        promoted=verdict.promoted, reasons=verdict.reasons, comparisons=comparisons
+    )
+
+
+def _score(score: TaskScore | None) -> ScoreReport | None:
+    if score is None:
         return None
-    found = {name: result.get(f"{name}_matrix") for name in MEASURES}
+    return ScoreReport(
+        own_labels=score.own_labels, all_labels=score.all_labels, num_rows=score.num_rows
+    )
+
+
+def _language(result: UpdateResult) -> LanguageReport | None:
+    """What only a language model's report shows."""
+    if result.language is None:
+        return None
+    found = {name: result.language.matrices.get(f"{name}_matrix") for name in MEASURES}
     return LanguageReport(
-        main_scores=result["main_scores"],
+        main_scores=result.language.main_scores,
         matrices={name: matrix for name, matrix in found.items() if matrix is not None},
     )
 
 
-def _task(plan: Plan, result: Mapping[str, Any], task: Task) -> TaskReport:
+def _task(plan: Plan, result: UpdateResult, task: Task) -> TaskReport:
     is_new = task in plan.job.new
-    costs = result["costs"].get(task.name, {})
+    costs = result.costs.get(task.name)
     held = plan.texts[task.id]
     return TaskReport(
         name=task.name,
@@ -86,10 +130,10 @@ def _task(plan: Plan, result: Mapping[str, Any], task: Task) -> TaskReport:
         num_train=num_train(plan, task.id) if is_new else None,
         num_validation=len(held.validation),
         num_test=len(held.test),
-        seconds=costs.get("seconds", {}),
-        peak_memory_bytes=costs.get("peak_memory_bytes"),
-        bytes_added=costs.get("bytes_added"),
-        trainable_parameters=costs.get("trainable_parameters"),
+        seconds={} if costs is None else costs.seconds,
+        peak_memory_bytes=costs and costs.peak_memory_bytes,
+        bytes_added=costs and costs.bytes_added,
+        trainable_parameters=costs and costs.trainable_parameters,
     )
 
 

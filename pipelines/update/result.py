@@ -1,107 +1,144 @@
-"""The result of an update: what `ratchet run --json` prints."""
+"""The result of an update: what `ratchet run --json` prints, and what its run keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from functools import partial
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Literal
 
-from ratchet.pipelines.data.answers import is_open
-from ratchet.pipelines.data.segments import is_raw
-from ratchet.pipelines.evaluation.costs import split_costs, task_costs
+from ratchet.pipelines.evaluation.costs import TaskCosts
 from ratchet.pipelines.evaluation.gate import Verdict
-from ratchet.pipelines.evaluation.history import History, main_measure, rounded
-from ratchet.pipelines.evaluation.instruments import flip_rates, instrument_metrics
-from ratchet.pipelines.training.outcome import Outcome
-from ratchet.pipelines.types import Task
-from ratchet.pipelines.update.history import read_right
-from ratchet.pipelines.update.plan import Plan
+from ratchet.pipelines.evaluation.history import Matrix
+from ratchet.pipelines.evaluation.instruments import Findings
+from ratchet.pipelines.files.formats import FORMAT_KEY, check_format, checked
+from ratchet.pipelines.files.json_value import Json, JsonObject
+from ratchet.pipelines.pages.search_record import SearchRecord
 
-
-def metrics_by_measure(plan: Plan, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The metrics of a result by the measure that they are of."""
-    found = {main_measure(plan.job.spec.scenario): result["metrics"]}
-    if "with_task_id" in result:
-        found["test_own"] = result["with_task_id"]["metrics"]
-    return found
-
-
-def result_of(
-    plan: Plan, history: History, verdict: Verdict, number: int, outcome: Outcome
-) -> dict[str, Any]:
-    """The result object of `ratchet run --json`, but for times and the report's place.
-
-    Args:
-        plan: The update.
-        history: Every measurement of the lineage.
-        verdict: What the gate says.
-        number: The version's number.
-        outcome: What the workers measured.
-    """
-    spec = plan.job.spec
-    measure = main_measure(spec.scenario)
-    stages = [[task.name for task in stage] for stage in plan.job.stages]
-    champion = {} if plan.job.parent is None else read_right(plan.job.parent)
-    found = partial(instrument_metrics, outcome.instruments, outcome.right)
-    costs = task_costs(outcome.costs, outcome.before, stages, outcome.columns)
-    metrics: dict[str, Any] = history.metrics(measure)
-    metrics |= found(measure, stages, champion)
-    result: dict[str, Any] = {
-        "lineage": spec.lineage,
-        "version": number,
-        "promoted": verdict.promoted,
-        "tasks": list(history.tasks),
-        "accuracy_matrix": rounded(history.matrix(measure)),
-        "metrics": metrics,
-        "gate": verdict.as_dict(),
-        "costs": {name: own.to_json() for name, own in costs.items()},
-        "instruments": outcome.instruments.to_json()
-        | {"negative_flip_rate_by_stage": flip_rates(outcome.right, measure, stages, champion)},
-        "search": {name: asdict(record) for name, record in outcome.search.items()},
-        "precision": outcome.precision,
-        "warnings": list(plan.warnings),
-    }
-    result |= language_result(plan, history)
-    if measure != "test_own":
-        result["with_task_id"] = {
-            "accuracy_matrix": rounded(history.matrix("test_own")),
-            "metrics": history.metrics("test_own") | found("test_own", stages, champion),
-        }
-    return result
-
-
-def seconds_of(outcome: Outcome, prepared: float, total: float) -> dict[str, float]:
-    """Seconds by phase, summed over the tasks of an update, and in all."""
-    seconds = {"total": total, "prepare": prepared}
-    for costs in outcome.costs.values():
-        for phase, spent in split_costs(costs)[0].items():
-            seconds[phase] = seconds.get(phase, 0.0) + spent
-    return {phase: round(spent, 3) for phase, spent in seconds.items()}
-
+FORMAT = 1
+HINT = "end it with the release that wrote it, or remove the run's folder to teach it again"
+FLIP_RATES = "negative_flip_rate_by_stage"
 
 MainScore = Literal["accuracy", "exact_match", "token_accuracy"]
+Metrics = Mapping[str, float | None]
 
 
-def language_result(plan: Plan, history: History) -> dict[str, Any]:
-    """What stands beside the accuracy matrix of a language model; empty for a classifier.
+@dataclass(frozen=True)
+class Accuracies:
+    """One accuracy of every task: its matrix [stages, tasks], and the metrics of it."""
 
-    Returns:
-        `main_scores`: what the accuracy matrix holds of each task, in its order; and of each other
-        measure that was taken on test data a matrix [stages, tasks], `perplexity_matrix` among
-        them.
+    accuracy_matrix: Matrix | None
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class LanguageResult:
+    """What only a language model is measured by.
+
+    Attributes:
+        main_scores: What the accuracy matrix holds of each task, in its order.
+        matrices: Each further measure of test data as a matrix [stages, tasks], by
+            `<measure>_matrix`.
     """
-    if not plan.job.is_language:
-        return {}
-    matrices = history.language_matrices()
-    return {
-        "main_scores": [main_score(plan, task) for task in plan.job.tasks],
-        **{name: rounded(matrix) for name, matrix in matrices.items()},
-    }
+
+    main_scores: tuple[MainScore, ...]
+    matrices: Mapping[str, Matrix]
 
 
-def main_score(plan: Plan, task: Task) -> MainScore:
-    """What the accuracy matrix holds of a task."""
-    if not is_open(task.name, [plan.job.labels[index] for index in task.class_ids]):
-        return "accuracy"
-    return "token_accuracy" if is_raw(plan.texts[task.id].validation[0]) else "exact_match"
+@dataclass(frozen=True)
+class UpdateResult:
+    """What an update gave.
+
+    Attributes:
+        lineage: Name of the lineage.
+        version: Number of the version.
+        promoted: Whether it became champion.
+        tasks: Names of all tasks, in the order learned.
+        accuracy_matrix: The accuracy that is reported first, [stages, tasks].
+        metrics: Every metric of it, and what the instruments found as numbers.
+        gate: What the gate decided, and why.
+        costs: What each task of the update cost.
+        instruments: What the instruments found by task and example.
+        flip_rates: The share of right answers that each stage turned wrong.
+        search: What was tried and decided for each task, where it was left to `auto`.
+        precision: What it was taught in.
+        warnings: What was found wrong with the data, a sentence each.
+        seconds: By phase, and in all.
+        report: Path of the report.
+        language: What only a language model is measured by.
+        with_task_id: The accuracy over each task's own labels, where it is not the first one.
+        run: Key of the tracked run, where the caller registers the version.
+    """
+
+    lineage: str
+    version: int
+    promoted: bool
+    tasks: tuple[str, ...]
+    accuracy_matrix: Matrix | None
+    metrics: Metrics
+    gate: Verdict
+    costs: Mapping[str, TaskCosts]
+    instruments: Findings
+    flip_rates: tuple[float | None, ...]
+    search: Mapping[str, SearchRecord]
+    precision: str
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+    report: str
+    language: LanguageResult | None = None
+    with_task_id: Accuracies | None = None
+    run: str | None = None
+
+    def to_json(self) -> JsonObject:
+        """The result object of `ratchet run --json`."""
+        found: JsonObject = {
+            "lineage": self.lineage,
+            "version": self.version,
+            "promoted": self.promoted,
+            "tasks": list(self.tasks),
+            "accuracy_matrix": self.accuracy_matrix,
+            "metrics": dict(self.metrics),
+            "gate": self.gate.as_dict(),
+            "costs": {name: own.to_json() for name, own in self.costs.items()},
+            "instruments": {**self.instruments.to_json(), FLIP_RATES: list(self.flip_rates)},
+            "search": {name: asdict(record) for name, record in self.search.items()},
+            "precision": self.precision,
+            "warnings": list(self.warnings),
+        }
+        if self.language is not None:
+            found["main_scores"] = list(self.language.main_scores)
+            found |= self.language.matrices
+        if self.with_task_id is not None:
+            found["with_task_id"] = asdict(self.with_task_id)
+        found |= {"seconds": dict(self.seconds), "report": self.report}
+        return found if self.run is None else {**found, "run": self.run}
+
+    def kept(self) -> JsonObject:
+        """The same under its format number, as a run keeps it."""
+        return {FORMAT_KEY: FORMAT, **self.to_json()}
+
+    @staticmethod
+    def from_kept(raw: Json, where: str) -> UpdateResult:
+        """What `kept` gave; `where` it was, for the message.
+
+        Raises:
+            VersionError: It is of another format, or broken.
+        """
+        check_format(raw, FORMAT, where, HINT)
+        return UpdateResult.from_json(raw, where)
+
+    @staticmethod
+    def from_json(raw: Json, where: str) -> UpdateResult:
+        """What `to_json` gave; `where` it was, for the message.
+
+        Raises:
+            VersionError: It is no result.
+        """
+        parts = dict(raw) if isinstance(raw, Mapping) else {}
+        instruments = parts.get("instruments")
+        if isinstance(instruments, Mapping):
+            parts["flip_rates"] = instruments.get(FLIP_RATES)
+        if "main_scores" in parts:
+            names = [name for name in parts if name.endswith("_matrix")]
+            matrices = {name: parts[name] for name in names if name != "accuracy_matrix"}
+            parts["language"] = {"main_scores": parts["main_scores"], "matrices": matrices}
+        return checked(UpdateResult, parts, where, HINT)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.data.batching import num_steps
 from ratchet.pipelines.evaluation.history import History, judge
@@ -21,18 +20,15 @@ from ratchet.pipelines.tracking.tracker import Tracker
 from ratchet.pipelines.training.events import Planned, PlannedStage, Warned
 from ratchet.pipelines.training.outcome import has_outcome, read_outcome
 from ratchet.pipelines.training.trainer import DRAFT_FOLDER, check_outcome, teach_here, teach_on_ray
+from ratchet.pipelines.update.assembly import Surroundings, result_of, seconds_of
 from ratchet.pipelines.update.ending import HandOver, Registering, end_run, finish_cut_off
 from ratchet.pipelines.update.events import EventHandler, following
-from ratchet.pipelines.update.history import intransigence_of, joint_history, lineage_history
+from ratchet.pipelines.update.history import joint_history, lineage_history
 from ratchet.pipelines.update.kept_result import CLAIM_FILE
 from ratchet.pipelines.update.mirror import discard_run, keep_result, mirrored
 from ratchet.pipelines.update.plan import Plan, make_plan, run_digest
 from ratchet.pipelines.update.ray_session import ray_session
-from ratchet.pipelines.update.result import (
-    metrics_by_measure,
-    result_of,
-    seconds_of,
-)
+from ratchet.pipelines.update.result import UpdateResult
 from ratchet.pipelines.update.stale import discard_if_stale
 from ratchet.pipelines.update.start import open_start
 from ratchet.pipelines.update.writing import write_draft
@@ -49,7 +45,7 @@ def run_update(
     spec_folder: Path | None = None,
     address: str | None = None,
     hand_over: HandOver | None = None,
-) -> dict[str, Any]:
+) -> UpdateResult:
     """Teach, measure, judge and register; interrupted, the same call goes on from there.
 
     Args:
@@ -61,8 +57,7 @@ def run_update(
         hand_over: Leaves registering to the caller; the same call then returns what was kept.
 
     Returns:
-        The result object of `ratchet run --json`; handed over, with the key of its tracked run as
-        `run`.
+        The result; handed over, with the key of its tracked run as `run`.
 
     Raises:
         RatchetError: Whatever is wrong, with what to do about it; nothing that was there is lost.
@@ -153,7 +148,7 @@ def _finish(
     prepared: float,
     started: float,
     end: Registering | HandOver,
-) -> dict[str, Any]:
+) -> UpdateResult:
     """Judge, write the version, make it known; interrupted, it ends the same next time."""
     job = plan.job
     outcome = read_outcome(job.folder)
@@ -161,13 +156,10 @@ def _finish(
     verdict = judge(history, job.new[0].stage, job.spec.gate)
     number = _claimed_number(job.folder, registry, job.spec.lineage)
     target = registry.path(job.spec.lineage, number)
-    result = result_of(plan, history, verdict, number, outcome)
-    for measure, metrics in metrics_by_measure(plan, result).items():
-        bound = None if joint is None else intransigence_of(history, joint, measure)
-        metrics["intransigence"] = bound
-    result["seconds"] = seconds_of(outcome, prepared, time.perf_counter() - started)
-    result["report"] = str(target / "report.html")
-    result |= end.facts(tracker)
+    seconds = seconds_of(outcome, prepared, time.perf_counter() - started)
+    report = str(target / "report.html")
+    around = Surroundings(number, joint, seconds, report, end.run_key(tracker))
+    result = result_of(plan, history, verdict, outcome, around)
     is_written = registry.is_written(job.spec.lineage, number)
     if not is_written:
         write_draft(plan, outcome, history, result, number)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from ratchet.pipelines.evaluation.history import History
 from ratchet.pipelines.registry.manifest import Manifest, write_manifest
@@ -14,6 +12,7 @@ from ratchet.pipelines.training.outcome import Outcome
 from ratchet.pipelines.training.trainer import DRAFT_FOLDER
 from ratchet.pipelines.update.plan import Plan
 from ratchet.pipelines.update.report_input import report_data
+from ratchet.pipelines.update.result import UpdateResult
 from ratchet.pipelines.version import write_held_out, write_matrix
 
 LIBRARIES = ("torch", "transformers", "peft", "ray")
@@ -23,7 +22,7 @@ def write_draft(
     plan: Plan,
     outcome: Outcome,
     history: History,
-    result: Mapping[str, Any],
+    result: UpdateResult,
     number: int,
 ) -> None:
     """Add to the draft what the driver knows; the manifest last."""
@@ -46,7 +45,7 @@ def write_draft(
         methods=[method.model_dump(mode="json") for method in job.spec.methods],
         labels=list(job.labels),
         tasks=[vars(task) | {"class_ids": list(task.class_ids)} for task in job.tasks],
-        metrics=dict(result["metrics"]),
+        metrics=dict(result.metrics),
         routing={
             "threshold": outcome.calibration.threshold,
             "accept_fraction": job.spec.routing.accept_fraction,

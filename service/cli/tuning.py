@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ratchet.pipelines.spec.update_spec import UpdateSpec
     from ratchet.pipelines.tuning.search.study_run import Request
     from ratchet.pipelines.tuning.study import Study
+    from ratchet.pipelines.update.result import UpdateResult
 
 
 def tune(
@@ -82,7 +83,7 @@ def tune(
         _say(session, f"written: {write}")
     result = _promoted(session, request, settings, folder) if promote else None
     _emit(session, study, folder, result)
-    if result is not None and not result["promoted"]:
+    if result is not None and not result.promoted:
         raise typer.Exit(REFUSED)
 
 
@@ -100,7 +101,7 @@ def _write_spec(path: Path, best: UpdateSpec, study: Study) -> None:
 
 def _promoted(
     session: Session, request: Request, settings: Mapping[str, Json], folder: Path
-) -> JsonObject:
+) -> UpdateResult:
     from ratchet.pipelines.tuning.promotion import promote
     from ratchet.service.terminal.progress_lines import ProgressLines
 
@@ -108,9 +109,10 @@ def _promoted(
         return promote(request.source, settings, folder, request.home, lines, request.address)
 
 
-def _emit(session: Session, study: Study, folder: Path, result: JsonObject | None) -> None:
+def _emit(session: Session, study: Study, folder: Path, result: UpdateResult | None) -> None:
     if session.as_json:
-        session.emit(study.as_dict() | {"page": str(folder / "study.html"), "update": result})
+        update = None if result is None else result.to_json()
+        session.emit(study.as_dict() | {"page": str(folder / "study.html"), "update": update})
         return
     from ratchet.service.terminal.study import show_study
 
@@ -119,7 +121,7 @@ def _emit(session: Session, study: Study, folder: Path, result: JsonObject | Non
     if result is not None:
         from ratchet.service.terminal.result import show_result
 
-        show_result(result, session.out)
+        show_result(result.to_json(), session.out)
 
 
 def _say(session: Session, line: str) -> None:

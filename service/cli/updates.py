@@ -58,10 +58,10 @@ def run(
         with ProgressLines(session.err) as lines:
             result = run_update(update, home, lines, spec.resolve().parent, address)
     if session.as_json:
-        session.emit(result)
+        session.emit(result.to_json())
     else:
-        show_result(result, session.out)
-    if not result["promoted"]:
+        show_result(result.to_json(), session.out)
+    if not result.promoted:
         raise typer.Exit(REFUSED)
 
 

@@ -132,7 +132,8 @@ class JobSteps:
             return None
         lineage = str(job.lineage)
         run = self.settings.home / "runs" / lineage / run_name(job.id, job.parent)
-        return kept_result(run, self.registry, lineage)
+        result = kept_result(run, self.registry, lineage)
+        return None if result is None else result.to_json()
 
     def _follow(self, lease: Lease, job: Job, folder: JobFolder) -> Job:
         """Take what the job has said since the last look into the database."""

@@ -66,7 +66,7 @@ def _update(work: Work) -> dict[str, Any]:
         from ratchet.pipelines.update.run import run_update
 
         quiet_libraries()
-        return run_update(
+        result = run_update(
             spec,
             Home(Path(assignment.home).resolve(), assignment.tracking_uri),
             Progress(work.journal),
@@ -75,6 +75,7 @@ def _update(work: Work) -> dict[str, Any]:
                 run_name(assignment.job, assignment.parent), assignment.parent, work.check_fence
             ),
         )
+        return result.to_json()
 
 
 def _study(work: Work) -> dict[str, Any]:

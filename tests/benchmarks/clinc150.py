@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     from ratchet.pipelines.registry.home import Home
     from ratchet.pipelines.spec.reading import parse_spec
     from ratchet.pipelines.training.events import RunEvent, StageDone
-    from ratchet.pipelines.update.run import run_update
+    from tests.tiny import run_update
 
     raw = spec_of(arguments, seed)
     if arguments.methods is not None:

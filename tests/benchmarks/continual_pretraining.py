@@ -123,7 +123,7 @@ def taught(
     from ratchet.pipelines.registry.home import Home
     from ratchet.pipelines.spec.reading import parse_spec
     from ratchet.pipelines.training.events import RunEvent, StageDone
-    from ratchet.pipelines.update.run import run_update
+    from tests.tiny import run_update
 
     stages: list[dict[str, Any]] = []
 

@@ -13,8 +13,8 @@ import psutil
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.spec.update_spec import UpdateSpec
 from ratchet.pipelines.training.events import event_to_json
-from ratchet.pipelines.update.run import run_update
 from ratchet.pipelines.version import load_version, read_matrix, read_states
+from tests.tiny import run_update
 
 ROOT = Path(__file__).parents[2]
 

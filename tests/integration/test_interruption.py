@@ -9,7 +9,6 @@ import torch
 
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.training.events import Resumed
-from ratchet.pipelines.update.run import run_update
 from tests.conformance.streams import differences
 from tests.integration.drivers import (
     far_inside_second_task,
@@ -18,7 +17,7 @@ from tests.integration.drivers import (
     start_driver,
     train_workers,
 )
-from tests.tiny import tiny_spec
+from tests.tiny import run_update, tiny_spec
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow

@@ -23,12 +23,11 @@ from ratchet.pipelines.registry.manifest import read_manifest, verify_files
 from ratchet.pipelines.registry.s3.attachment import attach_object_store
 from ratchet.pipelines.training.events import Resumed, StageStarted, Warned
 from ratchet.pipelines.update.evaluate import evaluate_version
-from ratchet.pipelines.update.run import run_update
 from tests.conformance.streams import differences
 from tests.faulty_proxy import FaultyProxy
 from tests.integration.drivers import kill_with_children, outcome_of, start_driver
 from tests.s3_server import CREDENTIALS
-from tests.tiny import teach, texts_of, tiny_spec
+from tests.tiny import run_update, teach, texts_of, tiny_spec
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -131,13 +130,13 @@ def test_a_result_is_given_again_where_the_machine_was_lost_right_after_the_prom
 ):
     spec = quick(tiny_model, tmp_path, "banking")
     first = teach(home("one"), spec)
-    kept = json.dumps(first | {"report": "/gone/report.html"}).encode()
+    kept = json.dumps({"format": 1, **first, "report": "/gone/report.html"}).encode()
     (run,) = [path.name for path in (tmp_path / "one" / "runs" / "tiny").iterdir()]
     s3.put_object(Bucket=bucket, Key=f"team/runs/tiny/{run}/result.json", Body=kept)
     events = []
     again = run_update(spec, Home(home("two"), None), events.append)
     assert again["version"] == 1
-    assert "nothing is taught again" in events[0]["message"]
+    assert "nothing is taught again" in events[0].message
     assert read_manifest(tmp_path / "two" / "versions" / "tiny" / "1").version == 1
     assert again["report"] == str(tmp_path / "two" / "versions" / "tiny" / "1" / "report.html")
 

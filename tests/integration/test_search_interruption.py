@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from ratchet.pipelines.registry.home import Home
-from ratchet.pipelines.update.run import run_update
 from tests.conformance.streams import differences
 from tests.integration.drivers import (
     found_below,
@@ -17,7 +16,7 @@ from tests.integration.drivers import (
     start_driver,
     train_workers,
 )
-from tests.tiny import tiny_spec
+from tests.tiny import run_update, tiny_spec
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow

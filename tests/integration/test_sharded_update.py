@@ -10,11 +10,10 @@ from safetensors.torch import load_file
 
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.training.events import Resumed
-from ratchet.pipelines.update.run import run_update
 from ratchet.pipelines.version import WEIGHTS_FILE, load_version
 from tests.integration.drivers import far_inside_second_task, outcome_of
 from tests.integration.test_interruption import far_apart, train_workers
-from tests.tiny import tiny_spec
+from tests.tiny import run_update, tiny_spec
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ import pytest
 from ratchet.pipelines.errors import NotFoundError
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.tuning.search.space import RawSpec
-from ratchet.pipelines.update.run import run_update
 from tests.integration.studies import GRID, raw_spec, studied
+from tests.tiny import run_update
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,8 @@ from transformers import AutoModel, AutoTokenizer
 from ratchet.pipelines.errors import ModelError, NotFoundError, VersionError
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.registry.manifest import MANIFEST_FILE, read_manifest, write_manifest
-from ratchet.pipelines.update.run import run_update
 from ratchet.pipelines.version import load_version, read_held_out, read_states, read_weights
-from tests.tiny import texts_of, tiny_spec
+from tests.tiny import run_update, texts_of, tiny_spec
 
 STACKS = {
     "full": [{"type": "replay", "capacity": 12}, {"type": "ewc"}],

@@ -14,10 +14,10 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.errors import ObjectStoreError, ObjectStoreUnreachableError
 from ratchet.pipelines.files.atomic_file import put_on_disk, rename_for_good
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.registry.manifest import file_hash, inside
 from ratchet.pipelines.registry.s3.address import RunAddress
 from ratchet.pipelines.registry.s3.location import ObjectStoreLocation
@@ -90,11 +90,11 @@ class RemoteRun:
                 _log.warning("The checkpoint %s is left out: %s", name, error)
         return None
 
-    def keep_result(self, result: Mapping[str, Any]) -> None:
+    def keep_result(self, result: JsonObject) -> None:
         """Keep what a version gave that is about to be written."""
         self.store.put(f"{self._folder}/{RESULT_FILE}", json.dumps(result).encode())
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> JsonObject | None:
         """What `keep_result` kept."""
         found = self.store.read(f"{self._folder}/{RESULT_FILE}")
         return None if found is None else json.loads(found.body)
@@ -117,7 +117,7 @@ class RemoteRun:
         names = self.store.names(self._checkpoints)
         return sorted(name.removesuffix(end) for name in names if name.endswith(end))
 
-    def _marker(self, name: str) -> dict[str, Any] | None:
+    def _marker(self, name: str) -> JsonObject | None:
         found = self.store.read(f"{self._checkpoints}/{name}/{MARKER_FILE}")
         return None if found is None else json.loads(found.body)
 

@@ -1,3 +1,5 @@
+"""Covers `search`, `search_record`."""
+
 import re
 
 from ratchet.pipelines.pages.search import search_rows, setting_words

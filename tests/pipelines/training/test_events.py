@@ -1,3 +1,5 @@
+"""Covers `events`, `event_log`."""
+
 import json
 import math
 from dataclasses import fields

@@ -1,3 +1,5 @@
+"""Covers `run_state`, `search_file`."""
+
 import json
 
 import pytest

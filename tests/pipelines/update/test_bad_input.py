@@ -11,8 +11,7 @@ from ratchet.pipelines.models.load import context_of
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.registry.manifest import read_manifest, verify_files
 from ratchet.pipelines.spec.update_spec import ModelSpec
-from ratchet.pipelines.update.run import run_update
-from tests.tiny import tiny_spec
+from tests.tiny import run_update, tiny_spec
 from tests.tiny_lm import tiny_lm_spec, write_rows
 
 WILD = [

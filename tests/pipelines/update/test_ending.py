@@ -10,10 +10,9 @@ from ratchet.pipelines.training.stream import StreamTeacher
 from ratchet.pipelines.training.trainer import DRAFT_FOLDER
 from ratchet.pipelines.update.ending import HandOver
 from ratchet.pipelines.update.kept_result import CLAIM_FILE, DONE_FILE, RESULT_FILE, kept_result
-from ratchet.pipelines.update.run import run_update
 from tests.conformance.streams import Interruption, differences
+from tests.tiny import run_update, tiny_spec
 from tests.tiny import teach as teach_and_register
-from tests.tiny import tiny_spec
 
 RENAME = "pathlib.Path.rename"
 METHODS = [{"type": "replay", "capacity": 12, "fraction": 0.5}]

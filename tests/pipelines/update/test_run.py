@@ -16,10 +16,9 @@ from ratchet.pipelines.training.checkpoint import FolderCheckpoints
 from ratchet.pipelines.training.events import Resumed, Warned
 from ratchet.pipelines.training.loop import StageLoop
 from ratchet.pipelines.update.kept_result import DONE_FILE, RESULT_FILE
-from ratchet.pipelines.update.run import run_update
 from ratchet.pipelines.version import load_version, read_held_out, read_states
 from tests.conformance.streams import Interruption, differences
-from tests.tiny import TASKS, tiny_spec, write_task
+from tests.tiny import TASKS, run_update, tiny_spec, write_task
 
 REPLAY = [{"type": "replay", "capacity": 12, "fraction": 0.5}, {"type": "ewc"}]
 

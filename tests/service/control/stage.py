@@ -11,8 +11,12 @@ from pathlib import Path
 import psutil
 
 from ratchet.pipelines.errors import Problem
+from ratchet.pipelines.evaluation.gate import Verdict
+from ratchet.pipelines.evaluation.instruments import Findings
 from ratchet.pipelines.registry.manifest import Manifest, write_manifest
 from ratchet.pipelines.registry.registry import Registry
+from ratchet.pipelines.update.kept_result import write_result
+from ratchet.pipelines.update.result import UpdateResult
 from ratchet.service.control.controller import Controller
 from ratchet.service.control.launcher import LauncherError
 from ratchet.service.control.mirror import Mirror, MlflowMirror
@@ -115,6 +119,31 @@ class Stage:
             "metrics": {"average_accuracy": 0.5},
             "run": "a" * 32,
         }
+
+    def keep_result(self, job_id):
+        """Play the end of an update whose driver is stopped before it can say what it gave."""
+        found = self.write_version(job_id)
+        result = UpdateResult(
+            lineage=found["lineage"],
+            version=found["version"],
+            promoted=True,
+            tasks=("banking",),
+            accuracy_matrix=[[0.5]],
+            metrics=found["metrics"],
+            gate=Verdict(True, (), ()),
+            costs={},
+            instruments=Findings(),
+            flip_rates=(None,),
+            search={},
+            precision="fp32",
+            warnings=(),
+            seconds={"total": 1.0},
+            report="report.html",
+            run=found["run"],
+        )
+        run = self.settings.home / "runs" / found["lineage"] / f"{job_id}-from-base"
+        run.mkdir(parents=True)
+        write_result(run, result)
 
     def give(self, job_id, **options):
         result = self.write_version(job_id, **options)

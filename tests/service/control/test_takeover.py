@@ -4,7 +4,6 @@ What a controller finds when it takes over: a home, a store that is away, jobs c
 """
 
 import errno
-import json
 import threading
 import time
 
@@ -93,9 +92,7 @@ def test_an_attempt_that_failed_after_its_version_was_written_has_succeeded(stag
     job_id = stage.ask()
     stage.turn()
     sleeper = stage.begin(job_id)
-    run = stage.settings.home / "runs" / "tiny" / f"{job_id}-from-base"
-    run.mkdir(parents=True)
-    (run / "result.json").write_text(json.dumps(stage.write_version(job_id)), encoding="utf-8")
+    stage.keep_result(job_id)
     if end == "failed":
         stage.refuse(job_id, "internal")  # MLflow's outbox had no place on the disk, say
     else:

@@ -11,11 +11,10 @@ from ratchet.pipelines.tuning.page.details import details
 from ratchet.pipelines.tuning.search.space import RawSpec
 from ratchet.pipelines.tuning.search.trial_run import TrialBase, data_key, taught_trial
 from ratchet.pipelines.update.plan import make_plan
-from ratchet.pipelines.update.run import run_update
 from ratchet.pipelines.update.start import open_start
 from ratchet.pipelines.version import read_matrix
 from tests.pipelines.tuning.trials import study
-from tests.tiny import TASKS, tiny_spec
+from tests.tiny import TASKS, run_update, tiny_spec
 from tests.tiny_lm import tiny_lm_spec
 
 EPOCHS = {"num_epochs": 1}
