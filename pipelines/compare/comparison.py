@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.compare.contender import contenders
 from ratchet.pipelines.compare.design import Design, PlannedRun, plan_runs
+from ratchet.pipelines.compare.outcome import RunFailed, RunOutcome
 from ratchet.pipelines.compare.page import html
-from ratchet.pipelines.compare.record import add_intransigence, record_of
+from ratchet.pipelines.compare.record import Comparison, add_intransigence, record_of
 from ratchet.pipelines.compare.runner import Machine, Runner, Say
 from ratchet.pipelines.compare.summary import rows_of
 from ratchet.pipelines.compare.table import markdown, sorted_rows
@@ -40,7 +40,7 @@ class Options:
 
 def compare(
     path: Path, methods: Sequence[str], design: Design, folder: Path, options: Options, say: Say
-) -> dict[str, Any]:
+) -> Comparison:
     """Run every contender over the stream of a spec and write table, page and figures.
 
     Nothing outside `folder` is touched. Interrupted, the same call goes on; runs that ended are not
@@ -70,18 +70,19 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     machine = Machine.for_runs(len(runnable), spec.scaling, options.num_jobs)
     say(_plan_words(len(runs), machine))
-    outcomes: dict[str, dict[str, Any]] = {}
-    found: dict[str, Any] = {}
+    outcomes: dict[str, RunOutcome] = {}
+    found: Comparison | None = None
     with exclusive(folder / LOCK_FILE, f"the comparison in {folder}"):
         runner = Runner(folder, machine, say, options.keep_versions, options.retry)
         for run, outcome in runner.run(runs):
             outcomes[run.key] = outcome
             found = _write(folder, path, runs, outcomes, design)
             say(_outcome_words(run, outcome, f"{len(outcomes)} of {len(runs)}"))
+    assert found is not None, "there is a run, and each has an outcome"
     return found
 
 
-def failures(found: dict[str, Any]) -> list[str]:
+def failures(found: Comparison) -> list[str]:
     """Keys of the runs of a comparison that failed."""
     return [run["key"] for run in found["runs"] if run["status"] == "failed"]
 
@@ -90,25 +91,25 @@ def _write(
     folder: Path,
     path: Path,
     runs: Sequence[PlannedRun],
-    outcomes: dict[str, dict[str, Any]],
+    outcomes: dict[str, RunOutcome],
     design: Design,
-) -> dict[str, Any]:
+) -> Comparison:
     """Write `comparison.json`, `.md` and `.html` of what is known so far."""
     records = [record_of(run, outcomes.get(run.key)) for run in runs]
     add_intransigence(records)
     rows = sorted_rows(rows_of(records))
     spec = next(run.spec for run in runs if run.spec is not None)
-    found: dict[str, Any] = {
-        "spec": str(path),
-        "scenario": spec.scenario,
-        "model": spec.model.name,
-        "design": asdict(design),
-        "interval": INTERVAL_WORDS,
-        "num_runs": len(runs),
-        "num_done": len(outcomes),
-        "rows": [row.as_dict() for row in rows],
-        "runs": records,
-    }
+    found = Comparison(
+        spec=str(path),
+        scenario=spec.scenario,
+        model=spec.model.name,
+        design=asdict(design),
+        interval=INTERVAL_WORDS,
+        num_runs=len(runs),
+        num_done=len(outcomes),
+        rows=[row.as_dict() for row in rows],
+        runs=records,
+    )
     title = f"{path.stem}: {len({run.method for run in runs})} methods"
     notes = [
         f"{spec.scenario.replace('_', '-')}, {Path(spec.model.name).name}; "
@@ -131,10 +132,9 @@ def _plan_words(num_runs: int, machine: Machine) -> str:
     return f"{num_runs} runs, {machine.num_jobs} at a time, {machine.num_threads} threads each"
 
 
-def _outcome_words(run: PlannedRun, outcome: dict[str, Any], place: str) -> str:
-    if outcome["status"] == "failed":
-        error = outcome["error"]
-        return f"{run.key}: failed ({place}). {error['type']}: {error['message']}"
-    accuracy = outcome["result"]["metrics"]["average_accuracy"]
+def _outcome_words(run: PlannedRun, outcome: RunOutcome, place: str) -> str:
+    if isinstance(outcome, RunFailed):
+        return f"{run.key}: failed ({place}). {outcome.type}: {outcome.message}"
+    accuracy = outcome.result.metrics["average_accuracy"]
     words = "not measured" if accuracy is None else f"{accuracy:.1%}"
     return f"{run.key}: done ({place}), average accuracy {words}"

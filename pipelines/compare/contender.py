@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.files.yaml_file import read_yaml
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 from ratchet.pipelines.spec.presets import preset_names, read_preset
@@ -26,9 +27,9 @@ class Contender:
     """
 
     name: str
-    methods: Sequence[Mapping[str, Any]]
+    methods: Sequence[Mapping[str, Json]]
     joint: bool
-    training: Mapping[str, Any]
+    training: Mapping[str, Json]
 
     @property
     def family(self) -> str:
@@ -42,7 +43,7 @@ class Contender:
         families = {METHOD_CONFIGS[kind].family for kind in types if kind in METHOD_CONFIGS}
         return families.pop() if len(families) == 1 else "combined"
 
-    def with_seed(self, seed: int) -> list[dict[str, Any]]:
+    def with_seed(self, seed: int) -> list[JsonObject]:
         """The stack with every method's own random choice drawn from another seed."""
         return [_seeded(method, seed) for method in self.methods]
 
@@ -105,7 +106,7 @@ def _from_fields(name: str, fields: Any) -> Contender:
     return Contender(name, tuple(methods), joint, training)
 
 
-def _seeded(method: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _seeded(method: Mapping[str, Json], seed: int) -> JsonObject:
     own = METHOD_CONFIGS.get(str(method.get("type")))
     fields = {} if own is None else own.model_fields
     return {**method, **{name: seed for name in fields if name.endswith("seed")}}

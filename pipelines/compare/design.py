@@ -6,10 +6,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.compare.contender import Contender
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.spec.changes import Change, parse_changes
 from ratchet.pipelines.spec.reading import load_spec, parse_spec
 from ratchet.pipelines.spec.update_spec import UpdateSpec, spec_as_dict
@@ -109,24 +109,36 @@ def check_design(design: Design) -> None:
         raise SpecError(problems)
 
 
-def reordered(raw: Mapping[str, Any], order: int) -> dict[str, Any]:
+def reordered(raw: Mapping[str, Json], order: int) -> JsonObject:
     """A raw spec with its tasks in another order, drawn by number; 0 leaves the spec's own.
 
     A stream that is cut by classes is cut into other tasks: its classes are drawn in another order.
     """
     if order == 0:
         return dict(raw)
-    if raw.get("stream") is not None:
-        own = raw["stream"].get("order")
+    stream = raw.get("stream")
+    if isinstance(stream, Mapping):
+        own = stream.get("order")
         number = order + own if isinstance(own, int) else order
-        return {**raw, "stream": {**raw["stream"], "order": number}}
-    tasks = list(raw["tasks"])
+        return {**raw, "stream": {**stream, "order": number}}
+    tasks = _listed(raw["tasks"])
     random.Random(order).shuffle(tasks)
     return {**raw, "tasks": tasks}
 
 
+def _listed(value: Json) -> list[Json]:
+    assert isinstance(value, Sequence), "the spec was read before"
+    return list(value)
+
+
+def _section(raw: Mapping[str, Json], name: str) -> JsonObject:
+    section = raw[name]
+    assert isinstance(section, Mapping), "the spec was read before"
+    return dict(section)
+
+
 def _planned(
-    raw: Mapping[str, Any],
+    raw: Mapping[str, Json],
     contender: Contender,
     seed: int,
     order: int,
@@ -138,10 +150,10 @@ def _planned(
     parts = [contender.name, f"seed_{seed}"]
     parts += [f"order_{order}"] if order else []
     parts += [f"model_{number}"] if number else []
-    training = dict(raw["training"]) | ({} if same_training else dict(contender.training))
+    training = _section(raw, "training") | ({} if same_training else dict(contender.training))
     full = {
         **reordered(raw, order),
-        "model": {**raw["model"], "name": models[number]},
+        "model": {**_section(raw, "model"), "name": models[number]},
         "methods": contender.with_seed(seed),
         "joint": contender.joint,
         "training": training | {"seed": seed},

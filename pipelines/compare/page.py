@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.compare import charts
+from ratchet.pipelines.compare.record import Comparison
 from ratchet.pipelines.compare.summary import Row
 from ratchet.pipelines.compare.table import columns_of, percent
 from ratchet.pipelines.pages.environment import page_environment
@@ -15,7 +15,7 @@ from ratchet.pipelines.pages.estimate import INTERVAL_WORDS, Estimate
 FAMILIES = ("baseline", "isolation", "regularization", "head", "replay", "combined")
 
 
-def html(found: Mapping[str, Any], rows: Sequence[Row], title: str, training: str) -> str:
+def html(found: Comparison, rows: Sequence[Row], title: str, training: str) -> str:
     """The page as text.
 
     Args:
@@ -41,7 +41,7 @@ def html(found: Mapping[str, Any], rows: Sequence[Row], title: str, training: st
         colours=colours,
         failures=[(row.method, error) for row in rows for error in row.errors],
         interval=INTERVAL_WORDS,
-        has_intervals=found["design"]["num_seeds"] > 1,
+        has_intervals=found["design"]["num_seeds"] != 1,
         cost=charts.accuracy_against_cost(first, colours),
         plasticity=charts.forgetting_against_plasticity(first, colours),
         bars=charts.accuracies(first, colours),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.pipelines.compare.design import PlannedRun
+from ratchet.pipelines.compare.outcome import RunFailed, RunOutcome, read_outcome, status_of
 from ratchet.pipelines.compare.single_run import HOME_FOLDER, RESULT_FILE, SPEC_FILE
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.processes.module_command import module_command
@@ -81,12 +82,8 @@ class Runner:
         self._processes: set[subprocess.Popen[str]] = set()
         self._stopping = threading.Event()
 
-    def run(self, runs: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, dict[str, Any]]]:
-        """Yield each run with its outcome: those that are known first, then as they end.
-
-        An outcome is `{"status": "done", "result": ...}` or `{"status": "failed", "error":
-        {"type", "message"}}`.
-        """
+    def run(self, runs: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, RunOutcome]]:
+        """Yield each run with its outcome: those that are known first, then as they end."""
         left = []
         for run in runs:
             known = self._known(run)
@@ -101,9 +98,7 @@ class Runner:
             for process in list(self._processes):
                 process.terminate()
 
-    def _in_parallel(
-        self, runs: Sequence[PlannedRun]
-    ) -> Iterator[tuple[PlannedRun, dict[str, Any]]]:
+    def _in_parallel(self, runs: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, RunOutcome]]:
         pool = ThreadPoolExecutor(self.machine.num_jobs, thread_name_prefix="ratchet-compare")
         waiting = {pool.submit(self._run, run): run for run in runs}
         try:
@@ -114,10 +109,10 @@ class Runner:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _known(self, run: PlannedRun) -> dict[str, Any] | None:
+    def _known(self, run: PlannedRun) -> RunOutcome | None:
         """The outcome of a run that ended, or cannot begin; None where it must still be run."""
         if run.spec is None:
-            return _failure("SpecError", run.problem or "")
+            return RunFailed("SpecError", run.problem or "")
         folder = self._folder(run)
         path = folder / RESULT_FILE
         if not path.is_file():
@@ -126,14 +121,14 @@ class Runner:
             self.say(f"{run.key}: its settings have changed, it starts afresh")
             shutil.rmtree(folder)
             return None
-        outcome = json.loads(path.read_text(encoding="utf-8"))
-        if outcome["status"] == "failed" and self.retry:
+        outcome = read_outcome(path)
+        if isinstance(outcome, RunFailed) and self.retry:
             path.unlink()
             return None
-        self.say(f"{run.key}: {outcome['status']} before, not repeated")
+        self.say(f"{run.key}: {status_of(outcome)} before, not repeated")
         return outcome
 
-    def _run(self, run: PlannedRun) -> dict[str, Any]:
+    def _run(self, run: PlannedRun) -> RunOutcome:
         assert run.spec is not None, "runs without a spec are known"
         folder = self._folder(run)
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,8 +138,8 @@ class Runner:
             code = self._follow(run, log)
         path = folder / RESULT_FILE
         if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-        return _failure("Crash", f"the process ended with {code}: {_last_line(folder / LOG_FILE)}")
+            return read_outcome(path)
+        return RunFailed("Crash", f"the process ended with {code}: {_last_line(folder / LOG_FILE)}")
 
     def _follow(self, run: PlannedRun, log: Any) -> int:
         """Start a run's process and pass on its lines until it ends; returns its exit code."""
@@ -171,10 +166,6 @@ class Runner:
 
     def _folder(self, run: PlannedRun) -> Path:
         return self.folder / RUNS_FOLDER / run.key
-
-
-def _failure(kind: str, message: str) -> dict[str, Any]:
-    return {"status": "failed", "error": {"type": kind, "message": message}}
 
 
 def _last_line(path: Path) -> str:

@@ -12,13 +12,11 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from ratchet.pipelines.compare.outcome import RunDone, RunFailed, write_outcome
 from ratchet.pipelines.errors import RatchetError
-from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.spec.update_spec import UpdateSpec
 from ratchet.pipelines.training.events import Resumed, RunEvent, StageDone, event_to_json
 
@@ -46,18 +44,13 @@ def main(folder: Path, keep_version: bool) -> None:
     try:
         result = run_update(spec, Home(home.resolve(), None), _show)
     except RatchetError as error:
-        failure = {"type": type(error).__name__, "message": str(error)}
-        _write(folder, {"status": "failed", "error": failure})
+        write_outcome(folder / RESULT_FILE, RunFailed(type(error).__name__, str(error)))
         return
     report = folder / "report.html"
     shutil.copyfile(result.report, report)
-    _write(folder, {"status": "done", "result": replace(result, report=report.name).to_json()})
+    write_outcome(folder / RESULT_FILE, RunDone(replace(result, report=report.name)))
     if not keep_version:
         shutil.rmtree(home)
-
-
-def _write(folder: Path, outcome: Mapping[str, Any]) -> None:
-    write_atomically(folder / RESULT_FILE, json.dumps(outcome))
 
 
 def _show(event: RunEvent) -> None:

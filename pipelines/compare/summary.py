@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ratchet.pipelines.compare.record import Record
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.pages.estimate import Estimate
 
 METRICS = (
@@ -56,12 +56,13 @@ class Row:
     with_task_id: Mapping[str, Estimate | None]
     costs: Mapping[str, Estimate | None]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Plain JSON values."""
         groups = ("metrics", "with_task_id", "costs")
         plain = {k: v for k, v in vars(self).items() if k not in groups}
         estimates = {group: _plain(getattr(self, group)) for group in groups}
-        return plain | {"errors": list(self.errors), "reports": list(self.reports)} | estimates
+        lists = {"errors": list(self.errors), "reports": list(self.reports)}
+        return {**plain, **lists, **estimates}
 
 
 def rows_of(records: Sequence[Record]) -> list[Row]:
@@ -94,10 +95,10 @@ def _row(records: Sequence[Record]) -> Row:
     )
 
 
-def _estimate(sources: Sequence[Mapping[str, Any]], name: str) -> Estimate | None:
+def _estimate(sources: Sequence[Mapping[str, object]], name: str) -> Estimate | None:
     values = [source.get(name) for source in sources]
-    return Estimate.of([float(value) for value in values if value is not None])
+    return Estimate.of([float(value) for value in values if isinstance(value, int | float)])
 
 
-def _plain(estimates: Mapping[str, Estimate | None]) -> dict[str, Any]:
+def _plain(estimates: Mapping[str, Estimate | None]) -> JsonObject:
     return {name: own and own.as_dict() for name, own in estimates.items()}

@@ -221,7 +221,7 @@ def _tokenize_files(
         texts: list[str] = pq.read_table(path).column("text").to_pylist()
         tokens, lengths = encoder(texts)
         offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
-        columns: dict[str, Any] = {
+        columns: dict[str, pa.Array] = {
             "tokens": pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens)),
             "length": pa.array(lengths),
         }

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ratchet.pipelines.files.json_value import Json
+
 TEXT_COLUMN = "text"
 """What the one column of a text file is called, whatever `columns` says."""
 TEXT_PIECE = 256 * 1024
@@ -70,7 +72,7 @@ def _json_row(text: str, columns: Sequence[str]) -> Sequence[Any] | Broken:
     return _wanted(row, columns)
 
 
-def _has_half_character(text: str, row: Mapping[str, Any]) -> bool:
+def _has_half_character(text: str, row: Mapping[str, Json]) -> bool:
     r"""Whether an escape such as `\ud83d` stands alone: no tokenizer and no file takes that."""
     if r"\ud" not in text.lower():
         return False
@@ -81,7 +83,7 @@ def _has_half_character(text: str, row: Mapping[str, Any]) -> bool:
     return False
 
 
-def _wanted(row: Mapping[str, Any], columns: Sequence[str]) -> Sequence[Any] | Broken:
+def _wanted(row: Mapping[str, Json], columns: Sequence[str]) -> Sequence[Any] | Broken:
     try:
         return [row[column] for column in columns]
     except KeyError:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ratchet.pipelines.evaluation.gate import TaskScore, Verdict, decide
 from ratchet.pipelines.evaluation.metrics import summarize
+from ratchet.pipelines.evaluation.scores import Matrix, Scores
 from ratchet.pipelines.files.formats import checked
 from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.spec.update_spec import GateSpec
 
-Scores = Mapping[str, Mapping[str, int | float | None]]
-"""Measures of each task by its name; counts of rows among them."""
-Matrix = list[list[float | None]]
 MEASURES = ("validation_own", "validation_all", "test_own", "test_all")
 LANGUAGE_MEASURES = ("perplexity", "token_accuracy", "exact_match", "rouge_l")
 

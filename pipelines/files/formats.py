@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
@@ -79,6 +80,15 @@ def read_format_file(kind: type[T], path: Path, number: int, hint: str) -> T:
     except ValueError as error:
         raise VersionError(f"{path} is broken: {error}; {hint}") from error
     return read_format(kind, raw, number, str(path), hint)
+
+
+def plain(value: object) -> Json:
+    """Plain values as reading them back gives them: with lists for tuples."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(own) for own in value]
+    return cast("Json", value)
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 INTERVAL_WORDS = "95 % interval of the mean over seeds (Student's t)"
 # The 97.5 % point of Student's t, by degrees of freedom from 1.
@@ -42,7 +41,7 @@ class Estimate:
         variance = math.fsum((value - mean) ** 2 for value in values) / (number - 1)
         return Estimate(mean, t_point(number - 1) * math.sqrt(variance / number), tuple(values))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, float | list[float] | None]:
         """Plain JSON values."""
         return {"mean": self.mean, "half_width": self.half_width, "values": list(self.values)}
 

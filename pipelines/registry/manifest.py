@@ -9,13 +9,23 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TypedDict
 
 from ratchet.pipelines.errors import NotFoundError, VersionError
 from ratchet.pipelines.files.atomic_file import put_on_disk, write_atomically
+from ratchet.pipelines.files.json_value import JsonObject
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
+
+
+class TaskRecord(TypedDict):
+    """A task as a manifest has it; see `ratchet.pipelines.types.Task`."""
+
+    id: int
+    name: str
+    class_ids: list[int]
+    stage: int
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Manifest:
         labels: Label of each class id.
         tasks: Id, name, class ids and stage of every task.
         metrics: The final metrics.
-        routing: Layers, threshold and share of accepted text of the router.
+        routing: `threshold` and `accept_fraction` of the router, `max_length` of texts in tokens.
         strengths: What the search for strengths found last, by method: a later one begins there.
         libraries: Versions of the libraries that wrote it.
         files: SHA-256 of every file by relative path.
@@ -46,11 +56,11 @@ class Manifest:
     created: float
     base_model: dict[str, str]
     scenario: str
-    methods: list[dict[str, Any]]
+    methods: list[JsonObject]
     labels: list[str]
-    tasks: list[dict[str, Any]]
-    metrics: dict[str, Any] = field(default_factory=dict)
-    routing: dict[str, Any] = field(default_factory=dict)
+    tasks: list[TaskRecord]
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    routing: dict[str, int | float] = field(default_factory=dict)
     strengths: dict[str, float] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.files.yaml_file import parse_yaml
 
 
@@ -49,7 +50,7 @@ def parse_changes(texts: Sequence[str]) -> list[Change]:
     return changes
 
 
-def apply_changes(raw: dict[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
+def apply_changes(raw: JsonObject, changes: Sequence[Change]) -> JsonObject:
     """A copy of a raw spec with fields changed; sections that are missing are made.
 
     Raises:

@@ -6,8 +6,8 @@ The first line of each file is a comment that says when to choose it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.files.yaml_file import read_yaml
 
 PRESETS_FOLDER = Path(__file__).parent / "preset_files"
@@ -18,7 +18,7 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
 
 
-def read_preset(name: str) -> dict[str, Any]:
+def read_preset(name: str) -> JsonObject:
     """The fields that a preset sets: `methods`, and by choice `training`, `gate` and `joint`."""
     return read_yaml(PRESETS_FOLDER / f"{name}.yaml")
 

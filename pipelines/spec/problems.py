@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from ratchet.pipelines.errors import Problem
+from ratchet.pipelines.files.json_value import Json
 from ratchet.pipelines.spec import update_spec as config
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS, MethodConfig
 from ratchet.pipelines.spec.section import NUMBER_TAG
@@ -54,7 +55,7 @@ _MESSAGES: Mapping[str, str] = MappingProxyType(
 )
 
 
-def problem_of(detail: ErrorDetails, raw: Mapping[str, Any]) -> Problem:
+def problem_of(detail: ErrorDetails, raw: Mapping[str, Json]) -> Problem:
     """One pydantic error as a problem.
 
     Args:
@@ -148,10 +149,11 @@ def _without_tag(location: Sequence[int | str]) -> list[int | str]:
     return parts[:2] + parts[3:] if is_tagged else parts
 
 
-def _model_at(location: Sequence[int | str], raw: Mapping[str, Any]) -> type[BaseModel]:
+def _model_at(location: Sequence[int | str], raw: Mapping[str, Json]) -> type[BaseModel]:
     """The config class that validates the section at `location`."""
     if not location:
         return UpdateSpec
     if location[0] == "methods" and len(location) > 1 and isinstance(location[1], int):
-        return METHOD_CONFIGS.get(raw["methods"][location[1]].get("type"), MethodConfig)
+        methods: Any = raw["methods"]  # a list of mappings, or pydantic had not looked inside
+        return METHOD_CONFIGS.get(methods[location[1]].get("type"), MethodConfig)
     return SECTIONS.get(str(location[0]), UpdateSpec)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.files.patterns import Visits, matches, pattern_fault, split_pattern
 from ratchet.pipelines.files.yaml_file import read_yaml
 from ratchet.pipelines.spec.auto_fields import search_problems
@@ -76,7 +77,7 @@ def parse_spec(raw: Any, folder: Path, changes: Sequence[Change] = ()) -> Update
     return spec.with_paths_under(folder)
 
 
-def _with_preset(raw: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+def _with_preset(raw: JsonObject) -> tuple[JsonObject, list[Problem]]:
     """A raw spec with its preset's fields under its own."""
     name = raw.get("preset")
     if not isinstance(name, str):
@@ -96,7 +97,7 @@ def _with_preset(raw: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     return merged, []
 
 
-def _cross_checks(raw: Mapping[str, Any]) -> list[Problem]:
+def _cross_checks(raw: Mapping[str, Json]) -> list[Problem]:
     """Checks between fields, made even where other fields are wrong."""
     problems = []
     if (raw.get("tasks") is None) == (raw.get("stream") is None):
@@ -108,7 +109,7 @@ def _cross_checks(raw: Mapping[str, Any]) -> list[Problem]:
         methods = TypeAdapter(tuple[AnyMethodConfig, ...]).validate_python(raw.get("methods", ()))
     except ValidationError:
         return problems
-    scenario = raw.get("scenario", "class_incremental")
+    scenario: Any = raw.get("scenario", "class_incremental")
     kind = _field(raw, "model", "kind", "classifier")
     sharding = _field(raw, "scaling", "sharding", "data")
     recomputes = _field(raw, "training", "gradient_checkpointing", "") is True
@@ -119,7 +120,7 @@ def _cross_checks(raw: Mapping[str, Any]) -> list[Problem]:
 
 
 def _search_problems(
-    raw: Mapping[str, Any], methods: Sequence[MethodConfig], sharding: Sharding
+    raw: Mapping[str, Json], methods: Sequence[MethodConfig], sharding: Sharding
 ) -> list[Problem]:
     try:
         settings = StabilityDecaySpec.model_validate(raw.get("stability_decay") or {})
@@ -129,7 +130,7 @@ def _search_problems(
     return search_problems(methods, rate, settings, raw.get("joint") is True, sharding)
 
 
-def _field(raw: Mapping[str, Any], section: str, name: str, default: str) -> Any:
+def _field(raw: Mapping[str, Json], section: str, name: str, default: str) -> Any:
     inside = raw.get(section)
     return inside.get(name, default) if isinstance(inside, Mapping) else default
 
@@ -145,7 +146,7 @@ def _repeated_names(tasks: Any) -> list[Problem]:
     ]
 
 
-def _missing_files(raw: Mapping[str, Any], folder: Path) -> list[Problem]:
+def _missing_files(raw: Mapping[str, Json], folder: Path) -> list[Problem]:
     named = [
         (f"{where}.{split}", section.get(split))
         for where, section in _data_sections(raw)
@@ -170,10 +171,11 @@ def _method_uris(methods: Any) -> Iterator[tuple[str, Any]]:
                 yield f"methods.{kind}.{field}", uri
 
 
-def _data_sections(raw: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _data_sections(raw: Mapping[str, Json]) -> Iterator[tuple[str, Mapping[str, Json]]]:
     tasks = raw.get("tasks")
-    if isinstance(raw.get("stream"), Mapping):
-        yield "stream", raw["stream"]
+    stream = raw.get("stream")
+    if isinstance(stream, Mapping):
+        yield "stream", stream
     for index, task in enumerate(tasks if isinstance(tasks, list) else []):
         if isinstance(task, Mapping):
             yield f"tasks[{index}]", task

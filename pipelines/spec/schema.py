@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.spec.update_spec import UpdateSpec
 
 EXAMPLE_FILE = Path(__file__).parent / "example_spec.yaml"
 
 
-def spec_schema() -> dict[str, Any]:
+def spec_schema() -> JsonObject:
     """The JSON schema of a spec."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -6,7 +6,6 @@ makes them absolute.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.spec.methods import AnyMethodConfig, Kind, MethodConfig, Scenario, Sharding
 from ratchet.pipelines.spec.section import AUTO, Fraction, Name, RateOrAuto, SpecSection
 from ratchet.pipelines.spec.stability_decay import StabilityDecaySpec
@@ -200,7 +200,7 @@ class EvaluationSpec(SpecSection):
 
     def with_paths_under(self, folder: Path) -> EvaluationSpec:
         """The same with relative paths made absolute; a lineage's name stays."""
-        changes: dict[str, Any] = {}
+        changes: dict[str, object] = {}
         if self.joint is not None and (folder / self.joint).is_dir():
             changes["joint"] = str((folder / self.joint).resolve())
         if self.retention is not None:
@@ -233,7 +233,7 @@ class UpdateSpec(SpecSection):
 
     def with_paths_under(self, folder: Path) -> UpdateSpec:
         """The same spec with every relative local path made absolute below `folder`."""
-        changes: dict[str, Any] = {}
+        changes: dict[str, object] = {}
         if self.tasks is not None:
             changes["tasks"] = tuple(_absolute(task, folder) for task in self.tasks)
         if self.stream is not None:
@@ -272,7 +272,7 @@ def absolute_uri(path: str, folder: Path) -> str:
     return str((folder / path).resolve()) if not Path(path).is_absolute() else path
 
 
-def spec_as_dict(spec: UpdateSpec) -> Mapping[str, Any]:
+def spec_as_dict(spec: UpdateSpec) -> JsonObject:
     """The spec as plain JSON values, without what was left at its default of None."""
     return _without_default_nones(spec, spec.model_dump(mode="json"))
 

@@ -21,8 +21,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 from ratchet.pipelines.errors import NotFoundError, TrackingError
+from ratchet.pipelines.files.json_value import Json
 from ratchet.pipelines.pages.search_record import SearchRecord
-from ratchet.pipelines.tracking.outbox import FILE_NAME, Outbox
+from ratchet.pipelines.tracking.outbox import FILE_NAME, Event, Outbox
 from ratchet.pipelines.tracking.sender import send
 
 MATRIX_NAME = "accuracy_matrix.json"
@@ -75,7 +76,7 @@ class Tracker:
         self,
         lineage: str,
         name: str,
-        spec: Mapping[str, Any],
+        spec: Mapping[str, Json],
         spec_yaml: str,
         spec_folder: Path | None = None,
         *,
@@ -102,7 +103,7 @@ class Tracker:
         if send:
             self.send()
 
-    def task_started(self, task: str, info: Mapping[str, Any]) -> None:
+    def task_started(self, task: str, info: Mapping[str, Json]) -> None:
         """Begin the child run of a task; `info` holds its sizes and is logged as parameters."""
         if task in self._tasks:
             return
@@ -139,7 +140,7 @@ class Tracker:
             self._log_metrics(self._child(task), number, _under("search/held", held))
         self.log_params(task, {"decided": asdict(record.decided)})
 
-    def log_params(self, task: str, values: Mapping[str, Any]) -> None:
+    def log_params(self, task: str, values: Mapping[str, Json]) -> None:
         """Log more parameters of a task's child run, nested ones with dots."""
         self._add(self._child(task), "params", params=flattened(values))
 
@@ -244,11 +245,11 @@ class Tracker:
         return f"{self.key}/{task}"
 
     def _add(self, run: str, kind: str, **content: Any) -> None:
-        event = {"kind": kind, "run": run, "time": int(time.time() * 1000), **content}
+        event: Event = {"kind": kind, "run": run, "time": int(time.time() * 1000), **content}
         self._outbox.append(event)
         self._recall(event)
 
-    def _recall(self, event: Mapping[str, Any]) -> None:
+    def _recall(self, event: Event) -> None:
         """Know what an event says, be it new or from before an interruption."""
         if event["kind"] == "start" and event["parent"] is None:
             self.key = event["run"]
@@ -278,7 +279,7 @@ def send_outbox(folder: Path, tracking_uri: str) -> int:
     return send(Outbox(folder), tracking_uri)
 
 
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flattened(values: Mapping[str, Json], prefix: str = "") -> dict[str, str]:
     """Nested plain values by dotted names; items of lists go by their `type`, or position."""
     flat: dict[str, str] = {}
     for name, value in values.items():
@@ -286,11 +287,15 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             flat |= flattened(value, f"{path}.")
         elif isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
-            named = {str(item.get("type", i)): item for i, item in enumerate(value)}
+            named = {_name_of(item, i): item for i, item in enumerate(value)}
             flat |= flattened(named, f"{path}.")
         else:
             flat[path] = str(value)
     return flat
+
+
+def _name_of(item: Json, place: int) -> str:
+    return str(item.get("type", place) if isinstance(item, Mapping) else place)
 
 
 def git_commit(folder: Path) -> str | None:

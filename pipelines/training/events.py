@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 from ratchet.pipelines.errors import VersionError
-from ratchet.pipelines.evaluation.history import Scores
+from ratchet.pipelines.evaluation.scores import Scores
 from ratchet.pipelines.files.formats import FORMAT_KEY, check_format, checked
 from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.pages.search_record import SearchRecord
@@ -193,9 +193,10 @@ def event_from_json(raw: Json) -> RunEvent:
     check_format(raw, FORMAT, WHERE, HINT)
     assert isinstance(raw, dict), "it has a format number"
     types = {kind: type_ for type_, kind in KINDS.items()}
-    found = types.get(raw.get("kind"))
+    word = raw.get("kind")
+    found = types.get(word) if isinstance(word, str) else None
     if found is None:
-        raise VersionError(f"{WHERE} is of no kind that is known: {raw.get('kind')!r}; {HINT}")
+        raise VersionError(f"{WHERE} is of no kind that is known: {word!r}; {HINT}")
     if found is Searched:
         raw = {"task": raw.get("task"), "record": raw}
     return checked(found, raw, WHERE, HINT)

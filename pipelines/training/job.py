@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from ratchet.pipelines.files.formats import checked
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.registry.s3.address import RunAddress
 from ratchet.pipelines.spec.update_spec import UpdateSpec
 from ratchet.pipelines.types import Task
@@ -55,7 +55,7 @@ class UpdateJob:
         numbers = sorted({task.stage for task in self.new})
         return tuple(tuple(t for t in self.new if t.stage == number) for number in numbers)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain JSON values."""
         return {
             "spec": self.spec.model_dump(mode="json"),
@@ -68,19 +68,6 @@ class UpdateJob:
         }
 
     @staticmethod
-    def from_json(raw: Mapping[str, Any]) -> UpdateJob:
+    def from_json(raw: JsonObject) -> UpdateJob:
         """The job that `to_json` wrote."""
-        return UpdateJob(
-            spec=UpdateSpec.model_validate(raw["spec"]),
-            labels=tuple(raw["labels"]),
-            tasks=tuple(task_from_json(task) for task in raw["tasks"]),
-            num_past=raw["num_past"],
-            folder=Path(raw["folder"]),
-            parent=None if raw["parent"] is None else Path(raw["parent"]),
-            mirror=None if raw["mirror"] is None else RunAddress(**raw["mirror"]),
-        )
-
-
-def task_from_json(raw: Mapping[str, Any]) -> Task:
-    """A task from its JSON form."""
-    return Task(raw["id"], raw["name"], tuple(raw["class_ids"]), raw["stage"])
+        return checked(UpdateJob, raw, "a job", "start it again with one release everywhere")

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ratchet.pipelines.evaluation.calibration import Calibration
-from ratchet.pipelines.evaluation.history import Scores
 from ratchet.pipelines.evaluation.instruments import Findings, Right
+from ratchet.pipelines.evaluation.scores import Scores
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.files.formats import FORMAT_KEY, read_format, read_format_file
 from ratchet.pipelines.files.json_value import Json

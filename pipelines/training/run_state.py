@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ratchet.pipelines.evaluation.history import Scores
 from ratchet.pipelines.evaluation.instruments import Right
+from ratchet.pipelines.evaluation.scores import Scores
 from ratchet.pipelines.files.formats import FORMAT_KEY, read_format_file
 from ratchet.pipelines.pages.search_record import SearchRecord
 from ratchet.pipelines.training.loop import Position

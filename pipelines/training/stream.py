@@ -14,9 +14,9 @@ import torch
 
 from ratchet.pipelines.data.prepared import PreparedData
 from ratchet.pipelines.evaluation.calibration import Calibration, calibrate
-from ratchet.pipelines.evaluation.history import Scores
 from ratchet.pipelines.evaluation.instruments import Findings
 from ratchet.pipelines.evaluation.language import make_evaluator
+from ratchet.pipelines.evaluation.scores import Scores
 from ratchet.pipelines.files.atomic_file import put_on_disk
 from ratchet.pipelines.methods.base import MethodState
 from ratchet.pipelines.methods.context import TaskContext

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,6 +20,7 @@ from ratchet.pipelines.data.prepared import (
 )
 from ratchet.pipelines.errors import RatchetError
 from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.models.precision import own_cpus, set_threads
 from ratchet.pipelines.quiet import quiet_libraries
 from ratchet.pipelines.training.allocator import WORKER_ALLOCATOR, keep_freed_memory
@@ -104,7 +104,7 @@ def teach_on_ray(job: UpdateJob, data: PreparedData) -> None:
         raise RatchetError(f"the worker group failed: {error}") from error
 
 
-def _teach_as_worker(raw: dict[str, Any]) -> None:
+def _teach_as_worker(raw: JsonObject) -> None:
     """What each Ray Train worker runs."""
     import ray.train.torch
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.pages.words import loss, percent
 from ratchet.pipelines.spec.tune import ChooseSpec
 from ratchet.pipelines.tuning.front import TIE, Placed, best_by, front, knee, placed
@@ -26,7 +26,7 @@ class Choice:
     rule: str
     reason: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Plain JSON values."""
         return {
             "number": self.trial.number,

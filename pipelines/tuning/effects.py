@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.spec.tune import AnyRange, ChoiceRange
 from ratchet.pipelines.tuning.front import Placed, placed
 from ratchet.pipelines.tuning.trial import Trial
@@ -54,9 +55,9 @@ class Effect:
     chance: float | None
     claim: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Plain JSON values."""
-        return asdict(self) | {"by_value": [asdict(own) for own in self.by_value]}
+        return {**asdict(self), "by_value": [asdict(own) for own in self.by_value]}
 
 
 def effects(
@@ -113,7 +114,7 @@ def _effect(
     generator: np.random.Generator,
 ) -> Effect:
     known = [own for own in found if parameter in own.trial.settings]
-    settings = [own.trial.settings[parameter] for own in known]
+    settings: list[Any] = [own.trial.settings[parameter] for own in known]
     measured = [own.point[axis] for own in known]
     if len(known) < MIN_TRIALS:
         claim = f"{len(known)} finished trials are too few to say"

@@ -9,16 +9,16 @@ same study still.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.spec.update_spec import UpdateSpec
 from ratchet.pipelines.tuning.search.space import RawSpec
 from ratchet.pipelines.tuning.study_name import study_name_of
+from ratchet.pipelines.tuning.trial import Settings
 from ratchet.pipelines.update.ending import open_attempt
 from ratchet.pipelines.update.events import EventHandler
 from ratchet.pipelines.update.kept_result import CLAIM_FILE, DONE_FILE, read_result
@@ -61,7 +61,7 @@ def promoted_study(studies: Path, spec: UpdateSpec, home: Home) -> Promoted | No
 
 def promote(
     source: RawSpec,
-    settings: Mapping[str, Any],
+    settings: Settings,
     folder: Path,
     home: Home,
     on_event: EventHandler,
@@ -108,13 +108,15 @@ def promote(
 def _promoted(note: Path, lineage: str, home: Home) -> Promoted | None:
     """What a note is about, where the update that it names has made the champion."""
     raw, champion = _read(note), home.registry.champion(lineage)
+    start = raw["start"]
+    assert start is None or isinstance(start, int), "it is a version's number"
     for claim in home.runs(lineage).glob(f"{raw['run']}*/{CLAIM_FILE}"):
         if int(claim.read_text(encoding="utf-8")) == champion:
-            return Promoted(note.parent, raw["start"], claim.parent)
+            return Promoted(note.parent, start, claim.parent)
     return None
 
 
-def _refused(note: Path, asked: Mapping[str, Any], runs: Path) -> UpdateResult | None:
+def _refused(note: Path, asked: JsonObject, runs: Path) -> UpdateResult | None:
     """The result of the attempt in a note, where the gate refused it and the same is asked."""
     raw = _read(note)
     done = runs / str(raw.get("attempt")) / DONE_FILE
@@ -124,5 +126,5 @@ def _refused(note: Path, asked: Mapping[str, Any], runs: Path) -> UpdateResult |
     return None if result.promoted else result
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> JsonObject:
     return json.loads(path.read_text(encoding="utf-8"))

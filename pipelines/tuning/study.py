@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.spec.tune import TuneSpec
 from ratchet.pipelines.tuning.choice import Choice, choose
 from ratchet.pipelines.tuning.effects import Effect, effects
@@ -86,7 +86,7 @@ class Study:
         """What the shared beginnings of trials would have taken, had each been taught again."""
         return sum(seed.shared_seconds for trial in self.trials for seed in trial.seeds)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """What `ratchet tune SPEC --json` prints, as plain JSON values."""
         found = self.noise
         return {
@@ -111,5 +111,5 @@ class Study:
         }
 
 
-def _by_text(found: Mapping[int, Any]) -> dict[str, Any]:
+def _by_text(found: Mapping[int, Json]) -> JsonObject:
     return {str(number): own for number, own in found.items()}

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal, TypeAlias, cast
 
-from ratchet.pipelines.files.formats import checked
-from ratchet.pipelines.files.json_value import Json
+from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.files.formats import FORMAT_KEY, read_format_file
+from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.pages.search_record import SearchRecord
+
+FORMAT = 1
+HINT = "go on with the release that wrote it, or remove the study's folder to begin it again"
+
+Settings: TypeAlias = Mapping[str, Json]
+"""Values by field; a choice of a space may be any JSON."""
+
+Report: TypeAlias = Mapping[str, float]
+"""What a trial reported last: numbers by name, its own and those of Ray Tune."""
 
 Status = Literal["done", "stopped", "failed"]
 OBJECTIVES: Mapping[str, tuple[str, int]] = {
@@ -48,14 +60,18 @@ class SeedResult:
     num_past: int = 0
     search: Mapping[str, SearchRecord] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
+    def kept(self) -> JsonObject:
+        """Plain JSON values under their format number."""
+        return {FORMAT_KEY: FORMAT, **asdict(self)}
 
     @staticmethod
-    def from_dict(raw: Json) -> SeedResult:
-        """What `as_dict` gave."""
-        return checked(SeedResult, raw, "a seed's result", "remove its trial to run it again")
+    def read(path: Path) -> SeedResult:
+        """What `kept` gave, from its file.
+
+        Raises:
+            VersionError: It is of another format, or broken.
+        """
+        return read_format_file(SeedResult, path, FORMAT, HINT)
 
 
 @dataclass(frozen=True)
@@ -71,7 +87,7 @@ class Trial:
     """
 
     number: int
-    settings: Mapping[str, Any]
+    settings: Settings
     status: Status
     seeds: tuple[SeedResult, ...] = ()
     error: Mapping[str, str] | None = field(default=None)
@@ -106,12 +122,52 @@ class Trial:
             found[f"test/{name}"] = fmean(known) if known else None
         return found
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """As plain JSON values."""
         return asdict(self)
 
+    def kept(self) -> JsonObject:
+        """The same under their format number."""
+        return {FORMAT_KEY: FORMAT, **self.as_dict()}
+
     @staticmethod
-    def from_dict(raw: Mapping[str, Any]) -> Trial:
-        """What `as_dict` gave."""
-        seeds = tuple(SeedResult.from_dict(seed) for seed in raw["seeds"])
-        return Trial(**{**raw, "seeds": seeds})
+    def read(path: Path) -> Trial:
+        """What `kept` gave, from its file.
+
+        Raises:
+            VersionError: It is of another format, or broken.
+        """
+        found = read_format_file(_KeptTrial, path, FORMAT, HINT)
+        settings = cast("Settings", found.settings)
+        return Trial(found.number, settings, found.status, found.seeds, found.error)
+
+
+@dataclass(frozen=True)
+class _KeptTrial:
+    """A trial as its file has it: the values of its settings may be any JSON."""
+
+    number: int
+    settings: Mapping[str, object]
+    status: Status
+    seeds: tuple[SeedResult, ...]
+    error: Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class _KeptSettings:
+    settings: Mapping[str, object]
+
+
+def write_settings(path: Path, settings: Settings) -> None:
+    """Keep the settings of a trial that begins."""
+    write_atomically(path, json.dumps({FORMAT_KEY: FORMAT, "settings": settings}))
+
+
+def read_settings(path: Path) -> Settings:
+    """What `write_settings` wrote.
+
+    Raises:
+        VersionError: It is of another format, or broken.
+    """
+    found = read_format_file(_KeptSettings, path, FORMAT, HINT)
+    return cast("Settings", found.settings)

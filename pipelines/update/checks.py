@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from ratchet.pipelines.data.stream import Stream
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.models.load import context_of, model_spec_of
 from ratchet.pipelines.models.source import model_location, weights_hash
 from ratchet.pipelines.spec.methods import MethodConfig
@@ -52,7 +52,7 @@ def check_continues(spec: UpdateSpec, start: Start) -> None:
         raise SpecError(problems)
 
 
-def _plain(methods: Sequence[MethodConfig]) -> list[dict[str, Any]]:
+def _plain(methods: Sequence[MethodConfig]) -> list[JsonObject]:
     return [method.model_dump(mode="json") for method in methods]
 
 

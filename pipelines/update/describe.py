@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ratchet.pipelines.data.batching import num_steps
 from ratchet.pipelines.models.load import load_tokenizer
@@ -21,7 +21,71 @@ RAY_START_SECONDS = 20.0
 """From the start of Ray to the first step of its workers, as measured on two cores."""
 
 
-def describe_update(spec: UpdateSpec, registry: Registry) -> dict[str, Any]:
+class PlannedTask(TypedDict):
+    """A task that would be taught: its rows, labels, the tasks beside it, and its steps."""
+
+    name: str
+    num_train: int
+    num_validation: int
+    num_test: int
+    labels: list[str]
+    taught_with: list[str]
+    num_steps: int
+
+
+class PlannedParameters(TypedDict):
+    """Parameters after the last stage, of the base, and those that train in which stages."""
+
+    total: int
+    base: int
+    trainable: dict[str, int]
+
+
+class PlannedSeconds(TypedDict):
+    """An estimate, by phase; what the probe took, and what it was."""
+
+    estimate: float
+    by_phase: dict[str, float]
+    probe: float
+    basis: str
+
+
+class PlannedUpdate(TypedDict):
+    """What `ratchet plan --json` prints.
+
+    Attributes:
+        lineage: Name of the lineage.
+        parent: Number of the version that it would start from; None for the base model.
+        scenario: The scenario.
+        model: The base model.
+        methods: Types of the methods.
+        precision: What it would be taught in.
+        tasks: What would be taught.
+        num_steps: Optimizer steps in all.
+        search: The `least` and the `most` trainings that finding what is left to `auto` takes,
+            beside the one that teaches each task; None where nothing is.
+        parameters: How many.
+        bytes: Of the version, by part.
+        seconds: How long.
+        warnings: What was found wrong with the data, a sentence each.
+    """
+
+    lineage: str
+    parent: int | None
+    scenario: str
+    model: str
+    methods: list[str]
+    precision: str
+    tasks: list[PlannedTask]
+    num_steps: int
+    search: dict[str, int] | None
+    parameters: PlannedParameters
+    bytes: dict[str, int]
+    seconds: PlannedSeconds
+    warnings: list[str]
+
+
+def describe_update(spec: UpdateSpec, registry: Registry) -> PlannedUpdate:
     """What `ratchet plan` says of a spec.
 
     The data is read and checked as an update does it, and a miniature of the update is taught to
@@ -32,9 +96,7 @@ def describe_update(spec: UpdateSpec, registry: Registry) -> dict[str, Any]:
         registry: Where the lineage's champion is, which the update would start from.
 
     Returns:
-        Plain JSON values: `tasks`, `num_steps`, `search`, `parameters`, `bytes`, `seconds`,
-        `warnings`. `search` holds the `least` and the `most` trainings that finding what is left to
-        `auto` takes, beside the one that teaches each task; None where nothing is.
+        Plain JSON values.
 
     Raises:
         RatchetError: Whatever would keep the update from starting.
@@ -62,7 +124,7 @@ def describe_update(spec: UpdateSpec, registry: Registry) -> dict[str, Any]:
         }
 
 
-def _task(plan: Plan, task: Task, trains: bool) -> dict[str, Any]:
+def _task(plan: Plan, task: Task, trains: bool) -> PlannedTask:
     texts = plan.texts[task.id]
     rows = plan.data.train[task.stage]
     stage = next(stage for stage in plan.job.stages if stage[0].stage == task.stage)
@@ -95,7 +157,7 @@ def _trainings(plan: Plan, stage: tuple[Task, ...]) -> tuple[int, int]:
     return num_trainings(plan.job.spec, is_first=stage[0].id == 0)
 
 
-def _parameters(plan: Plan, mini: Miniature) -> dict[str, Any]:
+def _parameters(plan: Plan, mini: Miniature) -> PlannedParameters:
     grown = _at_the_end(plan, mini, "learned_parameters")
     total = mini.total_parameters + grown - mini.stages[-1].sizes.learned_parameters
     trainable = [int(stage.costs["trainable_parameters"]) for stage in mini.stages]
@@ -144,7 +206,7 @@ def _capacity(method: MethodConfig) -> int:
     return int(getattr(method, "capacity", 0)) if method.stores_examples else 0
 
 
-def _seconds(plan: Plan, mini: Miniature) -> dict[str, Any]:
+def _seconds(plan: Plan, mini: Miniature) -> PlannedSeconds:
     """Seconds of each phase: the miniature's, scaled to the update's rows; a search at most."""
     phases = {"load": mini.load_seconds, "train": 0.0, "end_task": 0.0}
     phases |= {"router": 0.0, "evaluate": 0.0, "calibrate": 0.0}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 
@@ -23,8 +23,31 @@ from ratchet.pipelines.training.workers import SingleWorker
 from ratchet.pipelines.types import Task
 from ratchet.pipelines.version import LoadedVersion, load_version
 
+SplitScores = dict[str, dict[str, int | float | None]]
+"""Measures of a task by split and name."""
 
-def evaluate_version(spec: UpdateSpec, folder: Path) -> dict[str, Any]:
+
+class VersionScores(TypedDict):
+    """What `ratchet evaluate --json` prints.
+
+    Attributes:
+        lineage: Name of the lineage.
+        version: Number of the version.
+        scenario: Its scenario.
+        scores: By task and split, every measure and `num_rows`.
+        average: The mean over tasks of each accuracy, by split.
+        warnings: What was found wrong with the data, a sentence each.
+    """
+
+    lineage: str
+    version: int
+    scenario: str
+    scores: dict[str, SplitScores]
+    average: dict[str, dict[str, float | None]]
+    warnings: list[str]
+
+
+def evaluate_version(spec: UpdateSpec, folder: Path) -> VersionScores:
     """Scores of a version on validation and test data, with and without the task id.
 
     Tasks are matched by name; the spec's model, methods and training are not used, except that its
@@ -35,7 +58,7 @@ def evaluate_version(spec: UpdateSpec, folder: Path) -> dict[str, Any]:
         folder: The version's folder.
 
     Returns:
-        Plain JSON values: `scores` by task and split, and their `average`.
+        Plain JSON values.
 
     Raises:
         NotFoundError: A task of the spec that the version does not know.
@@ -64,14 +87,14 @@ def evaluate_version(spec: UpdateSpec, folder: Path) -> dict[str, Any]:
     measured = [by_name[rows.name] for rows in stream.tasks]
     scores = evaluator.evaluate(measured, version.tasks, version.router)
     by_task = {rows.name: _by_split(scores[by_name[rows.name].id], rows) for rows in stream.tasks}
-    return {
-        "lineage": version.manifest.lineage,
-        "version": version.manifest.version,
-        "scenario": version.manifest.scenario,
-        "scores": by_task,
-        "average": _averages(by_task),
-        "warnings": list(stream.warnings),
-    }
+    return VersionScores(
+        lineage=version.manifest.lineage,
+        version=version.manifest.version,
+        scenario=version.manifest.scenario,
+        scores=by_task,
+        average=_averages(by_task),
+        warnings=list(stream.warnings),
+    )
 
 
 def _as_taught(spec: UpdateSpec, version: LoadedVersion) -> UpdateSpec:
@@ -80,7 +103,7 @@ def _as_taught(spec: UpdateSpec, version: LoadedVersion) -> UpdateSpec:
     names = {
         task.name: [version.manifest.labels[c] for c in task.class_ids] for task in version.tasks
     }
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         "model": model_spec_of(version.manifest),
         "training": spec.training.model_copy(update={"max_length": length}),
     }
@@ -126,7 +149,7 @@ def _held_out(rows: TaskRows, task: Task, version: LoadedVersion) -> HeldOut:
     return HeldOut(tokens, len(rows.validation))
 
 
-def _by_split(scores: TaskScores, rows: TaskRows) -> dict[str, Any]:
+def _by_split(scores: TaskScores, rows: TaskRows) -> SplitScores:
     raw = scores.as_dict()
     sizes = {"validation": len(rows.validation)}
     if rows.test is not None:
@@ -146,7 +169,7 @@ def _by_split(scores: TaskScores, rows: TaskRows) -> dict[str, Any]:
     }
 
 
-def _averages(by_task: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+def _averages(by_task: Mapping[str, SplitScores]) -> dict[str, dict[str, float | None]]:
     """The mean over tasks of each measure; None where a task lacks it."""
     averages: dict[str, dict[str, float | None]] = {}
     for split in ("validation", "test"):
@@ -159,6 +182,6 @@ def _averages(by_task: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, f
     return averages
 
 
-def _mean(values: list[float | None]) -> float | None:
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if len(known) == len(values) else None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet.pipelines.errors import NotFoundError
-from ratchet.pipelines.evaluation.history import History, Scores
+from ratchet.pipelines.evaluation.history import History
 from ratchet.pipelines.evaluation.instruments import Right
 from ratchet.pipelines.evaluation.metrics import accuracy_matrix, intransigence
+from ratchet.pipelines.evaluation.scores import Scores
 from ratchet.pipelines.files.formats import checked
 from ratchet.pipelines.registry.manifest import MANIFEST_FILE
 from ratchet.pipelines.registry.registry import Registry

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from ratchet.pipelines.evaluation.gate import TaskScore, Verdict
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.registry.manifest import Manifest
 from ratchet.pipelines.report.data import (
     ComparisonReport,
@@ -137,9 +136,9 @@ def _task(plan: Plan, result: UpdateResult, task: Task) -> TaskReport:
     )
 
 
-def _method(config: Mapping[str, Any]) -> str:
+def _method(config: JsonObject) -> str:
     """A method in words: its settings that differ from the defaults, and what it does."""
-    kind = METHOD_CONFIGS[config["type"]]
+    kind = METHOD_CONFIGS[str(config["type"])]
     defaults = {name: field.default for name, field in kind.model_fields.items()}
     changed = {k: v for k, v in config.items() if k != "type" and v != defaults.get(k)}
     settings = ", ".join(f"{name} {value}" for name, value in changed.items())

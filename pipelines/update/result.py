@@ -8,9 +8,9 @@ from typing import Literal
 
 from ratchet.pipelines.evaluation.costs import TaskCosts
 from ratchet.pipelines.evaluation.gate import Verdict
-from ratchet.pipelines.evaluation.history import Matrix
 from ratchet.pipelines.evaluation.instruments import Findings
-from ratchet.pipelines.files.formats import FORMAT_KEY, check_format, checked
+from ratchet.pipelines.evaluation.scores import Matrix
+from ratchet.pipelines.files.formats import FORMAT_KEY, check_format, checked, plain
 from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.pages.search_record import SearchRecord
 
@@ -90,27 +90,29 @@ class UpdateResult:
 
     def to_json(self) -> JsonObject:
         """The result object of `ratchet run --json`."""
-        found: JsonObject = {
+        found: dict[str, object] = {
             "lineage": self.lineage,
             "version": self.version,
             "promoted": self.promoted,
-            "tasks": list(self.tasks),
+            "tasks": self.tasks,
             "accuracy_matrix": self.accuracy_matrix,
-            "metrics": dict(self.metrics),
+            "metrics": self.metrics,
             "gate": self.gate.as_dict(),
             "costs": {name: own.to_json() for name, own in self.costs.items()},
-            "instruments": {**self.instruments.to_json(), FLIP_RATES: list(self.flip_rates)},
+            "instruments": {**self.instruments.to_json(), FLIP_RATES: self.flip_rates},
             "search": {name: asdict(record) for name, record in self.search.items()},
             "precision": self.precision,
-            "warnings": list(self.warnings),
+            "warnings": self.warnings,
         }
         if self.language is not None:
-            found["main_scores"] = list(self.language.main_scores)
+            found["main_scores"] = self.language.main_scores
             found |= self.language.matrices
         if self.with_task_id is not None:
             found["with_task_id"] = asdict(self.with_task_id)
-        found |= {"seconds": dict(self.seconds), "report": self.report}
-        return found if self.run is None else {**found, "run": self.run}
+        found |= {"seconds": self.seconds, "report": self.report}
+        if self.run is not None:
+            found["run"] = self.run
+        return {name: plain(value) for name, value in found.items()}
 
     def kept(self) -> JsonObject:
         """The same under its format number, as a run keeps it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ratchet.pipelines.evaluation.history import History
-from ratchet.pipelines.registry.manifest import Manifest, write_manifest
+from ratchet.pipelines.registry.manifest import Manifest, TaskRecord, write_manifest
 from ratchet.pipelines.report.page import render
 from ratchet.pipelines.spec.update_spec import spec_as_yaml
 from ratchet.pipelines.training.outcome import Outcome
@@ -44,7 +44,10 @@ def write_draft(
         scenario=job.spec.scenario,
         methods=[method.model_dump(mode="json") for method in job.spec.methods],
         labels=list(job.labels),
-        tasks=[vars(task) | {"class_ids": list(task.class_ids)} for task in job.tasks],
+        tasks=[
+            TaskRecord(id=task.id, name=task.name, class_ids=list(task.class_ids), stage=task.stage)
+            for task in job.tasks
+        ],
         metrics=dict(result.metrics),
         routing={
             "threshold": outcome.calibration.threshold,

@@ -109,4 +109,4 @@ def _plan(work: Work) -> dict[str, Any]:
     work.journal.write("checking the data", type="status", phase="checking_data")
     spec = parse_spec(assignment.spec, work.folder.path)
     quiet_libraries()
-    return describe_update(spec, Registry(Path(assignment.home)))
+    return {**describe_update(spec, Registry(Path(assignment.home)))}

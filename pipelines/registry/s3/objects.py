@@ -160,7 +160,7 @@ class ObjectStore:
 
 
 def _client(location: ObjectStoreLocation) -> Any:
-    retries: dict[str, Any] = {"mode": "standard"}
+    retries: dict[str, str | int] = {"mode": "standard"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = NUM_ATTEMPTS
     config = Config(retries=retries, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ratchet.pipelines.errors import ObjectStoreError, ObjectStoreUnreachableError
 from ratchet.pipelines.files.atomic_file import put_on_disk, rename_for_good
+from ratchet.pipelines.files.formats import checked
 from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.registry.manifest import file_hash, inside
 from ratchet.pipelines.registry.s3.address import RunAddress
@@ -31,6 +32,14 @@ RESULT_FILE = "result.json"
 KEPT = 2
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Marker:
+    """What ends the upload of a checkpoint: the hash of its data, and of each file."""
+
+    data: str
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,11 @@ class RemoteRun:
         """
         for name in reversed(self._complete()):
             marker = self._marker(name)
-            if marker is None or marker.get("data") != self.address.data:
+            if marker is None or marker.data != self.address.data:
                 self._remove(name)
                 continue
             try:
-                return self._fetch(name, marker["files"], folder)
+                return self._fetch(name, marker.files, folder)
             except ObjectStoreUnreachableError:
                 raise
             except ObjectStoreError as error:
@@ -117,9 +126,11 @@ class RemoteRun:
         names = self.store.names(self._checkpoints)
         return sorted(name.removesuffix(end) for name in names if name.endswith(end))
 
-    def _marker(self, name: str) -> JsonObject | None:
-        found = self.store.read(f"{self._checkpoints}/{name}/{MARKER_FILE}")
-        return None if found is None else json.loads(found.body)
+    def _marker(self, name: str) -> _Marker | None:
+        place = f"{self._checkpoints}/{name}/{MARKER_FILE}"
+        found = self.store.read(place)
+        hint = "remove it from the store"
+        return None if found is None else checked(_Marker, json.loads(found.body), place, hint)
 
     def _remove(self, name: str) -> None:
         """Remove a checkpoint, its marker first: what is left of it then counts for nothing."""

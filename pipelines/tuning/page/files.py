@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 
 from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.files.formats import FORMAT_KEY
 from ratchet.pipelines.tuning.study import Study
+
+FORMAT = 1
+"""Of `study.json`."""
 
 STUDY_FILE, PAGE_FILE, PICTURE_FILE = "study.json", "study.html", "front.png"
 
@@ -26,7 +30,7 @@ def write_study(study: Study, folder: Path) -> Path:
     from ratchet.pipelines.tuning.page.picture import write_picture
 
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(study.as_dict(), indent=1, ensure_ascii=False)
+    text = json.dumps({FORMAT_KEY: FORMAT, **study.as_dict()}, indent=1, ensure_ascii=False)
     write_atomically(folder / STUDY_FILE, text + "\n")
     write_picture(study, folder / PICTURE_FILE)
     write_atomically(folder / PAGE_FILE, html(study))

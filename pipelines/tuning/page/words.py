@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ratchet.pipelines.pages.words import duration, loss, percent
-from ratchet.pipelines.tuning.trial import OBJECTIVES, Trial
+from ratchet.pipelines.tuning.trial import OBJECTIVES, Settings, Trial
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,7 @@ def yaml_text(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def command(
-    spec: str, settings: Mapping[str, Any], changes: Sequence[str] = (), verb: str = "run"
-) -> str:
+def command(spec: str, settings: Settings, changes: Sequence[str] = (), verb: str = "run") -> str:
     """The command that runs an update with a trial's settings, for a POSIX shell.
 
     Args:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.spec.problems import parameter_path
 from ratchet.pipelines.spec.tune import TuneSpec
 from ratchet.pipelines.tuning.search.space import extremes, points_of
+from ratchet.pipelines.tuning.trial import Settings
 
 RATE = "training.learning_rate"
 
 
-def decay_settings(tune: TuneSpec) -> dict[str, Any]:
+def decay_settings(tune: TuneSpec) -> Settings:
     """The settings of the one trial of a `stability_decay` study.
 
     The points of the learning rate are the rates to try, the upper end of each strength is where
@@ -22,8 +22,8 @@ def decay_settings(tune: TuneSpec) -> dict[str, Any]:
         SpecError: A field that is neither the learning rate nor a strength, or a rate whose range
             has no points.
     """
-    settings: dict[str, Any] = {}
-    section: dict[str, Any] = {}
+    settings: JsonObject = {}
+    section: JsonObject = {}
     problems = []
     for name, own in tune.parameters.items():
         where = parameter_path(name)

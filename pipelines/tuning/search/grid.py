@@ -12,6 +12,7 @@ from ratchet.pipelines.errors import Problem, SpecError
 from ratchet.pipelines.spec.problems import parameter_path
 from ratchet.pipelines.spec.tune import AnyRange, TuneSpec
 from ratchet.pipelines.tuning.search.space import num_points, points_of
+from ratchet.pipelines.tuning.trial import Settings
 
 DRAWS_AT_A_TIME = 64
 MAX_POINTS = 10_000
@@ -50,7 +51,7 @@ class Grid:
         self._names = list(parameters)
         self.size = math.prod(self._lengths.values())
 
-    def settings(self, place: int) -> dict[str, Any]:
+    def settings(self, place: int) -> Settings:
         """The point at a place of the grid's order, from 0."""
         found = {}
         for name, length in reversed(self._lengths.items()):
@@ -58,7 +59,7 @@ class Grid:
             found[name] = self._points[name][own]
         return {name: found[name] for name in self._names}
 
-    def tried(self, number: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    def tried(self, number: int, seed: int = 0) -> Iterator[Settings]:
         """So many of the points, in the grid's order; more of them include those of fewer.
 
         All of them where the grid has no more, else the first of a scrambled Halton sequence, which

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.pool import AsyncResult, ThreadPool
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,7 @@ from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.tuning.search.capacity import Places
 from ratchet.pipelines.tuning.search.early_stopping import first_comparison, reports_of
 from ratchet.pipelines.tuning.search.ray_watch import LOOK_SECONDS, RayWatch
@@ -26,7 +27,7 @@ from ratchet.pipelines.tuning.search.trial_run import (
     num_stages,
     run_trial,
 )
-from ratchet.pipelines.tuning.trial import Trial
+from ratchet.pipelines.tuning.trial import Report, Settings, Trial
 
 RAY_TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -38,10 +39,10 @@ RAY_TUNE_SETTINGS = {
 LEAVE_SECONDS = 3.0
 """How long the search has to notice that nobody waits for it any more."""
 
-Next = Callable[[], tuple[int, Mapping[str, Any]] | None]
+Next = Callable[[], tuple[int, Settings] | None]
 """Number and settings of the next trial, or None when there is none."""
 
-Ended = Callable[[int, Mapping[str, Any], str | None], None]
+Ended = Callable[[int, Report, str | None], None]
 """Told of a trial's number, its last report, and what ended it if it did not end by itself."""
 
 
@@ -127,7 +128,7 @@ def _wait(searching: AsyncResult[Any], watch: RayWatch) -> None:
 class _Forgotten:
     """What Ray Tune may pickle and never needs again: a study goes on from its trials."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
 
 
@@ -143,7 +144,7 @@ class _Numbered(_Forgotten, Searcher):
     ) -> bool:
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def suggest(self, trial_id: str) -> JsonObject | None:
         found = self._following()
         if found is None:
             return Searcher.FINISHED  # pyright: ignore[reportReturnType] - Ray's own convention

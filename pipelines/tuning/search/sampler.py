@@ -21,7 +21,7 @@ from ratchet.pipelines.spec.tune import AnyRange, ChoiceRange, IntRange, LogRang
 from ratchet.pipelines.tuning.search.decay import decay_settings
 from ratchet.pipelines.tuning.search.grid import Grid
 from ratchet.pipelines.tuning.search.space import extremes, holds, num_points, place_of, points_of
-from ratchet.pipelines.tuning.trial import Trial
+from ratchet.pipelines.tuning.trial import Settings, Trial
 
 NUM_TRIALS = 24
 """The budget where none is given and the algorithm knows no end of its own."""
@@ -63,7 +63,7 @@ class Sampler:
         self,
         tune: TuneSpec,
         fast: Sequence[str] = (),
-        seed_settings: Sequence[Mapping[str, Any]] = (),
+        seed_settings: Sequence[Settings] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of what could be faster
         self.tune = tune
@@ -76,7 +76,7 @@ class Sampler:
         self._study = self._fresh_study(tune.algorithm, tune.seed)
         self._blind = self._fresh_study("random", tune.seed)
 
-    def know(self, trials: Sequence[Trial], begun: Mapping[int, Mapping[str, Any]]) -> None:
+    def know(self, trials: Sequence[Trial], begun: Mapping[int, Settings]) -> None:
         """Learn what ended before this process began; call it once, before anything is asked.
 
         Args:
@@ -94,7 +94,7 @@ class Sampler:
             self._seen.add(_key(trial.settings))
             self._add(trial)
 
-    def ask(self) -> dict[str, Any] | None:
+    def ask(self) -> Settings | None:
         """The settings of the next trial, or None when there is nothing left to try.
 
         Nothing is tried twice; a space of few points is exhausted when draws find no other.
@@ -120,7 +120,7 @@ class Sampler:
             study.tell(trial, state=TrialState.FAIL)
         return None
 
-    def _seen_now(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def _seen_now(self, settings: Settings) -> Settings:
         self._seen.add(_key(settings))
         return settings
 
@@ -163,7 +163,7 @@ class Sampler:
 _STATES = {"done": TrialState.FAIL, "failed": TrialState.FAIL, "stopped": TrialState.PRUNED}
 
 
-def _listed(tune: TuneSpec, fast: Sequence[str]) -> tuple[int, Iterator[dict[str, Any]] | None]:
+def _listed(tune: TuneSpec, fast: Sequence[str]) -> tuple[int, Iterator[Settings] | None]:
     """How many trials there are at most, and all settings where they do not depend on results."""
     if tune.strategy == "stability_decay":
         return 1, iter([decay_settings(tune)])
@@ -174,7 +174,7 @@ def _listed(tune: TuneSpec, fast: Sequence[str]) -> tuple[int, Iterator[dict[str
     return number, grid.tried(number, tune.seed)
 
 
-def _key(settings: Mapping[str, Any]) -> str:
+def _key(settings: Settings) -> str:
     return json.dumps(settings, sort_keys=True, default=str)
 
 

@@ -11,7 +11,8 @@ from statistics import fmean
 from ratchet.pipelines.data.prepared import PreparedData, train_path
 from ratchet.pipelines.data.streamed import StreamedRows
 from ratchet.pipelines.evaluation.costs import split_costs
-from ratchet.pipelines.evaluation.history import History, Scores, main_measure
+from ratchet.pipelines.evaluation.history import History, main_measure
+from ratchet.pipelines.evaluation.scores import Scores
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.models.precision import set_threads
 from ratchet.pipelines.pages.search_record import SearchRecord
@@ -156,7 +157,7 @@ def _keep_so_far(job: UpdateJob, num_done: int, teacher: StreamTeacher) -> None:
     taught = cut_to(job, sum(len(stage) for stage in job.stages[:num_done]))
     found, shared = _found(job, teacher)
     result = _result(taught, found, shared)
-    write_atomically(job.folder / SO_FAR_FILE, json.dumps(result.as_dict()))
+    write_atomically(job.folder / SO_FAR_FILE, json.dumps(result.kept()))
 
 
 def _taught_by_group(job: UpdateJob, data: PreparedData) -> Measured:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.files.json_value import Json
 from ratchet.pipelines.spec.changes import Change
 from ratchet.pipelines.spec.problems import parameter_path
 from ratchet.pipelines.spec.reading import parse_spec
 from ratchet.pipelines.spec.tune import AnyRange, ChoiceRange, IntRange, LogRange, UniformRange
 from ratchet.pipelines.spec.update_spec import UpdateSpec
+from ratchet.pipelines.tuning.trial import Settings
 
 FIXED_FIELDS = (
     "lineage",
@@ -51,7 +53,7 @@ class RawSpec:
         changes: Changes from the command line, below those of a trial.
     """
 
-    raw: Mapping[str, Any]
+    raw: Mapping[str, Json]
     folder: Path
     changes: tuple[Change, ...] = ()
 
@@ -64,7 +66,7 @@ class RawSpec:
         """
         return self.with_settings({})
 
-    def with_settings(self, settings: Mapping[str, Any]) -> UpdateSpec:
+    def with_settings(self, settings: Settings) -> UpdateSpec:
         """The spec of a trial.
 
         Raises:
@@ -73,7 +75,7 @@ class RawSpec:
         own = [Change(tuple(name.split(".")), value) for name, value in settings.items()]
         return parse_spec(self.raw, self.folder, [*self.changes, *own])
 
-    def without_tune(self, settings: Mapping[str, Any]) -> UpdateSpec:
+    def without_tune(self, settings: Settings) -> UpdateSpec:
         """The spec of a trial as an update of its own, with nothing left to search."""
         aside = {"tune": None, "preset": None}  # its methods are written out
         return self.with_settings(settings).model_copy(update=aside)
@@ -119,7 +121,7 @@ def place_of(own: AnyRange, value: Any) -> int | float | None:
     return value if isinstance(value, kinds) and low <= value <= high else None
 
 
-def holds(parameters: Mapping[str, AnyRange], settings: Mapping[str, Any]) -> bool:
+def holds(parameters: Mapping[str, AnyRange], settings: Settings) -> bool:
     """Whether a space has a point."""
     return settings.keys() == parameters.keys() and all(
         place_of(own, settings[name]) is not None for name, own in parameters.items()

@@ -7,10 +7,9 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.registry.home import Home
@@ -37,7 +36,14 @@ from ratchet.pipelines.tuning.search.trial_run import (
 )
 from ratchet.pipelines.tuning.search.warm_start import DONE_FILE, tried_first
 from ratchet.pipelines.tuning.study import Study
-from ratchet.pipelines.tuning.trial import SeedResult, Trial
+from ratchet.pipelines.tuning.trial import (
+    Report,
+    SeedResult,
+    Settings,
+    Trial,
+    read_settings,
+    write_settings,
+)
 from ratchet.pipelines.update.plan import Plan
 from ratchet.pipelines.update.ray_session import ray_session
 
@@ -204,7 +210,7 @@ class StudyRun:
             share_prefixes=shares_first_tasks(self.tune, self.plan.job),
         )
 
-    def _following(self) -> tuple[int, Mapping[str, Any]] | None:
+    def _following(self) -> tuple[int, Settings] | None:
         """What was begun before an interruption, then what the sampler chooses."""
         if self._begun:
             return self._begun.popleft()
@@ -214,10 +220,10 @@ class StudyRun:
             return None
         path = trial_folder(self.folder, number) / SETTINGS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(settings))
+        write_settings(path, settings)
         return number, settings
 
-    def _ended(self, number: int, last: Mapping[str, Any], error: str | None) -> None:
+    def _ended(self, number: int, last: Report, error: str | None) -> None:
         """Keep a trial that ended: as it wrote itself, or as what ended it; once."""
         if number in self.trials:
             return
@@ -226,7 +232,7 @@ class StudyRun:
         if trial is None:
             if error is None and (self.tune.early_stopping is None or self._time_is_over()):
                 return  # ended with the study's time: it goes on when there is more
-            settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+            settings = read_settings(folder / SETTINGS_FILE)
             trial = _cut_short(number, settings, last, error, seeds_so_far(folder))
             write_trial(folder, trial)
         self.trials[number] = trial
@@ -255,7 +261,7 @@ class StudyRun:
         self.tracker.task_started(name, {"status": trial.status, **trial.settings})
         status = "FINISHED" if trial.status == "done" else "FAILED"
         if trial.seeds and trial.seeds[0].search:
-            decided = {task: own["decided"] for task, own in trial.seeds[0].search.items()}
+            decided = {task: asdict(own.decided) for task, own in trial.seeds[0].search.items()}
             self.tracker.log_params(name, {"decided": decided})
         whole = trial.status == "done"  # a part of the stream is not to be held against all of it
         means = trial.means()
@@ -291,8 +297,8 @@ def words_of(trial: Trial) -> str:
 
 def _cut_short(
     number: int,
-    settings: Mapping[str, Any],
-    last: Mapping[str, Any],
+    settings: Settings,
+    last: Report,
     error: str | None,
     seeds: tuple[SeedResult, ...],
 ) -> Trial:

@@ -15,6 +15,7 @@ from typing import Any
 from ratchet.pipelines.data.prepared import PreparedData
 from ratchet.pipelines.errors import RatchetError
 from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.files.json_value import Json
 from ratchet.pipelines.models.load import load_tokenizer
 from ratchet.pipelines.quiet import quiet_libraries
 from ratchet.pipelines.spec.methods import head_layout
@@ -25,7 +26,7 @@ from ratchet.pipelines.tuning.search.early_stopping import stages_of
 from ratchet.pipelines.tuning.search.prefix import PrefixShelf
 from ratchet.pipelines.tuning.search.seed_run import SO_FAR_FILE, cut_to, teach_seed
 from ratchet.pipelines.tuning.search.space import RawSpec
-from ratchet.pipelines.tuning.trial import SeedResult, Status, Trial
+from ratchet.pipelines.tuning.trial import SeedResult, Settings, Status, Trial, read_settings
 from ratchet.pipelines.update.checks import check_joint, check_memory
 from ratchet.pipelines.update.plan import make_plan
 from ratchet.pipelines.update.start import open_start
@@ -62,7 +63,7 @@ class TrialBase:
     share_prefixes: bool
 
 
-def run_trial(config: Mapping[str, Any], base: TrialBase) -> None:
+def run_trial(config: Mapping[str, Json], base: TrialBase) -> None:
     """Run a trial to its end and write what it found; the function that Ray Tune calls.
 
     What goes wrong in training is a result: the trial is written as failed. Anything else ends the
@@ -75,13 +76,16 @@ def run_trial(config: Mapping[str, Any], base: TrialBase) -> None:
     from ray import tune
 
     quiet_libraries()
-    folder = trial_folder(base.folder, config["number"])
+    number, settings = config["number"], config["settings"]
+    assert isinstance(number, int), "the search numbers its trials"
+    assert isinstance(settings, Mapping), "the sampler chose them"
+    folder = trial_folder(base.folder, number)
 
     def report(num_done: int, accuracy: float) -> None:
         if base.num_seeds > 1 or num_done < num_stages(base):  # else it has ended, and is written
             tune.report({STAGES_DONE: num_done, ACCURACY: accuracy})
 
-    trial = read_trial(folder) or taught_trial(config["number"], config["settings"], base, report)
+    trial = read_trial(folder) or taught_trial(number, settings, base, report)
     write_trial(folder, trial)
     last = trial.mean(ACCURACY)
     tune.report({STAGES_DONE: num_stages(base) + 1, ACCURACY: math.nan if last is None else last})
@@ -98,7 +102,7 @@ def columns_seen(base: TrialBase) -> list[int]:
     return [job.num_past + taught for taught in accumulate(len(stage) for stage in job.stages)]
 
 
-def taught_trial(number: int, settings: Mapping[str, Any], base: TrialBase, report: Any) -> Trial:
+def taught_trial(number: int, settings: Settings, base: TrialBase, report: Any) -> Trial:
     """A trial, taught over its seeds; those that ended before an interruption are not repeated.
 
     Args:
@@ -135,7 +139,7 @@ def _report_again(folder: Path, base: TrialBase, report: Any) -> None:
     """
     path = folder / SO_FAR_FILE
     if path.is_file():
-        for num_done, accuracy in stages_of(_read_seed(path), columns_seen(base)):
+        for num_done, accuracy in stages_of(SeedResult.read(path), columns_seen(base)):
             report(num_done, accuracy)
 
 
@@ -150,9 +154,7 @@ def _forget_models() -> None:
     give_freed_memory_back()
 
 
-def _job(
-    settings: Mapping[str, Any], base: TrialBase, folder: Path
-) -> tuple[UpdateJob, PreparedData]:
+def _job(settings: Settings, base: TrialBase, folder: Path) -> tuple[UpdateJob, PreparedData]:
     """The update of a trial: over the study's rows, or over its own where its settings ask."""
     spec = base.source.with_settings(settings)
     if data_key(spec) != base.data_key:
@@ -185,11 +187,11 @@ def _known_or_taught(
 ) -> SeedResult:
     path = job.folder / RESULT_FILE
     if path.is_file():
-        result = _read_seed(path)
+        result = SeedResult.read(path)
     else:
         job.folder.mkdir(parents=True, exist_ok=True)
         result = teach_seed(job, data, shelf, on_stage)
-        write_atomically(path, json.dumps(result.as_dict()))
+        write_atomically(path, json.dumps(result.kept()))
     # Only now: a worker that dies meanwhile leaves half of them, which nobody could go on from.
     shutil.rmtree(job.folder / CHECKPOINTS_FOLDER, ignore_errors=True)
     return result
@@ -201,11 +203,7 @@ def seeds_so_far(folder: Path) -> tuple[SeedResult, ...]:
     Those that ended; where none did, the one that had begun, over the tasks it was taught so far.
     """
     paths = [*folder.glob(f"seed_*/{RESULT_FILE}")] or [*folder.glob(f"seed_*/{SO_FAR_FILE}")]
-    return tuple(sorted(map(_read_seed, paths), key=lambda own: own.seed))
-
-
-def _read_seed(path: Path) -> SeedResult:
-    return SeedResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    return tuple(sorted(map(SeedResult.read, paths), key=lambda own: own.seed))
 
 
 def trial_folder(folder: Path, number: int) -> Path:
@@ -216,16 +214,16 @@ def trial_folder(folder: Path, number: int) -> Path:
 def write_trial(folder: Path, trial: Trial) -> None:
     """Keep a trial that has ended, in one step."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / TRIAL_FILE, json.dumps(trial.as_dict()))
+    write_atomically(folder / TRIAL_FILE, json.dumps(trial.kept()))
 
 
 def read_trial(folder: Path) -> Trial | None:
     """A trial as it was written at its end, or None where it has not ended."""
     path = folder / TRIAL_FILE
-    return Trial.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return Trial.read(path) if path.is_file() else None
 
 
-def read_trials(folder: Path) -> tuple[list[Trial], dict[int, dict[str, Any]]]:
+def read_trials(folder: Path) -> tuple[list[Trial], dict[int, Settings]]:
     """The trials of a study that have ended, and the settings of those that have only begun."""
     ended, begun = [], {}
     for own in sorted((folder / TRIALS_FOLDER).glob("[0-9]*")):
@@ -233,5 +231,5 @@ def read_trials(folder: Path) -> tuple[list[Trial], dict[int, dict[str, Any]]]:
         if trial is not None:
             ended.append(trial)
         elif (own / SETTINGS_FILE).is_file():
-            begun[int(own.name)] = json.loads((own / SETTINGS_FILE).read_text(encoding="utf-8"))
+            begun[int(own.name)] = read_settings(own / SETTINGS_FILE)
     return ended, begun

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.files.formats import read_format_file
 from ratchet.pipelines.spec.tune import TuneSpec
-from ratchet.pipelines.tuning.page.files import STUDY_FILE
+from ratchet.pipelines.tuning.page.files import FORMAT, STUDY_FILE
 from ratchet.pipelines.tuning.search.space import holds
+from ratchet.pipelines.tuning.trial import Settings
 
+HINT = "remove its folder, or set tune.warm_start: false"
 DONE_FILE = "done"
 FIRST_FILE = "tried_first.json"
 
 
-def tried_first(
-    own: Path, tune: TuneSpec, say: Callable[[str], None]
-) -> Sequence[Mapping[str, Any]]:
+@dataclass(frozen=True)
+class _Tried:
+    number: int
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """Of an earlier study: what it tried, and the numbers on its front."""
+
+    trials: tuple[_Tried, ...]
+    front: tuple[int, ...]
+
+
+def tried_first(own: Path, tune: TuneSpec, say: Callable[[str], None]) -> Sequence[Settings]:
     """Settings that a study tries first: asked once, so that one that goes on has the same.
 
     Args:
@@ -40,7 +56,7 @@ def tried_first(
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def earlier_front(own: Path, tune: TuneSpec) -> tuple[str, list[Mapping[str, Any]]]:
+def earlier_front(own: Path, tune: TuneSpec) -> tuple[str, list[Settings]]:
     """The latest finished study of the same lineage with a front in the space, and that front.
 
     Args:
@@ -53,9 +69,9 @@ def earlier_front(own: Path, tune: TuneSpec) -> tuple[str, list[Mapping[str, Any
     """
     known = [done.parent for done in own.parent.glob(f"*/{DONE_FILE}") if done.parent != own]
     for folder in sorted(known, key=lambda folder: -(folder / DONE_FILE).stat().st_mtime):
-        raw = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
-        by_number = {trial["number"]: trial["settings"] for trial in raw["trials"]}
-        front = [by_number[number] for number in raw["front"]]
+        earlier = read_format_file(_Earlier, folder / STUDY_FILE, FORMAT, HINT)
+        by_number = {own.number: cast("Settings", own.settings) for own in earlier.trials}
+        front = [by_number[number] for number in earlier.front]
         fitting = [settings for settings in front if holds(tune.parameters, settings)]
         if fitting:
             return folder.name, fitting

@@ -1,14 +1,17 @@
 """Covers, beside `summary`: `record`, `pages.estimate`."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from ratchet.pipelines.compare.record import add_intransigence, totals
 from ratchet.pipelines.compare.summary import rows_of
 from ratchet.pipelines.compare.table import markdown, sorted_rows
+from ratchet.pipelines.evaluation.costs import TaskCosts
 from ratchet.pipelines.pages.estimate import Estimate, t_point
 from tests.pipelines.compare.records import failed, record
+from tests.pipelines.update.test_result import PLAIN
 
 
 def test_the_interval_is_students_t():
@@ -61,15 +64,11 @@ def test_the_joint_run_is_matched_by_the_name_of_a_task():
 
 def test_totals_are_sums_and_peaks():
     costs = {
-        name: {
-            "peak_memory_bytes": peak,
-            "trainable_parameters": 7,
-            "parameters_added": 2,
-            "bytes_added": added,
-        }
+        name: TaskCosts({}, peak, 1, 7, 2, added)
         for name, peak, added in (("a", 50, 100), ("b", 60, 10), ("c", 55, 20))
     }
-    found = totals({"costs": costs, "seconds": {"total": 99.0, "train": 3.0, "evaluate": 1.5}})
+    seconds = {"total": 99.0, "train": 3.0, "evaluate": 1.5}
+    found = totals(replace(PLAIN, costs=costs, seconds=seconds))
     assert found["seconds"] == 4.5
     assert found["peak_memory_bytes"] == 60
     assert (found["bytes_added"], found["bytes_added_per_later_task"]) == (130, 15)

@@ -1,4 +1,4 @@
-"""Covers `events`, `event_log`."""
+"""Covers `events`, `event_log`, `evaluation.scores`."""
 
 import json
 import math

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.tuning.trial import SeedResult, Trial, read_settings, write_settings
 from tests.pipelines.tuning.trials import RATE, failed, study, trial
 
 FOUND = (trial(0, [0.9, 0.92], [0.2, 0.22]), trial(1, [0.8, 0.8], [0.0, 0.02]), failed(2))
@@ -45,3 +47,21 @@ def test_saved_seconds_are_those_of_all_seeds():
     first = trial(0, [0.9, 0.9], [0.1, 0.1])
     seeds = tuple(replace(own, shared_seconds=4.0) for own in first.seeds)
     assert study([replace(first, seeds=seeds), trial(1, 0.8, 0.2)]).seconds_saved == 8.0
+
+
+def test_a_trial_and_its_settings_survive_their_files(tmp_path):
+    whole = replace(FOUND[0], settings={"methods": [{"type": "ewc"}], "training.num_epochs": 2})
+    (tmp_path / "trial.json").write_text(json.dumps(whole.kept()), encoding="utf-8")
+    assert Trial.read(tmp_path / "trial.json") == whole
+    (tmp_path / "seed.json").write_text(json.dumps(whole.seeds[0].kept()), encoding="utf-8")
+    assert SeedResult.read(tmp_path / "seed.json") == whole.seeds[0]
+    write_settings(tmp_path / "settings.json", whole.settings)
+    assert read_settings(tmp_path / "settings.json") == whole.settings
+
+
+@pytest.mark.parametrize("read", [Trial.read, SeedResult.read, read_settings])
+def test_a_file_of_a_trial_of_another_release_is_refused(tmp_path, read):
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps({**FOUND[0].kept(), "format": 0}), encoding="utf-8")
+    with pytest.raises(VersionError, match=r"has format 0 .*older.*remove the study's folder"):
+        read(path)

@@ -10,6 +10,7 @@ from ratchet.pipelines.training.stream import StreamTeacher
 from ratchet.pipelines.training.trainer import DRAFT_FOLDER
 from ratchet.pipelines.update.ending import HandOver
 from ratchet.pipelines.update.kept_result import CLAIM_FILE, DONE_FILE, RESULT_FILE, kept_result
+from ratchet.pipelines.update.result import FORMAT
 from tests.conformance.streams import Interruption, differences
 from tests.tiny import run_update, tiny_spec
 from tests.tiny import teach as teach_and_register
@@ -52,7 +53,7 @@ def test_a_version_is_written_and_neither_registered_nor_promoted(tiny_model, tm
     assert home.registry.aliases("tiny").history == ()
     assert not (home.folder / "versions" / "tiny" / "aliases.json").exists()
     done = home.runs("tiny") / "job-1" / DONE_FILE
-    assert json.loads(done.read_text()) == json.loads(json.dumps(found))
+    assert json.loads(done.read_text()) == {"format": FORMAT, **found}
     assert not (done.parent / "checkpoints").exists()
 
 
@@ -93,7 +94,7 @@ def test_a_second_call_returns_what_was_kept_and_teaches_nothing(tiny_model, tmp
     first = run_update(spec, home, hand_over=HandOver("job", None))
     forbid_teaching(monkeypatch)
     again = run_update(spec, home, hand_over=HandOver("job", None))
-    assert again == json.loads(json.dumps(first))
+    assert again == first == json.loads(json.dumps(first))
     assert home.registry.versions("tiny") == [1]
 
 

@@ -16,6 +16,7 @@ from ratchet.pipelines.training.checkpoint import FolderCheckpoints
 from ratchet.pipelines.training.events import Resumed, Warned
 from ratchet.pipelines.training.loop import StageLoop
 from ratchet.pipelines.update.kept_result import DONE_FILE, RESULT_FILE
+from ratchet.pipelines.update.result import FORMAT
 from ratchet.pipelines.version import load_version, read_held_out, read_states
 from tests.conformance.streams import Interruption, differences
 from tests.tiny import TASKS, run_update, tiny_spec, write_task
@@ -201,7 +202,7 @@ def test_an_interrupted_run_starts_afresh_when_its_data_has_changed(
     path.write_text("\n".join(lines[1:]) + "\n")
     events = []
     found = run_update(spec, home, events.append)
-    assert any("data has changed" in event.get("message", "") for event in events)
+    assert any("data has changed" in e.message for e in events if isinstance(e, Warned))
     assert Resumed not in map(type, events)
     assert found["version"] == 1
     fresh = run_update(spec, home_in(tmp_path / "fresh"))
@@ -315,7 +316,9 @@ def test_an_interruption_after_the_promotion_gives_the_result_the_next_time(
     assert aliases.history == history
     assert home.registry.versions("tiny") == [*range(1, number + 1)]
     (done,) = [
-        p for p in (home.folder / "runs").rglob(DONE_FILE) if json.loads(p.read_text()) == found
+        p
+        for p in (home.folder / "runs").rglob(DONE_FILE)
+        if json.loads(p.read_text()) == {"format": FORMAT, **found}
     ]
     assert not (done.parent / "checkpoints").exists()
     with pytest.raises(DataError, match="learned a task of this name already"):
@@ -326,7 +329,7 @@ def test_a_finished_run_leaves_its_result_and_no_checkpoints(tiny_model, tmp_pat
     home = home_in(tmp_path)
     found = run_update(spec_for(tiny_model, tmp_path, "banking"), home)
     (done,) = (home.folder / "runs").rglob(DONE_FILE)
-    assert json.loads(done.read_text()) == json.loads(json.dumps(found))
+    assert json.loads(done.read_text()) == {"format": FORMAT, **found}
     assert not (done.parent / "checkpoints").exists()
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from ratchet.pipelines.tuning.page.files import write_study
+from ratchet.pipelines.tuning.page.files import FORMAT, write_study
 from ratchet.pipelines.tuning.page.picture import BEATEN, CHOSEN, FRONT, write_picture
 from tests.pipelines.tuning.trials import failed, study, trial
 
@@ -45,4 +45,4 @@ def test_a_study_leaves_three_files_and_nothing_else(tmp_path):
     assert write_study(found, folder) == write_study(found, folder) == page
     assert sorted(own.name for own in folder.iterdir()) == ["front.png", "study.html", "study.json"]
     written = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    assert written == json.loads(json.dumps(found.as_dict()))
+    assert written == {"format": FORMAT, **json.loads(json.dumps(found.as_dict()))}

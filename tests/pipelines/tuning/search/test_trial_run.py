@@ -1,7 +1,6 @@
 """What a warm worker keeps, and does not keep, from one trial to the next."""
 
 import gc
-import json
 import shutil
 
 import pytest
@@ -12,11 +11,12 @@ from ratchet.pipelines.tuning.search.space import RawSpec
 from ratchet.pipelines.tuning.search.trial_run import (
     TrialBase,
     data_key,
+    read_trial,
     seeds_so_far,
     taught_trial,
     trial_folder,
+    write_trial,
 )
-from ratchet.pipelines.tuning.trial import Trial
 from ratchet.pipelines.update.plan import make_plan
 from ratchet.pipelines.update.start import open_start
 from tests.tiny import TASKS, write_task
@@ -86,8 +86,9 @@ def test_a_trial_keeps_what_was_decided_task_by_task(base):
     assert trial.error is None
     search = trial.seeds[0].search
     assert list(search) == list(trial.seeds[0].tasks)
-    assert all(own["decided"]["learning_rate"] in (1e-3, 1e-2) for own in search.values())
-    assert Trial.from_dict(json.loads(json.dumps(trial.as_dict()))).as_dict() == trial.as_dict()
+    assert all(own.decided.learning_rate in (1e-3, 1e-2) for own in search.values())
+    write_trial(base.folder / "kept", trial)
+    assert read_trial(base.folder / "kept") == trial
 
 
 class Stopped(SystemExit):

@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from ratchet.pipelines.tuning.page.files import STUDY_FILE
+from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.tuning.page.files import FORMAT, STUDY_FILE
 from ratchet.pipelines.tuning.search.warm_start import DONE_FILE, tried_first
 from tests.pipelines.tuning.trials import RATE, STRENGTH, failed, study, trial
 
@@ -16,7 +17,7 @@ def write_study(place, name, when, *trials, **tune):
     """A finished study of these trials, and when it ended."""
     folder = place / name
     folder.mkdir()
-    found = study(trials, **tune).as_dict()
+    found = {"format": FORMAT, **study(trials, **tune).as_dict()}
     (folder / STUDY_FILE).write_text(json.dumps(found), encoding="utf-8")
     (folder / DONE_FILE).touch()
     os.utime(folder / DONE_FILE, (when, when))
@@ -84,3 +85,14 @@ def test_what_decides_by_itself_has_no_warm_start(tmp_path):
     write_study(tmp_path, "older", 1000, found_at(1e-3))
     asks = study([], warm_start=True, strategy="stability_decay").tune
     assert (tried_first(own, asks, said.append), said) == ((), [])
+
+
+def test_a_study_that_another_release_wrote_is_refused(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    write_study(tmp_path, "older", 1000, found_at(1e-5))
+    path = tmp_path / "older" / STUDY_FILE
+    raw = json.loads(path.read_text(encoding="utf-8")) | {"format": FORMAT + 1}
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    with pytest.raises(VersionError, match=r"has format 2 .*newer.*warm_start: false"):
+        tried_first(own, study([], warm_start=True).tune, print)
