@@ -22,7 +22,7 @@ from ratchet.service.cli.updates import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ratchet.pipelines.files.json_value import Json, JsonObject
+    from ratchet.pipelines.files.json_value import Json
     from ratchet.pipelines.spec.update_spec import UpdateSpec
     from ratchet.pipelines.tuning.search.study_run import Request
     from ratchet.pipelines.tuning.study import Study
