@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ratchet.pipelines.compare.summary import Row
-from ratchet.pipelines.pages import words
 from ratchet.pipelines.pages.estimate import Estimate
 from ratchet.pipelines.pages.labels import Label, place_labels
 from ratchet.pipelines.pages.scale import Scale, Tick
+from ratchet.pipelines.pages.words import hundredths, short_duration, short_hundredths
 
 WIDTH, HEIGHT = 880, 470
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 14, 44
@@ -103,7 +103,7 @@ def accuracy_against_cost(rows: Sequence[Row], colours: Mapping[str, int]) -> Sc
     if not found:
         return None
     horizontal = Scale.around([x.mean for _, x, _ in found], LEFT, WIDTH - RIGHT, is_log=True)
-    return _scatter(found, horizontal, colours, _duration, "seconds", with_front=True)
+    return _scatter(found, horizontal, colours, short_duration, "time", with_front=True)
 
 
 def forgetting_against_plasticity(
@@ -114,7 +114,7 @@ def forgetting_against_plasticity(
     if not found:
         return None
     horizontal = Scale.around(_ends([x for _, x, _ in found]), LEFT, WIDTH - RIGHT, limits=(-1, 1))
-    return _scatter(found, horizontal, colours, _percent, "forgetting", with_front=False)
+    return _scatter(found, horizontal, colours, short_hundredths, "forgetting", with_front=False)
 
 
 def accuracies(rows: Sequence[Row], colours: Mapping[str, int]) -> Bars | None:
@@ -126,7 +126,7 @@ def accuracies(rows: Sequence[Row], colours: Mapping[str, int]) -> Bars | None:
     scale = Scale.around(values, NAMES_WIDTH, WIDTH - RIGHT, limits=(0, 1))
     bars = tuple(_bar(row, index, scale, colours) for index, row in enumerate(shown))
     height = TOP + ROW_HEIGHT * len(bars) + BOTTOM - 14
-    return Bars(bars, tuple(scale.ticks(_percent, 6)), height)
+    return Bars(bars, tuple(scale.ticks(short_hundredths, 6)), height)
 
 
 def panels(
@@ -174,7 +174,7 @@ def _panel(
         tuple(points),
         "".join(whiskers),
         columns,
-        tuple(vertical.ticks(_percent, 3)),
+        tuple(vertical.ticks(short_hundredths, 3)),
     )
 
 
@@ -199,7 +199,7 @@ def _scatter(
     return Scatter(
         tuple(marks),
         tuple(horizontal.ticks(write, values=DURATIONS if horizontal.is_log else None)),
-        tuple(vertical.ticks(_percent)),
+        tuple(vertical.ticks(short_hundredths)),
         _front(places) if with_front else "",
     )
 
@@ -269,14 +269,5 @@ def _level(y: float, own: Estimate, scale: Scale) -> str:
     return f"M{ends[0]:g},{y:g}H{ends[1]:g}"
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.4g}".replace("-", "−")
-
-
-def _duration(value: float) -> str:
-    return words.duration(value).replace(".0 s", " s").replace(" 0 s", "").replace(" 0 min", "")
-
-
 def _words(own: Estimate) -> str:
-    spread = "" if own.half_width is None else f" ± {100 * own.half_width:.1f}"
-    return f"{100 * own.mean:.1f}{spread} %"
+    return f"{own.said(hundredths)}%"

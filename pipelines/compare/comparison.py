@@ -19,6 +19,7 @@ from ratchet.pipelines.errors import SpecError
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.files.lock import exclusive
 from ratchet.pipelines.pages.estimate import INTERVAL_WORDS
+from ratchet.pipelines.pages.words import percent
 
 LOCK_FILE = ".comparing"
 
@@ -136,5 +137,5 @@ def _outcome_words(run: PlannedRun, outcome: RunOutcome, place: str) -> str:
     if isinstance(outcome, RunFailed):
         return f"{run.key}: failed ({place}). {outcome.type}: {outcome.message}"
     accuracy = outcome.result.metrics["average_accuracy"]
-    words = "not measured" if accuracy is None else f"{accuracy:.1%}"
+    words = "not measured" if accuracy is None else percent(accuracy)
     return f"{run.key}: done ({place}), average accuracy {words}"

@@ -76,14 +76,14 @@ def headline(rows: Sequence[Row]) -> str:
         return "Nothing is done yet."
     (best, own), *others = done
     if not others:
-        return f"Only {best} is done, with {percent(own)} %."
-    ahead = f"{best} is ahead with {percent(own)} %"
+        return f"Only {best} is done, with {percent(own)}%."
+    ahead = f"{best} is ahead with {percent(own)}%"
     if any(each.half_width is None for _, each in done):
         return f"{ahead}, but one seed is no ground for a claim."
     close = [name for name, other in others if _high(other) >= _low(own)]
     if close:
         return f"{ahead}, but its interval overlaps that of {', '.join(close)}: no claim."
-    return f"{best} leads with {percent(own)} %."
+    return f"{best} leads with {percent(own)}%."
 
 
 def _low(own: Estimate) -> float:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from ratchet.pipelines.compare.summary import Row
 from ratchet.pipelines.pages import words
 from ratchet.pipelines.pages.estimate import INTERVAL_WORDS, Estimate
+from ratchet.pipelines.pages.words import NONE
 from ratchet.pipelines.spec.methods import Kind
-
-NONE = "–"
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,11 @@ def sorted_rows(rows: Sequence[Row]) -> list[Row]:
 
 def percent(own: Estimate | None) -> str:
     """`95.03 ± 0.21`, in percent; a dash where it was not measured."""
-    return _words(own, lambda value: f"{100 * value:.1f}".replace("-", "−"))
+    return _words(own, words.hundredths)
 
 
 def _words(own: Estimate | None, write: Callable[[float], str]) -> str:
-    if own is None:
-        return NONE
-    text = write(own.mean)
-    return text if own.half_width is None else f"{text} ± {write(own.half_width)}"
+    return NONE if own is None else own.said(write)
 
 
 def _mean(own: Estimate | None, write: Callable[[float], str]) -> str:
@@ -107,14 +103,6 @@ def _count(value: float) -> str:
     return words.count(round(value))
 
 
-def _size(value: float) -> str:
-    return words.size(round(value))
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
-
-
 def _progress(row: Row) -> str:
     return str(row.num_done) if row.num_done == row.num_runs else f"{row.num_done}/{row.num_runs}"
 
@@ -136,9 +124,9 @@ MEASURED = (
     _retention("retention of the base", "retention_before", "classifier"),
     _retention("general perplexity ↓", "retention", "causal_lm"),
     _retention("general perplexity of the base", "retention_before", "causal_lm"),
-    _cost("seconds", "seconds", _seconds),
-    _cost("peak memory", "peak_memory_bytes", _size),
+    _cost("time", "seconds", words.duration),
+    _cost("peak memory", "peak_memory_bytes", words.size),
     _cost("parameters added", "parameters_added", _count),
-    _cost("bytes added", "bytes_added", _size),
+    _cost("bytes added", "bytes_added", words.size),
     Column("seeds", _progress),
 )

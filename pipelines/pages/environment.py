@@ -24,10 +24,14 @@ def page_environment(room: str) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "hundredths": words.hundredths,
+        "short_hundredths": words.short_hundredths,
         "percent": words.percent,
         "points": words.points,
-        "loss": words.loss,
+        "figure": words.figure,
+        "average": words.average,
         "count": words.count,
+        "counted": words.counted,
         "perplexity": words.perplexity,
         "size": words.size,
         "duration": words.duration,

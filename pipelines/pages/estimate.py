@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 INTERVAL_WORDS = "95 % interval of the mean over seeds (Student's t)"
@@ -40,6 +40,11 @@ class Estimate:
             return Estimate(mean, None, tuple(values))
         variance = math.fsum((value - mean) ** 2 for value in values) / (number - 1)
         return Estimate(mean, t_point(number - 1) * math.sqrt(variance / number), tuple(values))
+
+    def said(self, write: Callable[[float], str]) -> str:
+        """The mean and what it may be off by, each as `write` says it: `95.0 ± 0.2`."""
+        text = write(self.mean)
+        return text if self.half_width is None else f"{text} ± {write(self.half_width)}"
 
     def as_dict(self) -> dict[str, float | list[float] | None]:
         """Plain JSON values."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ratchet.pipelines.pages.words import hundredths
+
 
 def write_heatmap(
     matrix: Sequence[Sequence[float | None]],
@@ -42,9 +44,8 @@ def write_heatmap(
     for row, column in np.argwhere(~np.isnan(values)):
         value = values[row, column]
         color = "white" if value > 0.6 else "#1c2733"
-        axes.text(
-            column, row, f"{100 * value:.1f}", ha="center", va="center", color=color, fontsize=8
-        )
+        text = hundredths(float(value))
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
     figure.savefig(path, dpi=150, metadata={"Title": title})
 
 

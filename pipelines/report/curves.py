@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ratchet.pipelines.pages.words import short_hundredths
 from ratchet.pipelines.report.data import Matrix, ReportData, TaskReport
 
 WIDTH, HEIGHT = 220, 116
@@ -79,7 +80,7 @@ def curves(data: ReportData) -> Curves | None:
         return None
     axes = _Axes(last, _lowest([matrix] if other is None else [matrix, other], data["tasks"]))
     charts = tuple(_chart(axes, index, task, matrix, other) for index, task in shown)
-    rows = tuple(Tick(axes.y(value), f"{100 * value:.0f}") for value in axes.levels)
+    rows = tuple(Tick(axes.y(value), short_hundredths(value)) for value in axes.levels)
     columns = tuple(Tick(axes.x(stage), str(stage + 1)) for stage in (0, last))
     return Curves(charts, rows, columns)
 

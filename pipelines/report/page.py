@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from ratchet.pipelines.files.atomic_file import write_atomically
@@ -41,7 +42,7 @@ def html(data: ReportData) -> str:
     return environment.get_template("report.html.j2").render(
         data=data,
         headline=headline(data),
-        created=words.day(data["created"]),
+        created=words.day(datetime.fromisoformat(data["created"])),
         heat=heat_rows(data["accuracy_matrix"], data["tasks"]),
         heat_with_task_id=None if both is None else heat_rows(both, data["tasks"]),
         scale=scale(),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ratchet.pipelines.files.json_value import JsonObject
-from ratchet.pipelines.pages.words import loss, percent
+from ratchet.pipelines.pages.words import hundredths, percent
 from ratchet.pipelines.spec.tune import ChooseSpec
 from ratchet.pipelines.tuning.front import TIE, Placed, best_by, front, knee, placed
 from ratchet.pipelines.tuning.trial import Trial
@@ -75,7 +75,7 @@ def _at_the_knee(
 def _within_the_bound(
     _: Sequence[Placed], finished: Sequence[Placed], choose: ChooseSpec
 ) -> tuple[Trial, str]:
-    bound = loss(choose.max_forgetting)
+    bound = hundredths(choose.max_forgetting)
     within = [own for own in finished if _forgetting(own.trial) <= choose.max_forgetting + TIE]
     if within:
         best = _best(within, lambda trial: trial.mean("learning_accuracy"), _steadiness)
@@ -85,7 +85,7 @@ def _within_the_bound(
             f"{len(finished)} finished trials that forget at most {bound} points"
         )
     best = _best(finished, _steadiness, lambda trial: trial.mean("learning_accuracy"))
-    least = loss(_forgetting(best))
+    least = hundredths(_forgetting(best))
     return best, (
         f"no trial forgets at most {bound} points; this one forgets least, {least} points. "
         "Allow more with tune.choose.max_forgetting, or search stronger methods"

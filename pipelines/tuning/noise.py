@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ratchet.pipelines.pages.estimate import Estimate
+from ratchet.pipelines.pages.words import whole_percent
 from ratchet.pipelines.tuning.front import placed
 from ratchet.pipelines.tuning.trial import SeedResult, Trial
 
@@ -77,9 +78,10 @@ def standing(share: float | None, is_member: bool) -> str:
     where = "on the front" if is_member else "beaten by another trial"
     if share is None:
         return f"{where}; how surely is not known"
+    resamples = f"in {whole_percent(share)} of resamples"
     if not is_member:
-        return f"{where}, but on the front in {100 * share:.0f} % of resamples" if share else where
-    said = f"{where}, and in {100 * share:.0f} % of resamples"
+        return f"{where}, but on the front {resamples}" if share else where
+    said = f"{where}, and {resamples}"
     return f"{said}: it may be there by noise" if share < LIKELY else said
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from ratchet.pipelines.pages.words import day, local
 from ratchet.service.cli.session import Session, verb
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def list_(session: Session) -> None:
     for header in ("prefix", "name", "role", "lineages", "made", "last used", "revoked"):
         table.add_column(header)
     for key in keys:
-        when = [_day(seconds) for seconds in (key.created_at, key.last_used_at, key.revoked_at)]
+        when = map(day, map(local, (key.created_at, key.last_used_at, key.revoked_at)))
         table.add_row(key.prefix, escape(key.name), key.role, ", ".join(key.lineages), *when)
     session.out.print(table)
 
@@ -113,9 +113,3 @@ def _database(session: Session) -> Iterator[Database]:
         yield database
     finally:
         database.dispose()
-
-
-def _day(seconds: float | None) -> str:
-    if seconds is None:
-        return "·"
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

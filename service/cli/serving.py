@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.pages.words import NONE, percent
 from ratchet.service.cli.session import Session
 from ratchet.service.serving.routing import AUTO
 
@@ -97,7 +98,7 @@ def _completions(texts: list[str], answers: Sequence[Continuation]) -> Table:
     for header in ("text", "completion", "task"):
         table.add_column(header)
     for text, answer in zip(texts, answers, strict=True):
-        table.add_row(escape(text), escape(answer.completion), escape(answer.task or "·"))
+        table.add_row(escape(text), escape(answer.completion), escape(answer.task or NONE))
     return table
 
 
@@ -116,9 +117,8 @@ def _lines(text: str) -> list[str]:
 
 
 def _cells(answer: Answer) -> list[str]:
-    score = "·" if answer.score is None else f"{answer.score:.2f}"
+    score = NONE if answer.score is None else f"{answer.score:.2f}"
     if answer.label is None:
-        return ["[dim]none: out of scope[/]", "·", escape(answer.task or "·"), score]
-    best = max(answer.probs, default=None)
-    share = "·" if best is None else f"{best:.1%}"
+        return ["[dim]none: out of scope[/]", NONE, escape(answer.task or NONE), score]
+    share = percent(max(answer.probs, default=None))
     return [escape(answer.label), share, escape(f"{answer.task}@{answer.version}"), score]

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ratchet.pipelines.errors import Problem, SpecError
+from ratchet.pipelines.pages.words import NONE, size
 from ratchet.service.cli.session import Session
 
 if TYPE_CHECKING:
@@ -104,8 +105,7 @@ def _show(session: Session, layout: Layout, supervisor: Supervisor) -> None:
     for header in ("part", "URL", "process", "memory", "log"):
         table.add_column(header, justify="right" if header in ("process", "memory") else "left")
     for name, url, pid, memory, log in rows:
-        shown = f"{memory / 2**20:.0f} MiB"
-        table.add_row(name, url or "·", str(pid), shown, log.name)
+        table.add_row(name, url or NONE, str(pid), size(memory), log.name)
     session.out.print(table)
     _say(session, "The service works. Next, in another terminal: ratchet submit SPEC --wait")
     _say(session, "Ctrl-C stops it all.")

@@ -9,6 +9,7 @@ from datetime import datetime
 from rich.markup import escape
 from rich.table import Table
 
+from ratchet.pipelines.pages.words import NONE, count, day, percent
 from ratchet.service.cli.session import Session
 
 
@@ -72,21 +73,18 @@ def say_lineages(session: Session, rows: Sequence[LineageRow], where: str, next_
     for header in ("lineage", "versions", "champion", "challenger"):
         table.add_column(header)
     for row in rows:
-        table.add_row(escape(row.lineage), str(len(row.versions)), *_aliases(row))
+        table.add_row(escape(row.lineage), count(len(row.versions)), *_aliases(row))
     session.out.print(table)
 
 
 def _aliases(row: LineageRow) -> list[str]:
-    return [str(number or "·") for number in (row.champion, row.challenger)]
+    return [str(number or NONE) for number in (row.champion, row.challenger)]
 
 
 def _cells(row: VersionRow) -> list[str]:
-    def percent(value: float | None) -> str:
-        return "·" if value is None else f"{100 * value:.1f} %"
-
     return [
         str(row.version),
-        datetime.fromisoformat(row.created).astimezone().strftime("%Y-%m-%d %H:%M"),
+        day(datetime.fromisoformat(row.created).astimezone()),
         "base" if row.parent is None else str(row.parent),
         escape(", ".join(row.tasks)),
         percent(row.average_accuracy),

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from types import TracebackType
 
 from rich.console import Console
@@ -14,10 +13,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from ratchet.pipelines.errors import RatchetError
+from ratchet.pipelines.pages.words import count, duration, local, time_of_day, whole_percent
 from ratchet.service.errors import OverloadedError, RateLimitedError, UnavailableError
 from ratchet.service.schemas.jobs import EventView, JobView
 from ratchet.service.schemas.jobs import Progress as JobProgress
-from ratchet.service.terminal.progress_lines import PLAIN_LINE_SECONDS, duration
+from ratchet.service.terminal.progress_lines import PLAIN_LINE_SECONDS
 
 REFRESH_SECONDS = 1.0
 TICK_SECONDS = 2.0
@@ -110,7 +110,9 @@ class JobLines:
             self._bar.update(self._row, description=escape(words), completed=share)
         else:
             self._due = now + PLAIN_LINE_SECONDS
-            self._console.print(f"{escape(progress_words(job))} · {share:.0%}", soft_wrap=True)
+            self._console.print(
+                f"{escape(progress_words(job))} · {whole_percent(share)}", soft_wrap=True
+            )
 
     def _tick(self) -> None:
         """Move the bar until the end. What goes wrong is for the one who waits to say."""
@@ -122,7 +124,7 @@ class JobLines:
 
 def event_line(event: EventView) -> str:
     """An event as a line of rich's markup."""
-    when = datetime.fromtimestamp(event.created_at, UTC).astimezone().strftime("%H:%M:%S")
+    when = time_of_day(local(event.created_at))
     text = escape(event.message)
     colour = COLOURS.get(event.level)
     return f"[dim]{when}[/] " + (f"[{colour}]{text}[/]" if colour else text)
@@ -141,7 +143,7 @@ def progress_words(job: JobView, age: float = 0.0) -> str:
         if now.index is not None and now.num_tasks is not None:
             parts.append(f"task {now.index}/{now.num_tasks} {now.task or ''}".rstrip())
         if now.step is not None and now.num_steps is not None:
-            parts.append(f"step {now.step}/{now.num_steps}")
+            parts.append(f"step {count(now.step)}/{count(now.num_steps)}")
         if now.seconds_left is not None and now.seconds_left > age:
             parts.append(f"{duration(now.seconds_left - age)} left")
     return " · ".join(parts)

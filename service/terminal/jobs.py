@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ratchet.pipelines.files.json_value import Json
+from ratchet.pipelines.pages.words import NONE, counted, day, duration, local
 from ratchet.service.schemas.jobs import JobView
 from ratchet.service.terminal.job_lines import progress_words
 from ratchet.service.terminal.plan import show_plan
-from ratchet.service.terminal.progress_lines import duration
 
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}
 
@@ -27,8 +26,8 @@ def show_jobs(jobs: Sequence[JobView], console: Console) -> None:
     for header in ("job", "lineage", "state", "made", "came of it"):
         table.add_column(header, no_wrap=header == "job")
     for job in jobs:
-        made = datetime.fromtimestamp(job.created_at, UTC).astimezone().strftime("%m-%d %H:%M")
-        table.add_row(job.id, escape(job.lineage or "·"), _state(job), made, escape(_yield(job)))
+        made = day(local(job.created_at))
+        table.add_row(job.id, escape(job.lineage or NONE), _state(job), made, escape(_yield(job)))
     console.print(table)
 
 
@@ -38,7 +37,7 @@ def show_job(job: JobView, console: Console) -> None:
     console.print(f"[bold]{job.id}[/]: {job.object}{of}, {_state(job)}", soft_wrap=True)
     if job.started_at is not None and job.finished_at is not None:
         spent = duration(job.finished_at - job.started_at)
-        tries = "" if job.attempt < 2 else f", {job.attempt} attempts"
+        tries = "" if job.attempt < 2 else f", {counted(job.attempt, 'attempt')}"
         console.print(f"took {spent}{tries}")
     if job.error is not None:
         console.print(f"[red]{escape(job.error.message)}[/]", soft_wrap=True)

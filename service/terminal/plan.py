@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ratchet.service.terminal.progress_lines import duration
+from ratchet.pipelines.pages.words import count, duration, size
 
 BYTE_WORDS = {
     "learned_weights": "learned weights",
@@ -18,7 +18,6 @@ BYTE_WORDS = {
     "router": "router",
     "held_out_rows": "held-out rows",
 }
-UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def show_plan(planned: Mapping[str, Any], console: Console) -> None:
@@ -46,26 +45,11 @@ def show_plan(planned: Mapping[str, Any], console: Console) -> None:
     _line(console, "", f"an estimate from {seconds['basis']}")
 
 
-def size(num_bytes: float) -> str:
-    """Bytes as people read them: `12 kB`, `3.4 MB`."""
-    power = 0
-    while num_bytes >= 1000 and power < len(UNITS) - 1:
-        num_bytes, power = num_bytes / 1000, power + 1
-    digits = 1 if power and num_bytes < 10 else 0
-    return f"{num_bytes:.{digits}f} {UNITS[power]}"
-
-
-def count(number: int) -> str:
-    """A large count as people read it: `22.7 million`."""
-    if number >= 1_000_000:
-        return f"{number / 1e6:.1f} million"
-    return f"{number:,}".replace(",", " ")
-
-
 def _search_words(search: Mapping[str, int]) -> str:
     least, most = search["least"], search["most"]
-    number = str(most) if least == most else f"{least} to {most}"
-    return f"{number} trainings more than it takes to teach the tasks; the time is that of {most}"
+    number = count(most) if least == most else f"{count(least)} to {count(most)}"
+    more = f"{number} trainings more than it takes to teach the tasks"
+    return f"{more}; the time is that of {count(most)}"
 
 
 def _parameter_words(parameters: Mapping[str, Any]) -> str:
@@ -84,11 +68,12 @@ def _tasks_table(planned: Mapping[str, Any]) -> Table:
         table.add_column(header, justify="right")
     for task in planned["tasks"]:
         numbers = [len(task["labels"]), task["num_train"], task["num_validation"]]
-        steps = f"{task['num_steps']}{' together' if task['taught_with'] else ''}"
-        table.add_row(escape(task["name"]), *map(str, numbers), str(task["num_test"]), steps)
+        steps = f"{count(task['num_steps'])}{' together' if task['taught_with'] else ''}"
+        numbers.append(task["num_test"])
+        table.add_row(escape(task["name"]), *map(count, numbers), steps)
     table.add_section()
     num_train = sum(task["num_train"] for task in planned["tasks"])
-    table.add_row("all", "", str(num_train), "", "", str(planned["num_steps"]))
+    table.add_row("all", "", count(num_train), "", "", count(planned["num_steps"]))
     return table
 
 

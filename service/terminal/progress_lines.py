@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from ratchet.pipelines.pages.search import setting_words
+from ratchet.pipelines.pages.words import count, counted, duration, percent
 from ratchet.pipelines.training.events import (
     Planned,
     PlannedStage,
@@ -106,14 +107,16 @@ class ProgressLines:
         names = [name for stage in self._stages for name in stage.tasks]
         rows = sum(stage.num_rows for stage in self._stages)
         start = f"version {event.parent}" if event.parent else "the base model"
-        self._say(f"teaching {_counted(len(names), 'task')} ({rows} rows) from {escape(start)}")
+        self._say(
+            f"teaching {counted(len(names), 'task')} ({counted(rows, 'row')}) from {escape(start)}"
+        )
         self._status("preparing …")
 
     def _resumed(self, event: Resumed) -> None:
         done = event.stages_done
         self._steps.skip(sum(stage.num_steps for stage in self._stages[:done]))
         self._say(
-            f"going on from the last checkpoint: {_counted(done, 'task')} done, "
+            f"going on from the last checkpoint: {counted(done, 'task')} done, "
             f"epoch {event.epoch + 1}, step {event.step_in_epoch + 1} of it"
         )
 
@@ -130,7 +133,7 @@ class ProgressLines:
 
     def _search_trained(self, event: SearchTrained) -> None:
         words = setting_words(event.setting.learning_rate, event.setting.strengths)
-        score = "diverged" if event.score is None else f"{event.score:.1%} on validation"
+        score = "diverged" if event.score is None else f"{percent(event.score)} on validation"
         line = f"{self._place([event.task])} · tried {words}: {score}"
         self._status(line)
         if self._live is None:
@@ -141,7 +144,7 @@ class ProgressLines:
         words = setting_words(record.decided.learning_rate, record.decided.strengths)
         seconds = duration(record.seconds)
         line = f"{self._place([event.task])} · to be taught with {words}"
-        self._say(f"{escape(line)} ({_counted(len(record.tried), 'training')} in {seconds})")
+        self._say(f"{escape(line)} ({counted(len(record.tried), 'training')} in {seconds})")
         if not record.accepted:
             self._say(
                 "[yellow]warning:[/] even so it learns less than stability_decay.tolerance allows"
@@ -157,9 +160,9 @@ class ProgressLines:
             self._place([event.task]),
             *([] if left is None else [f"{duration(left)} left"]),
             f"epoch {event.epoch + 1}/{num_epochs}",
-            f"step {event.step}/{event.num_steps}",
+            f"step {count(event.step)}/{count(event.num_steps)}",
             f"loss {event.loss:.3f}",
-            f"{self._rate:.0f} examples/s",
+            f"{count(round(self._rate))} examples/s",
         ]
         line = " · ".join(parts)
         self._status(line)
@@ -192,23 +195,9 @@ class ProgressLines:
             self._live.update(Text(line, style="dim", no_wrap=True, overflow="ellipsis"))
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people read them: `8 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def _score_line(task: str, own: Mapping[str, float | None]) -> str:
     parts = []
     if own["validation_all"] is not None:
-        parts.append(f"{own['validation_all']:.1%} of validation right")
-    parts.append(f"{own['validation_own']:.1%} given the task")
+        parts.append(f"{percent(own['validation_all'])} of validation right")
+    parts.append(f"{percent(own['validation_own'])} given the task")
     return f"{escape(task)}: {', '.join(parts)}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ratchet.service.terminal.progress_lines import duration
+from ratchet.pipelines.pages.words import count, duration, hundredths
 
 METRIC_WORDS = {
     "average_accuracy": "average accuracy at the end",
@@ -90,7 +90,8 @@ def colour_of(value: float) -> str:
 def _cell(value: float | None, wide: bool) -> Text:
     if value is None:
         return Text("·", style="dim")
-    return Text(f"{100 * value:.{1 if wide else 0}f}", style=colour_of(value))
+    text = hundredths(value) if wide else f"{100 * value:.0f}"
+    return Text(text, style=colour_of(value))
 
 
 def _metrics_table(metrics: Mapping[str, Any], with_id: Mapping[str, Any] | None) -> Table:
@@ -103,12 +104,8 @@ def _metrics_table(metrics: Mapping[str, Any], with_id: Mapping[str, Any] | None
         columns = [metrics, *([with_id] if with_id else [])]
         values = [column.get(name) for column in columns]
         if any(value is not None for value in values):
-            table.add_row(words, *(_percent(value) for value in values))
+            table.add_row(words, *map(hundredths, values))
     return table
-
-
-def _percent(value: float | None) -> str:
-    return "·" if value is None else f"{100 * value:.1f}"
 
 
 def _show_verdict(result: Mapping[str, Any], console: Console) -> None:
@@ -153,5 +150,5 @@ def _split_cells(splits: Mapping[str, Any]) -> list[Text]:
         own = splits.get(split, {})
         for measure in ("without_task_id", "with_task_id"):
             cells.append(_cell(own.get(measure), wide=True))
-        cells.append(Text(str(own.get("num_rows", ""))))
+        cells.append(Text(count(own["num_rows"]) if "num_rows" in own else ""))
     return cells

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ratchet.pipelines.pages.words import counted, duration, hundredths
+
 if TYPE_CHECKING:
     from ratchet.pipelines.tuning.study import Study
     from ratchet.pipelines.tuning.trial import Trial
@@ -24,20 +26,21 @@ def show_study(study: Study, out: Console) -> None:
     table.add_column("trial", justify="right")
     for name in names:
         table.add_column(escape(name), justify="right", overflow="fold")
-    for measure in (*MEASURES, "seconds"):
-        table.add_column(measure.replace("_", " "), justify="right")
+    for header in (*MEASURES, "time"):
+        table.add_column(header.replace("_", " "), justify="right")
     trials = sorted((own.trial for own in study.front), key=_accuracy, reverse=True)
     for trial in trials:
         chosen = study.chosen is not None and trial.number == study.chosen.trial.number
         cells = [str(trial.number), *(escape(str(trial.settings[name])) for name in names)]
-        cells += [_percent(trial.mean(measure)) for measure in MEASURES]
-        cells.append(f"{trial.mean('seconds') or 0:.0f}")
+        cells += [hundredths(trial.mean(measure)) for measure in MEASURES]
+        cells.append(duration(trial.mean("seconds")))
         table.add_row(*cells, style="bold" if chosen else "")
     out.print(table)
     counts = {status: sum(own.status == status for own in study.trials) for status in _STATUSES}
     said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    saved = f", {study.seconds_saved:.0f} s saved by shared first tasks"
-    out.print(f"{len(study.trials)} trials ({said}) in {study.seconds:.0f} s{saved}.")
+    saved = f", {duration(study.seconds_saved)} saved by shared first tasks"
+    number = counted(len(study.trials), "trial")
+    out.print(f"{number} ({said}) in {duration(study.seconds)}{saved}.")
     if study.chosen is None:
         out.print("No trial finished: see the page for what ended each.")
     else:
@@ -50,7 +53,3 @@ _STATUSES = ("done", "stopped", "failed")
 
 def _accuracy(trial: Trial) -> float:
     return trial.mean("average_accuracy") or 0.0
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"

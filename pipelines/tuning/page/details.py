@@ -8,7 +8,15 @@ from statistics import fmean
 from typing import Literal
 
 from ratchet.pipelines.pages.search import SearchRow, search_rows
-from ratchet.pipelines.pages.words import NONE, loss, percent, perplexity, points
+from ratchet.pipelines.pages.words import (
+    NONE,
+    average,
+    hundredths,
+    percent,
+    perplexity,
+    points,
+    whole_percent,
+)
 from ratchet.pipelines.report.scores import MEANINGS, Cell, HeatRow
 from ratchet.pipelines.tuning.noise import standing
 from ratchet.pipelines.tuning.page.words import (
@@ -97,7 +105,7 @@ def _detail(study: Study, trial: Trial, order: dict[int, int]) -> Detail:
         trial=trial,
         tags=_tags(study, trial, order),
         standing=_standing(trial, share, trial.number in order),
-        share="" if share is None else f"{100 * share:.0f} %",
+        share="" if share is None else whole_percent(share),
         settings=tuple(
             (field, names[field], setting(value), yaml_text(value))
             for field, value in trial.settings.items()
@@ -159,9 +167,9 @@ def _written(name: str, value: float | None) -> str:
     if value is None:
         return NONE
     if name in LOSSES:
-        return loss(value)
+        return hundredths(value)
     if name in COUNTS:
-        return f"{value:.2f}"
+        return average(value)
     if name.startswith("retention") and value > 1:  # of a language model, where it is no share
         return perplexity(value)
     return points(value) if name in GAINS else percent(value)

@@ -10,7 +10,15 @@ from markupsafe import Markup
 
 from ratchet.pipelines.pages.environment import page_environment
 from ratchet.pipelines.pages.estimate import INTERVAL_WORDS
-from ratchet.pipelines.pages.words import duration, listed, loss, percent
+from ratchet.pipelines.pages.words import (
+    counted,
+    duration,
+    hundredths,
+    joined,
+    listed,
+    percent,
+    whole_percent,
+)
 from ratchet.pipelines.report.scores import scale
 from ratchet.pipelines.tuning.noise import by_noise
 from ratchet.pipelines.tuning.page.details import details
@@ -60,9 +68,9 @@ def headline(study: Study) -> str:
     trial = study.chosen.trial
     learned = f"Trial {trial.number} learns {percent(trial.mean('learning_accuracy'))}"
     forgetting = trial.mean("forgetting")
-    return (
-        f"{learned}." if forgetting is None else f"{learned} and forgets {loss(forgetting)} points."
-    )
+    if forgetting is None:
+        return f"{learned}."
+    return f"{learned} and forgets {hundredths(forgetting)} points."
 
 
 def ended(study: Study) -> str:
@@ -70,8 +78,7 @@ def ended(study: Study) -> str:
     words = {"done": "done", "stopped": "stopped early", "failed": "failed"}
     found = {word: _count(study, status) for status, word in words.items()}
     counts = [f"{number} {word}" for word, number in found.items() if number]
-    number = len(study.trials)
-    return f"{', '.join(counts) or 'none'} of {number} trial{'s' if number != 1 else ''}"
+    return f"{', '.join(counts) or 'none'} of {counted(len(study.trials), 'trial')}"
 
 
 def _count(study: Study, status: str) -> int:
@@ -99,7 +106,7 @@ def looked_at(study: Study) -> str:
         )
     if seed.num_past:
         new = f"{which} in its order" if len(tasks) > 1 else f"one task ({listed(tasks)})"
-        old = f"{seed.num_past} task" + ("s" if seed.num_past > 1 else "")
+        old = counted(seed.num_past, "task")
         return (
             f"Each trial learned {new} on top of the champion, which knows {old}. Objectives were "
             "measured on validation rows: learning accuracy on the new, forgetting on all, from "
@@ -122,7 +129,7 @@ def cost(study: Study) -> str:
     """What the study took, and what sharing saved, in a few sentences."""
     own = [_seconds(trial) for trial in study.trials]
     done = [_seconds(trial) for trial in study.trials if trial.status == "done"]
-    whole = f"The study took {duration(study.seconds)} for {len(study.trials)} trials."
+    whole = f"The study took {duration(study.seconds)} for {counted(len(study.trials), 'trial')}."
     if not done:
         return whole
     spread = f"A trial took {duration(median(done))} by the median"
@@ -131,7 +138,7 @@ def cost(study: Study) -> str:
     share = saved / (sum(own) + saved) if saved else 0.0
     sharing = (
         "Trials went on from a first task that another had taught, which saved "
-        f"{duration(saved)}: {share:.0%} of what the trials would have taken one by one."
+        f"{duration(saved)}: {whole_percent(share)} of what the trials would have taken one by one."
         if saved
         else "No trial went on from a first task that another had taught."
     )
@@ -159,9 +166,5 @@ def unsure(study: Study) -> str:
     numbers = [str(own) for own in by_noise(study.noise, [own.trial for own in study.front])]
     if not numbers:
         return "Every trial of the front is there in at least half of the resamples."
-    several = len(numbers) > 1
-    who = " and ".join([", ".join(numbers[:-1]), numbers[-1]] if several else numbers)
-    return (
-        f"Trial{'s' if several else ''} {who} may be there by noise: on the front in fewer than "
-        "half of the resamples."
-    )
+    who = f"Trial{'s' if len(numbers) > 1 else ''} {joined(numbers)}"
+    return f"{who} may be there by noise: on the front in fewer than half of the resamples."

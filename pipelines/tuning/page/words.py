@@ -9,7 +9,14 @@ from typing import Any
 
 import yaml
 
-from ratchet.pipelines.pages.words import duration, loss, percent
+from ratchet.pipelines.pages.words import (
+    NONE,
+    duration,
+    hundredths,
+    percent,
+    short_duration,
+    short_hundredths,
+)
 from ratchet.pipelines.tuning.trial import OBJECTIVES, Settings, Trial
 
 
@@ -29,23 +36,13 @@ class ObjectiveWords:
 
 
 def _points(value: float) -> str:
-    return f"{loss(value)} points"
-
-
-def _hundredths(value: float) -> str:
-    return f"{100 * value:.4g}".replace("-", "−")
-
-
-def _short_duration(value: float) -> str:
-    if value < 1:
-        return f"{value:g} s"
-    return duration(value).replace(".0 s", " s").replace(" 0 s", "").replace(" 0 min", "")
+    return f"{hundredths(value)} points"
 
 
 OBJECTIVE_WORDS: Mapping[str, ObjectiveWords] = {
-    "plasticity": ObjectiveWords("learning accuracy, %", percent, _hundredths),
-    "stability": ObjectiveWords("forgetting, points", _points, _hundredths),
-    "cost": ObjectiveWords("time of a run", duration, _short_duration),
+    "plasticity": ObjectiveWords("learning accuracy, %", percent, short_hundredths),
+    "stability": ObjectiveWords("forgetting, points", _points, short_hundredths),
+    "cost": ObjectiveWords("time of a run", duration, short_duration),
 }
 
 
@@ -58,7 +55,7 @@ def said(trial: Trial, objective: str) -> str:
     """A trial's measure of an objective; a dash where it has none."""
     value = trial.objective(objective)
     if value is None:
-        return "–"
+        return NONE
     return OBJECTIVE_WORDS[objective].value(measure_of(objective, value))
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ratchet.pipelines.files.atomic_file import write_atomically
+from ratchet.pipelines.pages.words import percent
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.spec.tune import TuneSpec
 from ratchet.pipelines.tracking.tracker import Tracker
@@ -289,7 +290,7 @@ def words_of(trial: Trial) -> str:
     if trial.error is not None:
         return f"trial {trial.number} {trial.status}: {settings}: {trial.error['message']}"
     found = {name: trial.mean(name) for name in ("learning_accuracy", "forgetting")}
-    said = [f"{n.replace('_', ' ')} {v:.1%}" for n, v in found.items() if v is not None]
+    said = [f"{n.replace('_', ' ')} {percent(v)}" for n, v in found.items() if v is not None]
     seconds = trial.mean("seconds")
     said += [] if seconds is None else [f"{seconds:.0f} s"]
     return f"trial {trial.number} {trial.status}: {settings}: {', '.join(said)}"

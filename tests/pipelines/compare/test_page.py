@@ -63,19 +63,19 @@ def seeds_of(method, *accuracies):
 @pytest.mark.parametrize(
     ("records", "says"),
     [
-        ([("ewc", 0.7), ("replay", 0.9)], "replay is ahead with 90.0 %, but one seed is no ground"),
+        ([("ewc", 0.7), ("replay", 0.9)], "replay is ahead with 90.0%, but one seed is no ground"),
         (
             [("ewc", 0.7), ("replay", 0.91, 0.89)],  # 12.7 * 0.01 on either side
-            "replay is ahead with 90.0 ± 12.7 %, but one seed is no ground",
+            "replay is ahead with 90.0 ± 12.7%, but one seed is no ground",
         ),
-        ([("replay", 0.9)], "Only replay is done, with 90.0 %."),
+        ([("replay", 0.9)], "Only replay is done, with 90.0%."),
         (
             [("si", 0.8, 0.8), ("ewc", 0.7, 0.7), ("replay", 0.91, 0.89), ("der", 0.9, 0.88)],
-            "replay is ahead with 90.0 ± 12.7 %, but its interval overlaps that of der, si: no",
+            "replay is ahead with 90.0 ± 12.7%, but its interval overlaps that of der, si: no",
         ),
         (
             [("ewc", 0.7, 0.7), ("replay", 0.91, 0.89), ("si", 0.5, 0.52)],
-            "replay leads with 90.0 ± 12.7 %.",
+            "replay leads with 90.0 ± 12.7%.",
         ),
     ],
     ids=["one seed", "one of them has one seed", "alone", "overlap", "apart"],

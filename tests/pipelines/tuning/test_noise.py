@@ -78,9 +78,9 @@ def test_an_interval_is_students_on_both_sides_and_turns_with_the_sign():
 @pytest.mark.parametrize(
     ("share", "is_member", "words"),
     [
-        (0.62, True, "on the front, and in 62 % of resamples"),
-        (0.38, True, "on the front, and in 38 % of resamples: it may be there by noise"),
-        (0.1, False, "beaten by another trial, but on the front in 10 % of resamples"),
+        (0.62, True, "on the front, and in 62% of resamples"),
+        (0.38, True, "on the front, and in 38% of resamples: it may be there by noise"),
+        (0.1, False, "beaten by another trial, but on the front in 10% of resamples"),
         (0.0, False, "beaten by another trial"),
         (None, True, "on the front; how surely is not known"),
     ],

@@ -201,13 +201,13 @@ def test_the_time_left_runs_down_until_there_is_other_progress():
                 lines._bar.refresh()
 
     text = shown(follow, terminal=True)
-    assert "step 5/10 · 45 s left" in text
+    assert "step 5/10 · 45.0 s left" in text
     assert "step 6/10 · 1 min 05 s left" in text
 
 
 def test_time_that_is_used_up_is_not_said():
     now = job(progress={**PROGRESS, "seconds_left": 65.0})
-    assert progress_words(now, 64.0).endswith("· 1 s left")
+    assert progress_words(now, 64.0).endswith("· 1.0 s left")
     assert progress_words(now, 65.0).endswith("step 5/10")
 
 
@@ -251,7 +251,7 @@ PLAN = {
     [
         (
             {"status": "succeeded", "object": "plan", "result": PLAN},
-            ["plan of tiny", "warning: [few] rows", "banking", "22.7 million", "about 1 min 05 s"],
+            ["plan of tiny", "warning: [few] rows", "banking", "22.7 M", "about 1 min 05 s"],
         ),
         ({"object": "plan"}, ["plan of tiny", "training"]),
         ({}, ["update of tiny", "training"]),

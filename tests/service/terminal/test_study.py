@@ -23,7 +23,7 @@ def test_the_front_is_listed_best_first_and_the_chosen_trial_is_named_with_its_r
     assert rows == ["1", "0"]  # trial 2 is beaten in both, trial 3 measured nothing
     assert "90.0" in text
     assert "20.0" in text
-    assert "4 trials (3 done, 1 failed) in 12 s" in text
+    assert "4 trials (3 done, 1 failed) in 12.0 s" in text
     assert "Chosen: trial 1, the highest average accuracy on the front" in text
 
 

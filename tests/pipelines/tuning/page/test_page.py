@@ -165,7 +165,7 @@ def test_the_cost_is_said_with_what_was_saved():
     found = [at(0, 0.9, 0.1, seeds=(first,)), at(1, 0.9, 0.1, seconds=20.0)]
     said = cost(study(found))
     assert said == (
-        "The study took 5 min 0 s for 2 trials. A trial took 25.0 s by the median, from 20.0 s to "
+        "The study took 5 min 00 s for 2 trials. A trial took 25.0 s by the median, from 20.0 s to "
         "30.0 s, 50.0 s in all. Trials went on from a first task that another had taught, "
         "which saved 10.0 s: 17% of what the trials would have taken one by one."
     )
