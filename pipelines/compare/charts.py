@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ratchet.pipelines.compare.summary import Row
 from ratchet.pipelines.pages.estimate import Estimate
 from ratchet.pipelines.pages.labels import Label, place_labels
-from ratchet.pipelines.pages.scale import Scale, Tick
+from ratchet.pipelines.pages.paths import level_whisker, steps, upright_whisker
+from ratchet.pipelines.pages.scale import DURATIONS, Scale, Tick, apart
 from ratchet.pipelines.pages.words import hundredths, short_duration, short_hundredths
 
 WIDTH, HEIGHT = 880, 470
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 14, 44
 PANEL_WIDTH, PANEL_HEIGHT = 220, 130
 ROW_HEIGHT, NAMES_WIDTH = 22, 170
-DURATIONS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000, 72000)
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def _panel(
         own = _average(row)
         assert own is not None, "only rows that have one are shown"
         points.append((round(x, 1), vertical.place(own.mean), _words(own)))
-        whiskers.append(_upright(x, own, vertical))
+        whiskers.append(upright_whisker(x, own.interval, vertical))
     return Panel(
         rows[0].method,
         colours[rows[0].family],
@@ -192,13 +191,13 @@ def _scatter(
     labels = place_labels(places, names, WIDTH - 2, 0, HEIGHT - BOTTOM)
     marks = []
     for (row, x, y), (left, top), label in zip(found, places, labels, strict=True):
-        whiskers = _upright(left, y, vertical)
-        whiskers += "" if horizontal.is_log else _level(top, x, horizontal)
+        whiskers = upright_whisker(left, y.interval, vertical)
+        whiskers += "" if horizontal.is_log else level_whisker(top, x.interval, horizontal)
         title = f"{row.method}: {_words(y)}, {what} {write(x.mean)}"
         marks.append(Mark(row.method, colours[row.family], left, top, whiskers, label, title))
     return Scatter(
         tuple(marks),
-        tuple(horizontal.ticks(write, values=DURATIONS if horizontal.is_log else None)),
+        tuple(apart(horizontal.ticks(write, values=DURATIONS if horizontal.is_log else None))),
         tuple(vertical.ticks(short_hundredths)),
         _front(places) if with_front else "",
     )
@@ -206,12 +205,11 @@ def _scatter(
 
 def _front(places: Sequence[tuple[float, float]]) -> str:
     """Steps through the points that no other beats both in cost and in accuracy."""
-    best, steps = math.inf, []
+    corners: list[tuple[float, float]] = []
     for x, y in sorted(places):
-        if y < best:
-            steps.append(f"M{x:g},{y:g}" if not steps else f"H{x:g}V{y:g}")
-            best = y
-    return "".join(steps) if len(steps) > 1 else ""
+        if not corners or y < corners[-1][1]:
+            corners.append((x, y))
+    return steps(corners)
 
 
 def _bar(row: Row, index: int, scale: Scale, colours: Mapping[str, int]) -> Bar:
@@ -253,20 +251,6 @@ def _learning(row: Row) -> Estimate | None:
 def _ends(estimates: Sequence[Estimate]) -> list[float]:
     """Both ends of each seed's values: intervals may reach beyond the chart."""
     return [end for own in estimates for end in (min(own.values), max(own.values))]
-
-
-def _upright(x: float, own: Estimate, scale: Scale) -> str:
-    if own.half_width is None:
-        return ""
-    ends = (scale.place(own.mean - own.half_width), scale.place(own.mean + own.half_width))
-    return f"M{x:g},{ends[0]:g}V{ends[1]:g}"
-
-
-def _level(y: float, own: Estimate, scale: Scale) -> str:
-    if own.half_width is None:
-        return ""
-    ends = (scale.place(own.mean - own.half_width), scale.place(own.mean + own.half_width))
-    return f"M{ends[0]:g},{y:g}H{ends[1]:g}"
 
 
 def _words(own: Estimate) -> str:

@@ -41,6 +41,13 @@ class Estimate:
         variance = math.fsum((value - mean) ** 2 for value in values) / (number - 1)
         return Estimate(mean, t_point(number - 1) * math.sqrt(variance / number), tuple(values))
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends of the 95 % interval; None with one seed."""
+        if self.half_width is None:
+            return None
+        return self.mean - self.half_width, self.mean + self.half_width
+
     def said(self, write: Callable[[float], str]) -> str:
         """The mean and what it may be off by, each as `write` says it: `95.0 ± 0.2`."""
         text = write(self.mean)

@@ -56,8 +56,10 @@ def perplexity(value: float | None) -> str:
 
 
 def figure(value: float) -> str:
-    """A number without a unit, to four digits."""
-    return _signed(value, f"{abs(value):.4g}")
+    """A number without a unit, to four digits: `41.37`, `16 850`."""
+    rounded = float(f"{abs(value):.4g}")
+    text = count(round(rounded)) if rounded >= 1e4 else f"{rounded:g}"
+    return _signed(value, text)
 
 
 def average(value: float | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ratchet.pipelines.pages.paths import line
+from ratchet.pipelines.pages.scale import Scale, Tick
 from ratchet.pipelines.pages.words import short_hundredths
 from ratchet.pipelines.report.data import Matrix, ReportData, TaskReport
 
@@ -26,14 +28,6 @@ class Line:
 
     path: str
     last: Point
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A labelled place on an axis."""
-
-    at: float
-    label: str
 
 
 @dataclass(frozen=True)
@@ -78,28 +72,22 @@ def curves(data: ReportData) -> Curves | None:
     shown = [(i, task) for i, task in enumerate(data["tasks"]) if task["stage"] < last]
     if not shown:
         return None
-    axes = _Axes(last, _lowest([matrix] if other is None else [matrix, other], data["tasks"]))
+    low = _lowest([matrix] if other is None else [matrix, other], data["tasks"])
+    stages = Scale(0, last, LEFT, WIDTH - RIGHT)
+    axes = _Axes(stages, Scale(low, 1.0, HEIGHT - BOTTOM, TOP))
     charts = tuple(_chart(axes, index, task, matrix, other) for index, task in shown)
-    rows = tuple(Tick(axes.y(value), short_hundredths(value)) for value in axes.levels)
-    columns = tuple(Tick(axes.x(stage), str(stage + 1)) for stage in (0, last))
-    return Curves(charts, rows, columns)
+    rows = axes.values.ticks(short_hundredths, values=(low, (low + 1) / 2, 1.0))
+    columns = stages.ticks(lambda stage: str(int(stage) + 1), values=(0, last))
+    return Curves(charts, tuple(rows), tuple(columns))
 
 
 @dataclass(frozen=True)
 class _Axes:
-    last: int
-    low: float
+    stages: Scale
+    values: Scale
 
-    @property
-    def levels(self) -> tuple[float, float, float]:
-        return self.low, (self.low + 1) / 2, 1.0
-
-    def x(self, stage: int) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * stage / self.last, 1)
-
-    def y(self, value: float) -> float:
-        share = (value - self.low) / (1 - self.low)
-        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share, 1)
+    def point(self, stage: int, value: float) -> Point:
+        return Point(self.stages.place(stage), self.values.place(value))
 
 
 def _chart(
@@ -111,7 +99,7 @@ def _chart(
         task=task["name"],
         learned=learned,
         now=now,
-        start=None if learned is None else Point(axes.x(stage), axes.y(learned)),
+        start=None if learned is None else axes.point(stage, learned),
         lines=_lines(axes, stage, [row[index] for row in matrix[stage:]]),
         lines_with_task_id=(
             () if other is None else _lines(axes, stage, [row[index] for row in other[stage:]])
@@ -126,12 +114,8 @@ def _lines(axes: _Axes, start: int, values: Sequence[float | None]) -> tuple[Lin
         if value is None:
             runs.append([])
         else:
-            runs[-1].append(Point(axes.x(stage), axes.y(value)))
-    return tuple(
-        Line("M" + "L".join(f"{point.x:g},{point.y:g}" for point in run), run[-1])
-        for run in runs
-        if run
-    )
+            runs[-1].append(axes.point(stage, value))
+    return tuple(Line(line([(point.x, point.y) for point in run]), run[-1]) for run in runs if run)
 
 
 def _lowest(matrices: Sequence[Matrix], tasks: Sequence[TaskReport]) -> float:

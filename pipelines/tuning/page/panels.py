@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ratchet.pipelines.pages.scale import Scale, Tick
+from ratchet.pipelines.pages.scale import DURATIONS, Scale, Tick
 from ratchet.pipelines.spec.tune import AnyRange, ChoiceRange, IntRange, LogRange
 from ratchet.pipelines.tuning.effects import Effect
 from ratchet.pipelines.tuning.front import Placed, placed
@@ -23,6 +23,7 @@ from ratchet.pipelines.tuning.study import Study
 WIDTH, HEIGHT = 240, 150
 LEFT, RIGHT, TOP, BOTTOM = 34, 10, 10, 24
 NUM_LETTERS = 12
+LETTER_WIDTH = 6
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,13 @@ def _panel(
     axis = study.tune.objectives.index(objective)
     vertical = Scale.around([own.point[axis] for own in found], HEIGHT - BOTTOM, TOP)
     settings = [own.trial.settings[effect.parameter] for own in found]
-    places, columns = _across(settings, study.tune.parameters[effect.parameter])
+    rows = vertical.ticks(
+        lambda own: OBJECTIVE_WORDS[objective].tick(measure_of(objective, own) + 0.0),
+        3,
+        steps=DURATIONS if objective == "cost" else (),
+    )
+    left = max(LEFT, 6 + LETTER_WIDTH * max((len(tick.label) for tick in rows), default=0))
+    places, columns = _across(settings, study.tune.parameters[effect.parameter], left)
     dots = tuple(
         PanelDot(
             own.trial.number,
@@ -106,21 +113,20 @@ def _panel(
         dots=dots,
         means=_means(effect, settings, places, vertical),
         columns=columns,
-        rows=tuple(
-            vertical.ticks(
-                lambda own: OBJECTIVE_WORDS[objective].tick(measure_of(objective, own) + 0.0), 3
-            )
-        ),
+        rows=tuple(rows),
+        left=left,
     )
 
 
-def _across(settings: Sequence[Any], searched: AnyRange) -> tuple[list[float], tuple[Tick, ...]]:
+def _across(
+    settings: Sequence[Any], searched: AnyRange, left: int
+) -> tuple[list[float], tuple[Tick, ...]]:
     """Places of settings, and the axis: of the whole range, tried or not."""
     if isinstance(searched, ChoiceRange):
-        return _apart(settings, searched)
+        return _apart(settings, searched, left)
     low, high = _ends(searched)
     low, high = min(low, *settings), max(high, *settings)
-    scale = Scale(low, high, LEFT + 8, WIDTH - RIGHT - 8, is_log=isinstance(searched, LogRange))
+    scale = Scale(low, high, left + 8, WIDTH - RIGHT - 8, is_log=isinstance(searched, LogRange))
     values = _powers(low, high) if scale.is_log else None
     if isinstance(searched, IntRange) and high - low < 6:
         values = range(int(low), int(high) + 1)
@@ -128,10 +134,12 @@ def _across(settings: Sequence[Any], searched: AnyRange) -> tuple[list[float], t
     return [scale.place(float(value)) for value in settings], tuple(ticks)
 
 
-def _apart(settings: Sequence[Any], searched: ChoiceRange) -> tuple[list[float], tuple[Tick, ...]]:
+def _apart(
+    settings: Sequence[Any], searched: ChoiceRange, left: int
+) -> tuple[list[float], tuple[Tick, ...]]:
     values = [setting(value) for value in searched.choice]
-    capacity = (WIDTH - RIGHT - LEFT) / len(values)
-    at = {value: round(LEFT + capacity * (index + 0.5), 1) for index, value in enumerate(values)}
+    capacity = (WIDTH - RIGHT - left) / len(values)
+    at = {value: round(left + capacity * (index + 0.5), 1) for index, value in enumerate(values)}
     ticks = tuple(Tick(x, _cut(value, len(values))) for value, x in at.items())
     return [at[setting(value)] for value in settings], ticks
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ratchet.pipelines.pages.scale import Scale, Tick
+from ratchet.pipelines.pages.paths import level_whisker, steps, upright_whisker
+from ratchet.pipelines.pages.scale import DURATIONS, Scale, Tick, apart
 from ratchet.pipelines.tuning.front import front, placed
 from ratchet.pipelines.tuning.noise import standing
 from ratchet.pipelines.tuning.page.words import OBJECTIVE_WORDS, measure_of, said
@@ -15,7 +16,6 @@ from ratchet.pipelines.tuning.trial import OBJECTIVES, Trial
 WIDTH, HEIGHT = 640, 480
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 14, 44
 SMALLEST, LARGEST, PLAIN = 3.5, 10.0, 5.0
-DURATIONS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200, 18000, 36000)
 LOG_RATIO = 3.0
 
 
@@ -90,7 +90,7 @@ def scatter(study: Study) -> Scatter | None:
     values = DURATIONS if horizontal.is_log else None
     return Scatter(
         dots=_dots(study, trials, (horizontal, vertical), (across, upward), third),
-        columns=tuple(horizontal.ticks(OBJECTIVE_WORDS[across].tick, values=values)),
+        columns=tuple(apart(horizontal.ticks(OBJECTIVE_WORDS[across].tick, values=values))),
         rows=tuple(vertical.ticks(lambda own: OBJECTIVE_WORDS[upward].tick(_turned(own, upward)))),
         front=_steps(study, trials, (horizontal, vertical), (across, upward)),
         across=OBJECTIVE_WORDS[across].measure,
@@ -167,14 +167,11 @@ def _whiskers(
 ) -> str:
     intervals = study.noise.intervals.get(trial.number, {})
     (x, y), (horizontal, vertical), (across, upward) = place, scales, names
-    path = ""
-    if level := intervals.get(across):
-        ends = sorted(horizontal.place(measure_of(across, end)) for end in level)
-        path += f"M{ends[0]:g},{y:g}H{ends[1]:g}"
-    if upright := intervals.get(upward):
-        ends = sorted(vertical.place(end) for end in upright)
-        path += f"M{x:g},{ends[0]:g}V{ends[1]:g}"
-    return path
+    level, upright = intervals.get(across), intervals.get(upward)
+    measured = level and sorted(measure_of(across, end) for end in level)
+    return level_whisker(y, measured, horizontal) + upright_whisker(
+        x, upright and sorted(upright, reverse=True), vertical
+    )
 
 
 def _steps(
@@ -186,10 +183,7 @@ def _steps(
     """Steps through what is best in these two objectives, whatever the third says."""
     if not set(names) <= set(study.tune.objectives):
         return ""
-    corners = sorted({_place(own.trial, scales, names) for own in front(trials, names)})
-    if len(corners) < 2:
-        return ""
-    return "M{:g},{:g}".format(*corners[0]) + "".join(f"H{x:g}V{y:g}" for x, y in corners[1:])
+    return steps(sorted({_place(own.trial, scales, names) for own in front(trials, names)}))
 
 
 def _horizontal(values: Sequence[float], across: str) -> Scale:

@@ -68,7 +68,10 @@ def test_perplexity(value, text):
     assert words.perplexity(value) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(41.372, "41.37"), (-0.5, "−0.5"), (-0.0, "0")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(41.372, "41.37"), (-0.5, "−0.5"), (-0.0, "0"), (16_847.2, "16\u202f850"), (3e7, "30.0 M")],
+)
 def test_figure(value, text):
     assert words.figure(value) == text
 
