@@ -55,7 +55,8 @@ def say_versions(session: Session, lineage: str, rows: Sequence[VersionRow]) -> 
         return
     table = Table(show_edge=False)
     for name in ("version", "created", "from", "tasks", "average accuracy", "forgetting", "is"):
-        table.add_column(name, no_wrap=name != "tasks")
+        may_wrap = name in ("tasks", "average accuracy", "is")
+        table.add_column(name, no_wrap=not may_wrap, min_width=8 if may_wrap else None)
     for row in rows:
         table.add_row(*_cells(row))
     session.out.print(table)

@@ -14,13 +14,22 @@ from ratchet.service.schemas.jobs import JobView
 from ratchet.service.terminal.job_lines import progress_words
 from ratchet.service.terminal.plan import show_plan
 
+TABLE_WIDTH = 72
+"""Where fewer columns are there, an id leaves no room for the rest of a table's row."""
+
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}
 
 
 def show_jobs(jobs: Sequence[JobView], console: Console) -> None:
-    """A table of jobs."""
+    """A table of jobs; on a narrow terminal a line or two for each."""
     if not jobs:
         console.print("No such job. Next: ratchet submit SPEC")
+        return
+    if console.width < TABLE_WIDTH:
+        for job in jobs:
+            parts = (job.lineage or NONE, day(local(job.created_at)), _yield(job))
+            console.print(f"[bold]{job.id}[/]\n  {_state(job)}")
+            console.print(f"  {escape(' · '.join(filter(None, parts)))}")
         return
     table = Table(show_edge=False)
     for header in ("job", "lineage", "state", "made", "came of it"):

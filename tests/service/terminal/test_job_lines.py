@@ -301,6 +301,15 @@ def test_a_job_is_shown_with_what_came_of_it(changes, words):
     assert all(word in text for word in words), text
 
 
+def test_on_a_narrow_terminal_nothing_of_a_job_is_cut_off():
+    console = Console(file=io.StringIO(), width=44)
+    progress = {**PROGRESS, "seconds_left": 185.0}
+    show_jobs([job(progress=progress)], console)
+    text = " ".join(console.file.getvalue().split())
+    assert f"{JOB['id']} training · task 1/2 home · step 5/10 · 3 min 05 s left" in text
+    assert "…" not in text
+
+
 def test_no_jobs_are_said_and_jobs_are_listed():
     assert "ratchet submit" in shown(lambda console: show_jobs([], console))
     promoted = job(status="succeeded", promotion={"decision": "promoted", "version": 2})
