@@ -9,7 +9,6 @@ from typing import Any
 
 from ratchet.pipelines.training.events import (
     Planned,
-    PlannedStage,
     Resumed,
     RunEvent,
     Searched,
@@ -19,7 +18,7 @@ from ratchet.pipelines.training.events import (
     Taught,
     Warned,
 )
-from ratchet.pipelines.update.step_count import StepCount
+from ratchet.pipelines.update.progress import RunProgress
 from ratchet.service.driver.journal import Journal
 
 PROGRESS_SECONDS = 1.0
@@ -41,14 +40,13 @@ class Progress:
         self.journal = journal
         self.clock = clock
         self._started = clock()
-        self._stages: tuple[PlannedStage, ...] = ()
-        self._stage = 0
-        self._steps = StepCount()
+        self._run = RunProgress()
         self._progress_due = 0.0
         self._metrics_due = 0.0
 
     def __call__(self, event: RunEvent) -> None:
         """Say one event; those that nobody needs are passed over."""
+        self._run.see(event, self.clock())
         match event:
             case Warned(message=message):
                 self.journal.write(message, level="warn")
@@ -71,10 +69,7 @@ class Progress:
                 pass
 
     def _planned(self, event: Planned) -> None:
-        self._stages = event.stages
-        self._steps.total = sum(stage.num_steps for stage in self._stages)
-        rows = sum(stage.num_rows for stage in self._stages)
-        names = self._names()
+        names, rows = self._run.tasks, self._run.num_rows
         start = "the base model" if event.parent is None else f"version {event.parent}"
         self.journal.write(
             f"data checked: {len(names)} tasks, {rows} rows; starting from {start}",
@@ -85,27 +80,22 @@ class Progress:
 
     def _resumed(self, event: Resumed) -> None:
         done = event.stages_done
-        self._steps.skip(sum(stage.num_steps for stage in self._stages[:done]))
         place = {"stages_done": done, "epoch": event.epoch}
         place["step_in_epoch"] = event.step_in_epoch
         message = f"going on from the last checkpoint: {done} tasks done"
         self.journal.write(message, type="status", phase="recovering", data=place)
 
     def _stage_started(self, event: StageStarted) -> None:
-        names = event.tasks
-        found = (i for i, stage in enumerate(self._stages) if stage.tasks == names)
-        self._stage = next(found, self._stage)
-        self._steps.begin(sum(stage.num_steps for stage in self._stages[: self._stage]))
         self._progress_due = self._metrics_due = 0.0
-        place = self._place(names[0], 0, self._num_steps())
-        message = f"training task {place['index']} of {place['num_tasks']}: {', '.join(names)}"
+        place = self._place()
+        task = f"task {place['index']} of {place['num_tasks']}"
+        message = f"training {task}: {', '.join(event.tasks)}"
         self._say_progress("training", place)
         self.journal.write(message, type="status", phase="training", data=place)
 
     def _step(self, event: StepTaken) -> None:
         now, is_last = self.clock(), event.step >= event.num_steps
-        self._steps.see(event.step, now)
-        place = self._place(event.task, event.step, event.num_steps)
+        place = self._place()
         if is_last or now >= self._progress_due:
             self._progress_due = now + self._pause(PROGRESS_SECONDS, PROGRESS_PER_RUN)
             self._say_progress("evaluating" if is_last else "training", place)
@@ -115,15 +105,14 @@ class Progress:
 
     def _stage_done(self, event: StageDone) -> None:
         names = event.tasks
-        place = self._place(names[-1], self._num_steps(), self._num_steps())
-        done = sum(stage.num_steps for stage in self._stages[: self._stage + 1])
+        done = self._run.num_steps_through_stage
         known = event.scores[names[-1]]
         metrics = {name: known.get(name) for name in ("validation_own", "validation_all")}
         self.journal.write(
             f"learned {', '.join(names)}",
             type="checkpoint",
             phase="evaluating",
-            data={**place, "step_number": done, "metrics": metrics},
+            data={**self._place(), "step_number": done, "metrics": metrics},
         )
 
     def _say_progress(self, phase: str, place: Mapping[str, Any]) -> None:
@@ -146,20 +135,5 @@ class Progress:
         """Seconds until the next line of a kind: more, the longer the run."""
         return max(least, (self.clock() - self._started) / per_run)
 
-    def _place(self, task: str, step: int, num_steps: int) -> dict[str, Any]:
-        names = self._names()
-        left = self._steps.seconds_left(self.clock())
-        return {
-            "task": task,
-            "index": names.index(task) + 1 if task in names else None,
-            "num_tasks": len(names),
-            "step": step,
-            "num_steps": num_steps,
-            "seconds_left": None if left is None else round(left, 1),
-        }
-
-    def _num_steps(self) -> int:
-        return self._stages[self._stage].num_steps if self._stages else 0
-
-    def _names(self) -> list[str]:
-        return [name for stage in self._stages for name in stage.tasks]
+    def _place(self) -> dict[str, Any]:
+        return asdict(self._run.place(self.clock()))

@@ -16,7 +16,6 @@ from ratchet.pipelines.pages.search import setting_words
 from ratchet.pipelines.pages.words import count, counted, duration, percent
 from ratchet.pipelines.training.events import (
     Planned,
-    PlannedStage,
     Resumed,
     RunEvent,
     Searched,
@@ -27,10 +26,9 @@ from ratchet.pipelines.training.events import (
     Taught,
     Warned,
 )
-from ratchet.pipelines.update.step_count import StepCount
+from ratchet.pipelines.update.progress import RunProgress
 
 PLAIN_LINE_SECONDS = 10.0
-SMOOTHING = 0.2
 
 
 class ProgressLines:
@@ -45,10 +43,7 @@ class ProgressLines:
         self.console = console
         self.clock = clock
         self.started = clock()
-        self._stages: tuple[PlannedStage, ...] = ()
-        self._stage = 0
-        self._steps = StepCount()
-        self._rate = 0.0
+        self._run = RunProgress()
         self._line_due = 0.0
         self._lock = threading.Lock()
         self._live: Live | None = None
@@ -76,6 +71,7 @@ class ProgressLines:
     def __call__(self, event: RunEvent) -> None:
         """Show one event; those that nobody needs are passed over."""
         with self._lock:
+            self._run.see(event, self.clock())
             self._show(event)
 
     def _show(self, event: RunEvent) -> None:
@@ -102,34 +98,23 @@ class ProgressLines:
                 pass
 
     def _planned(self, event: Planned) -> None:
-        self._stages = event.stages
-        self._steps.total = sum(stage.num_steps for stage in self._stages)
-        names = [name for stage in self._stages for name in stage.tasks]
-        rows = sum(stage.num_rows for stage in self._stages)
+        taught = f"{counted(len(self._run.tasks), 'task')} ({counted(self._run.num_rows, 'row')})"
         start = f"version {event.parent}" if event.parent else "the base model"
-        self._say(
-            f"teaching {counted(len(names), 'task')} ({counted(rows, 'row')}) from {escape(start)}"
-        )
+        self._say(f"teaching {taught} from {escape(start)}")
         self._status("preparing …")
 
     def _resumed(self, event: Resumed) -> None:
-        done = event.stages_done
-        self._steps.skip(sum(stage.num_steps for stage in self._stages[:done]))
         self._say(
-            f"going on from the last checkpoint: {counted(done, 'task')} done, "
+            f"going on from the last checkpoint: {counted(event.stages_done, 'task')} done, "
             f"epoch {event.epoch + 1}, step {event.step_in_epoch + 1} of it"
         )
 
     def _stage_started(self, event: StageStarted) -> None:
-        names = event.tasks
-        self._stage = next(
-            (i for i, stage in enumerate(self._stages) if stage.tasks == names), self._stage
-        )
-        self._steps.begin(sum(stage.num_steps for stage in self._stages[: self._stage]))
-        self._rate, self._line_due = 0.0, self.clock() + PLAIN_LINE_SECONDS
-        self._status(f"{self._place(names)} · starting")
+        self._line_due = self.clock() + PLAIN_LINE_SECONDS
+        line = f"{self._place(event.tasks)} · starting"
+        self._status(line)
         if self._live is None:
-            self._say(f"{escape(self._place(names))} · starting")
+            self._say(escape(line))
 
     def _search_trained(self, event: SearchTrained) -> None:
         words = setting_words(event.setting.learning_rate, event.setting.strengths)
@@ -151,18 +136,14 @@ class ProgressLines:
             )
 
     def _step(self, event: StepTaken) -> None:
-        self._steps.see(event.step, self.clock())
-        rate = event.rows_per_second
-        self._rate = rate if not self._rate else self._rate + SMOOTHING * (rate - self._rate)
-        num_epochs = self._stages[self._stage].num_epochs if self._stages else "?"
-        left = self._steps.seconds_left(self.clock())
+        left = self._run.seconds_left(self.clock())
         parts = [
             self._place([event.task]),
             *([] if left is None else [f"{duration(left)} left"]),
-            f"epoch {event.epoch + 1}/{num_epochs}",
+            f"epoch {event.epoch + 1}/{self._run.num_epochs or '?'}",
             f"step {count(event.step)}/{count(event.num_steps)}",
             f"loss {event.loss:.3f}",
-            f"{count(round(self._rate))} examples/s",
+            f"{count(round(self._run.rows_per_second))} examples/s",
         ]
         line = " · ".join(parts)
         self._status(line)
@@ -181,8 +162,7 @@ class ProgressLines:
 
     def _place(self, names: Sequence[str]) -> str:
         """Task k of n, by name."""
-        total = sum(len(stage.tasks) for stage in self._stages)
-        before = sum(len(stage.tasks) for stage in self._stages[: self._stage])
+        total, before = len(self._run.tasks), self._run.num_tasks_before
         if len(names) > 1:
             return f"tasks {before + 1}-{before + len(names)} of {total} together"
         return f"task {before + 1}/{total} {names[0]}"
