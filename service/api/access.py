@@ -12,6 +12,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from ratchet.pipelines.files.json_value import Json
 from ratchet.service.api.backend import Backend, backend_of
 from ratchet.service.api.rate_limits import Allowance
 from ratchet.service.api.request_log import note_of
@@ -119,7 +120,7 @@ def needed_roles(route: Dependant) -> list[Role]:
 
 
 def audit(
-    backend: Backend, caller: Caller, action: str, target: str, detail: Mapping[str, object]
+    backend: Backend, caller: Caller, action: str, target: str, detail: Mapping[str, Json]
 ) -> None:
     """Write down who changed what."""
     key_id, address = caller.key.id, caller.address

@@ -189,7 +189,7 @@ def _rates(settings: Mapping[str, Json], multiplier: float, where: str) -> dict[
     preset = settings.get("preset")
     below: Mapping[str, Json] = {}
     if isinstance(preset, str) and preset in preset_names():
-        below = read_preset(preset).get("training", {})
+        below = _section(read_preset(preset), "training")
     training: JsonObject = {**below, **_section(settings, "training")}
     rates = {"learning_rate": training.get("learning_rate", TrainingSpec().learning_rate)}
     if training.get("head_learning_rate") is not None:

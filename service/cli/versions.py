@@ -138,7 +138,7 @@ def _row(registry: Registry, lineage: str, number: int) -> VersionRow:
         created=datetime.fromtimestamp(manifest.created, UTC).isoformat(timespec="seconds"),
         parent=manifest.parent,
         tasks=manifest.task_names,
-        methods=[method["type"] for method in manifest.methods],
+        methods=[str(method["type"]) for method in manifest.methods],
         average_accuracy=manifest.metrics.get("average_accuracy"),
         forgetting=manifest.metrics.get("forgetting"),
         aliases=[alias for alias, held in named.items() if held == number],

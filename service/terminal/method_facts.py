@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, get_args
@@ -110,7 +110,9 @@ def method_facts(name: str) -> MethodFacts:
 def preset_facts(name: str) -> PresetFacts:
     """What is known of a preset."""
     spec = read_preset(name)
-    types = [method["type"] for method in spec.get("methods", ())]
+    methods = spec.get("methods", ())
+    assert isinstance(methods, Sequence), "a preset's methods are a list"
+    types = [str(method["type"]) for method in methods if isinstance(method, Mapping)]
     known = [METHOD_CONFIGS[kind] for kind in types if kind in METHOD_CONFIGS]
     kinds = set(get_args(Kind)).intersection(*(config.kinds for config in known))
     return PresetFacts(
