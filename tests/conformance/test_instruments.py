@@ -31,7 +31,7 @@ FEW_ROUNDINGS = 1e-4
 def measured(workers, plan):
     """What a teacher's instruments found, what was right after each stage, and every look."""
     teacher = taught(plan, workers=workers)
-    found = teacher.instruments.finish()
+    found = teacher.instruments.finish().to_json()
     looks = {name: tensor.tolist() for name, tensor in teacher.instruments.tensors().items()}
     return found, {"right": teacher.instruments.right, "looks": looks}
 
