@@ -13,6 +13,8 @@ from ratchet.pipelines.data.prepared import HeldOut
 from ratchet.pipelines.errors import DivergedError
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.registry.manifest import read_manifest
+from ratchet.pipelines.spec.methods import METHOD_CONFIGS
+from ratchet.pipelines.spec.methods.base import StrengthConfig
 from ratchet.pipelines.training.event_log import EventLog
 from ratchet.pipelines.training.events import SearchTrained
 from ratchet.pipelines.training.search_file import SEARCH_FILE
@@ -61,7 +63,8 @@ STRUCTURES = [
 
 def left_to_search(stack, settings):
     """A stack with its strengths found by a search that begins at them."""
-    start = {method["type"]: method["strength"] for method in stack if "strength" in method}
+    own = [m for m in stack if issubclass(METHOD_CONFIGS[m["type"]], StrengthConfig)]
+    start = {method["type"]: method["strength"] for method in own if "strength" in method}
     found = [{**m, "strength": "auto"} if m["type"] in start else m for m in stack]
     return found, {**settings, "start": start}
 
