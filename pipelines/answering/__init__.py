@@ -1,1 +1,1 @@
-"""What answers a text from a version's files, whoever asks: evaluation, gate, router, `predict`."""
+"""What answers a text from a version's files: one code for the router and `ratchet predict`."""
