@@ -35,7 +35,7 @@ def test_a_measure_that_was_never_taken_has_no_matrix_and_no_metrics():
 
 
 def test_a_history_comes_back_as_it_was_kept():
-    assert History.from_dict(TWO.as_dict()) == TWO
+    assert History.from_dict(TWO.as_dict(), "history.json") == TWO
 
 
 def test_forward_transfer_needs_the_start_of_every_task():

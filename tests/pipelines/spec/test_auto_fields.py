@@ -50,10 +50,17 @@ def test_every_method_with_a_strength_may_leave_it_to_the_search(tmp_path, kind)
     assert without_search(found).training.rate == 1e-5
 
 
-def test_every_regularization_has_a_strength():
-    for config in METHOD_CONFIGS.values():
+def test_every_regularization_has_a_strength_and_those_of_a_loss_may_leave_it_open():
+    for kind, config in METHOD_CONFIGS.items():
         if config.family == "regularization":
-            assert issubclass(config, StrengthConfig)
+            assert "strength" in config.model_fields
+            # Weight interpolation adds no term: a training is scored before its way back.
+            assert issubclass(config, StrengthConfig) == (kind != "wise_ft")
+
+
+def test_a_way_back_is_not_left_to_the_search(tmp_path):
+    found = problems(tmp_path, methods=[{"type": "wise_ft", "strength": "auto"}])
+    assert "valid number" in found["methods[0].strength"]
 
 
 def test_a_change_from_outside_may_say_auto(tmp_path):

@@ -140,6 +140,7 @@ ARGUMENTS = {
     "up": ["--no-ray"],
     "submit": ["spec.yaml"],
     "list": [],
+    "audit": [],
     **{name: ["ftjob-1"] for name in JOB_VERBS},
 }
 """Of each verb that looks into the home, what it needs."""

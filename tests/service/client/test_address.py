@@ -18,10 +18,10 @@ from ratchet.service.up.stray_processes import began
 PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 HEAVY = ("torch", "ray", "sqlalchemy", "fastapi", "transformers", "mlflow", "numpy")
 IMPORT = f"""
-import resource, sys
+import sys
 from ratchet.service.client import AsyncClient, Client
-spent = resource.getrusage(resource.RUSAGE_SELF)
-print(spent.ru_utime + spent.ru_stime, *(name for name in {HEAVY} if name in sys.modules))
+ours = sum(name.startswith("ratchet.") for name in sys.modules)
+print(ours, len(sys.modules), *(name for name in {HEAVY} if name in sys.modules))
 """
 
 
@@ -172,13 +172,11 @@ def test_what_is_no_url_is_refused(home, url):
         find_address(url, home=home)
 
 
-def test_the_client_loads_in_less_than_half_a_second_and_nothing_heavy():
-    def load():
-        command = [sys.executable, "-c", IMPORT]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds, *loaded = done.stdout.split()
-        assert loaded == []
-        return float(seconds)
-
-    # The least of some calls: what a busy machine adds is not ours.
-    assert min(load() for _ in range(4)) < 0.5
+def test_the_client_loads_little_and_nothing_heavy():
+    command = [sys.executable, "-c", IMPORT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    ours, every, *heavy = done.stdout.split()
+    assert heavy == []
+    # What a start costs, counted instead of timed: 31 of ours and 434 in all when this was written.
+    assert int(ours) < 50
+    assert int(every) < 650
