@@ -1,8 +1,9 @@
+# pyright: reportPrivateUsage=false
 """Averaged gradient episodic memory: no step goes against the memory's gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -87,7 +88,7 @@ def _product(one: list[Tensor], other: list[Tensor]) -> float:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(model: nn.Module) -> Generator[None, None, None]:
     """Eval mode, and every module's own mode again at the end."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

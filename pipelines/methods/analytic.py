@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 """Analytic learning: frozen features, a random projection, a ridge head solved from sums."""
 
 from __future__ import annotations

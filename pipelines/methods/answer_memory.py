@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """A memory of rows and of the answers that the model gave to them when they were seen."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportUnknownVariableType=false
 """The one abstraction: a method against forgetting, and a stack of them.
 
 The training loop knows one object with these hooks, the stack, and no method by name. Override only

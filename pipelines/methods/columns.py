@@ -1,8 +1,10 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """Progressive networks: a narrow column a task beside the frozen base and all earlier columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -133,7 +135,7 @@ def _measured(ctx: TaskContext, columns: TaskColumns, column: Column) -> Lateral
 
 
 @contextmanager
-def _watched(columns: TaskColumns, use: LateralUse, mask: Tensor) -> Iterator[None]:
+def _watched(columns: TaskColumns, use: LateralUse, mask: Tensor) -> Generator[None, None, None]:
     def watch(place: str, source: str, contribution: Tensor) -> None:
         use.add(place, source, contribution, mask)
 

@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 """Dark experience replay (DER++): remembered rows are rehearsed with the answers given to them."""
 
 from __future__ import annotations

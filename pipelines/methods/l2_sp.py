@@ -1,3 +1,5 @@
+# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 """L2-SP: weights are held, all alike, near where they started."""
 
 from __future__ import annotations

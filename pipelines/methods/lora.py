@@ -1,3 +1,4 @@
+# pyright: reportUnnecessaryIsInstance=false
 """Low-rank adapters (PEFT's): one shared, or one a task that later tasks never touch."""
 
 from __future__ import annotations

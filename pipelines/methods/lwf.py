@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Learning without forgetting: the old model's answers on the new inputs are kept."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """The replay memory of one worker: which rows it keeps, and how it hands them out."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """General text in every batch, so that the pretrained ability stays in use."""
 
 from __future__ import annotations

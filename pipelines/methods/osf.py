@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 """Orthogonal subspace fine-tuning: all weights train, except in their strongest directions."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 """A quadratic pull towards remembered weights, with its gradient in closed form."""
 
 from __future__ import annotations

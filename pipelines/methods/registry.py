@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false
 """From configs to methods: what a config is called says which class runs it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """Which rows a bounded memory keeps: pure functions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
 """Synaptic intelligence: weights are held by what their movement did for the loss."""
 
 from __future__ import annotations

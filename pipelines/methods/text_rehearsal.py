@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """Pseudo-rehearsal for language models: the model writes examples of old tasks itself."""
 
 from __future__ import annotations

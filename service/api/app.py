@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -77,7 +77,7 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
 
 def _lifespan(backend: Backend, *, is_owner: bool) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = NUM_THREADS
         if is_owner:
             await anyio.to_thread.run_sync(backend.db.migrate)

@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 """What a fine-tuning request's `model` stands for: a lineage to go on with, or a base model."""
 
 from __future__ import annotations

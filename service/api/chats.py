@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """Chats as labelled texts: the last user message is the text, the last assistant one the label."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false
 """A job's events as server-sent events: from where the client was, until the job has ended."""
 
 from __future__ import annotations
@@ -5,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ class EventStream:
         return _CountedResponse(self)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> Generator[None, None, None]:
         """Take one of the places for streams, as long as the block runs.
 
         Raises:

@@ -1,3 +1,6 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false
 """What an upload must be: rows that can be read, with lines of bounded length."""
 
 from __future__ import annotations

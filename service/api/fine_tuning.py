@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 """A fine-tuning request in OpenAI's words, made into a spec."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Routes behind a key: who asks is known before a byte of the body is read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportUnknownVariableType=false
 """Records of the store as OpenAI's dialect shows them."""
 
 from __future__ import annotations

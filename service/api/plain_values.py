@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 """JSON and YAML from strangers, as plain values that every later layer can hold and write."""
 
 from __future__ import annotations

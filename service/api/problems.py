@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 """Every refusal and failure of the API in one shape: a problem document."""
 
 from __future__ import annotations

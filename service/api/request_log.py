@@ -41,7 +41,7 @@ class RequestNote:
 
     request_id: str
     key_prefix: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     job: str | None = None
     status: int = 500
     started_after: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ _COUNTS = {"n_epochs": "num_epochs", "batch_size": "batch_size"}
 
 
 @contextmanager
-def told_in_its_words(request: FineTuningRequest) -> Iterator[None]:
+def told_in_its_words(request: FineTuningRequest) -> Generator[None, None, None]:
     """Tell what is wrong with the request's spec of the fields of the request.
 
     Raises:

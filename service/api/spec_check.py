@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 """A spec from a stranger: everything that is wrong with it at once, and nothing of it trusted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportUnknownVariableType=false
 """A spec from a request made into a job in the queue."""
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Asked:
     raw: Mapping[str, Json]
     where: str = "spec"
     priority: int = 0
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     idempotency_key: str | None = None
     told: tuple[NewEvent, ...] = ()
     request: Mapping[str, Json] | None = None

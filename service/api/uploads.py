@@ -52,7 +52,7 @@ async def receive(request: Request, max_bytes: int) -> UploadFile:
     except (MultiPartException, ValueError, KeyError, UnicodeDecodeError) as error:
         raise invalid_request([Problem("", f"the form is broken: {error}")]) from error
     file, purpose = form.get("file"), form.get("purpose")
-    problems = []
+    problems: list[Problem] = []
     if not isinstance(file, UploadFile):
         problems.append(Problem("file", "this field is required, with a file in it"))
     if purpose != PURPOSE:

@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 """Records of the store as the native dialect shows them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false
 """The verbs that explain: `methods` and `schema`."""
 
 from __future__ import annotations

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 from rich.markup import escape
 
 from ratchet.service.cli.failures import FAILED
 from ratchet.service.cli.session import Session
+
+if TYPE_CHECKING:
+    from ratchet.service.doctor.finding import Finding
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -18,7 +23,7 @@ def doctor(session: Session) -> None:
     from ratchet.service.doctor.machine import examine
 
     quiet_libraries()
-    findings = []
+    findings: list[Finding] = []
     for finding in examine(
         session.home, session.tracking_uri or default_tracking_uri(session.home)
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -102,7 +102,7 @@ def keys_app() -> typer.Typer:
 
 
 @contextmanager
-def _database(session: Session) -> Iterator[Database]:
+def _database(session: Session) -> Generator[Database, None, None]:
     """The service's database, laid out if it is new."""
     from ratchet.service.settings import Settings
     from ratchet.service.store.database import Database

@@ -113,7 +113,7 @@ def ending_code(job: JobView) -> int:
 
 def _check_options(study: bool, plan: bool, wait: bool, timeout: float | None) -> None:
     """Refuse options that would be passed over in silence."""
-    problems = []
+    problems: list[Problem] = []
     if study and plan:
         problems.append(Problem("--plan", "a job is a study or a plan, not both", plan))
     if timeout is not None and not wait:

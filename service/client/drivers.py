@@ -1,3 +1,4 @@
+# pyright: reportMatchNotExhaustive=false
 """Takes the steps of an operation: one driver blocks, the other awaits."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """The spec of a submission: read from wherever it comes, its local data files found."""
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ def local_data(raw: JsonObject, folder: Path) -> list[tuple[NamedPath, Path]]:
     Raises:
         SpecError: Files that do not exist, patterns and folders, all at once.
     """
-    found, problems = [], []
+    found: list[tuple[NamedPath, Path]] = []
+    problems: list[Problem] = []
     for place in _local(raw):
         path = folder / place.value
         found.append((place, path))

@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 """Runs the controller: `python -m ratchet.service.control`, with the settings of the service.
 
 SIGTERM and SIGINT end it cleanly: running jobs go on, and the next controller takes them up.

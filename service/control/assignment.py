@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 """From a job in the database to what its driver is told: uploads as files, the Ray to use."""
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ def hear(path: Path, from_offset: int, attempt: int) -> Heard:
     if end == 0:  # nothing, a line still being written, or one too long to be one of ours
         skipped = len(chunk) if len(chunk) == CHUNK_BYTES else 0
         return Heard((), from_offset + skipped, None, None, skipped == 0)
-    told, phase, progress = [], None, None
+    told: list[NewEvent] = []
+    phase, progress = None, None
     for text in chunk[:end].splitlines():
         line = Line.parse(text)
         if line is None or line.attempt != attempt:

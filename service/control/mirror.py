@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 """The mirror: brings `aliases.json`, which the router watches, and MLflow to the database's state.
 
 A promotion is a transaction in the database. Whatever happens between that and the file, the next

@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnnecessaryComparison=false
 """Drivers as Ray jobs, over the REST interface of Ray's Jobs API.
 
 Not through Ray's own client: that waits for ever on a head that hangs, and brings all of Ray along.

@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false
 """What the database keeps of a version: its manifest's summary, and what the gate said of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false
 """Looks at a machine and says what would keep Ratchet from running well on it, and what to do."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """Looks at every connection of a service, and says what to do about those that fail."""
 
 from __future__ import annotations

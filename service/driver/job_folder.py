@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportUnknownVariableType=false
 """The folder of a job: how the controller and the driver talk. Files only, so either may die.
 
 job.json          what is to be done; the controller writes it

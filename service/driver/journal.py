@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 """The journal of a job: lines that drivers append to `events.jsonl`, one attempt after another."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 """The watch of a driver: it beats, and ends the process at once when it may or should not go on.
 
 It runs in a thread of its own, so that neither a long step nor a library at import holds it up.

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -61,7 +61,7 @@ class Blobs:
         self._lock = threading.Lock()
 
     @contextmanager
-    def settled(self) -> Iterator[None]:
+    def settled(self) -> Generator[None, None, None]:
         """Hold off other changes: a content is kept and noted, or forgotten and removed, as one."""
         with self._lock:
             yield
@@ -85,7 +85,7 @@ class Blobs:
             raise UnavailableError("file: the service's disk is almost full; uploads wait for room")
 
     @contextmanager
-    def draft(self, source: Iterator[bytes]) -> Iterator[Draft]:
+    def draft(self, source: Iterator[bytes]) -> Generator[Draft, None, None]:
         """Write a content aside while it is looked at; it is gone afterwards unless it was kept.
 
         Raises:

@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """The fields of a raw spec that name data, a model or a lineage: what a stranger may not choose."""
 
 from __future__ import annotations

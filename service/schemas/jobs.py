@@ -97,7 +97,7 @@ class JobError(BaseModel):
 
     code: str
     message: str
-    problems: list[ProblemView] = Field(default_factory=list)
+    problems: list[ProblemView] = Field(default_factory=list[ProblemView])
 
 
 class JobView(BaseModel):

@@ -145,7 +145,7 @@ def _problem(detail: Any) -> Problem:
 
 
 def _error_response(request: Request, error: ServiceError) -> Response:
-    headers = {}
+    headers: dict[str, str] = {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     content = problem_document(error, request.url.path)

@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 """Binds the Serve graph and runs it: router (HTTP) -> replicas (batches, models)."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -126,7 +127,7 @@ def serving(
     host: str = "127.0.0.1",
     port: int = 8000,
     num_replicas: int = 1,
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Serve lineages while the context lasts; the value is the URL.
 
     Ray is started where it is not running: the cluster at `RAY_ADDRESS`, or one of this process.
@@ -197,7 +198,7 @@ def _check_champions(registry: Registry, lineages: Sequence[str]) -> None:
 
 def _check_any_sound(registry: Registry, lineage: str) -> None:
     """Find out here, in one line, what a replica would say in a long trace."""
-    reasons = []
+    reasons: list[str] = []
     for number in champions_of(registry.aliases(lineage)):
         folder = registry.fetched(lineage, number)
         try:
@@ -221,7 +222,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def _ray(num_replicas: int) -> Iterator[None]:
+def _ray(num_replicas: int) -> Generator[None, None, None]:
     """The Ray that is attached already, that of `RAY_ADDRESS`, or one of this process."""
     if ray.is_initialized():
         yield
@@ -244,7 +245,7 @@ def _ray(num_replicas: int) -> Iterator[None]:
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
+def _signals() -> Generator[threading.Event, None, None]:
     """An event that SIGINT and SIGTERM set; their handlers are put back afterwards."""
     stopped = threading.Event()
 

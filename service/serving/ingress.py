@@ -1,3 +1,5 @@
+# pyright: reportMissingTypeArgument=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false
 """The Serve ingress: HTTP in, a replica asked, its answer or error out."""
 
 from __future__ import annotations

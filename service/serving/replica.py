@@ -103,7 +103,8 @@ class Replica:
 
     def models(self) -> ModelList:
         """Everything that a request can name without a version."""
-        cards, lineages = [], self.lineages
+        cards: list[ModelCard] = []
+        lineages = self.lineages
         for lineage in lineages.values():
             manifest = lineage.manifest
             if len(lineages) == 1:

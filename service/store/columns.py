@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 """Column types that hold the same on SQLite and PostgreSQL."""
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,13 +138,13 @@ class Database:
             check_revision(connection)
 
     @contextmanager
-    def reading(self) -> Iterator[Transaction]:
+    def reading(self) -> Generator[Transaction, None, None]:
         """A transaction that only reads."""
         with self._speaking_plainly(), self._engine.connect() as connection, connection.begin():
             yield Transaction(connection)
 
     @contextmanager
-    def writing(self) -> Iterator[Transaction]:
+    def writing(self) -> Generator[Transaction, None, None]:
         """A transaction that writes; one at a time on SQLite, by row on PostgreSQL.
 
         Raises:
@@ -160,7 +160,7 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _in_line(self) -> Iterator[None]:
+    def _in_line(self) -> Generator[None, None, None]:
         if self._writers is None:
             yield
             return
@@ -174,7 +174,7 @@ class Database:
             self._writers.release()
 
     @contextmanager
-    def _speaking_plainly(self) -> Iterator[None]:
+    def _speaking_plainly(self) -> Generator[None, None, None]:
         """Turn the driver's complaints about the database itself into one that says what to do."""
         try:
             yield

@@ -51,8 +51,9 @@ def create_key(
     _check(role, lineages)
     prefix = secrets.token_hex(4)
     secret = f"rk_{prefix}_{secrets.token_urlsafe(32)}"
+    key_id = new_id("key")
     values = {
-        "id": new_id("key"),
+        "id": key_id,
         "prefix": prefix,
         "hash": _hash(secret),
         "name": name,
@@ -65,7 +66,7 @@ def create_key(
     with db.writing() as tx:
         row = tx.one(insert(keys).values(**values, created_at=tx.now()).returning(keys))
         detail = {"prefix": prefix, "name": name, "role": role, "lineages": list(lineages)}
-        add(tx, "key.create", values["id"], detail=detail)
+        add(tx, "key.create", key_id, detail=detail)
     assert row is not None  # RETURNING gives what was inserted
     return _record(row), secret
 

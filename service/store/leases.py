@@ -31,8 +31,8 @@ def acquire(db: Database, name: str, holder: str, seconds: float) -> Lease | Non
         row = _locked(tx, name)
         now = tx.now()
         if row is None:
-            first = {"name": name, "holder": holder, "term": 1, "expires_at": now + seconds}
-            return Lease(**first) if tx.insert_if_absent(leases, first) else None
+            first = Lease(name, holder, 1, now + seconds)
+            return first if tx.insert_if_absent(leases, vars(first)) else None
         if row.holder != holder and row.expires_at > now:
             return None
         return _set(tx, row, {"holder": holder, "term": row.term + 1, "expires_at": now + seconds})

@@ -1,8 +1,9 @@
+# pyright: reportPrivateUsage=false
 """Bringing a database's tables to those of this release."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def _known_revision(connection: Connection, scripts: ScriptDirectory) -> str | N
 
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[Connection]:
+def _alone(engine: Engine) -> Generator[Connection, None, None]:
     """A transaction while no other process migrates."""
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection, connection.begin():

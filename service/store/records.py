@@ -53,7 +53,7 @@ class NewJob:
     lineage: str | None = None
     priority: int = 0
     key_id: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     not_before: float = 0.0
     told: Sequence[NewEvent] = ()
     request: Mapping[str, Json] | None = None

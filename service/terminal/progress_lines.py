@@ -176,7 +176,7 @@ class ProgressLines:
 
 
 def _score_line(task: str, own: Mapping[str, float | None]) -> str:
-    parts = []
+    parts: list[str] = []
     if own["validation_all"] is not None:
         parts.append(f"{percent(own['validation_all'])} of validation right")
     parts.append(f"{percent(own['validation_own'])} given the task")

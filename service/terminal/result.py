@@ -145,7 +145,7 @@ def show_scores(found: Mapping[str, Any], console: Console) -> None:
 
 
 def _split_cells(splits: Mapping[str, Any]) -> list[Text]:
-    cells = []
+    cells: list[Text] = []
     for split in ("validation", "test"):
         own = splits.get(split, {})
         for measure in ("without_task_id", "with_task_id"):

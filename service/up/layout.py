@@ -110,7 +110,8 @@ def check_ports(layout: Layout) -> None:
     Raises:
         SpecError: All that are taken, and those given twice.
     """
-    problems, seen = [], dict[int, str]()
+    problems: list[Problem] = []
+    seen: dict[int, str] = {}
     for option, port in layout.ports.items():
         if port in seen:
             problems.append(Problem(option, f"the same as {seen[port]}", port, "Give another"))

@@ -59,7 +59,7 @@ def parts_of(layout: Layout) -> list[Part]:
     """The parts of a service, in the order in which they are shown."""
     own = _environment(layout)
     urls = layout.urls
-    parts = []
+    parts: list[Part] = []
     base: list[str] = []
     if layout.ray_port is not None:
         parts.append(_ray(layout, own))

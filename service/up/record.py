@@ -26,8 +26,8 @@ class Record:
     pid: int
     began: float
     mark: str
-    urls: Mapping[str, str] = field(default_factory=dict)
-    sessions: Mapping[int, float] = field(default_factory=dict)
+    urls: Mapping[str, str] = field(default_factory=dict[str, str])
+    sessions: Mapping[int, float] = field(default_factory=dict[int, float])
 
     @property
     def is_alive(self) -> bool:

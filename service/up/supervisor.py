@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
@@ -133,7 +133,7 @@ class Supervisor:
 @contextmanager
 def supervising(
     layout: Layout, say: Say, parts: Sequence[Part] | None = None
-) -> Iterator[Supervisor]:
+) -> Generator[Supervisor, None, None]:
     """A supervisor that SIGINT and SIGTERM stop, with the home to itself and the ports free.
 
     What a supervisor that was killed left behind is ended first.
@@ -165,7 +165,7 @@ def supervising(
 
 
 @contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
+def _alone(layout: Layout) -> Generator[None, None, None]:
     with ExitStack() as held:
         try:
             held.enter_context(exclusive(layout.lock, f"The service of {layout.home}"))
@@ -180,7 +180,7 @@ def _alone(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def _stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
+def _stopped_by_signals(supervisor: Supervisor) -> Generator[None, None, None]:
     def stop(_number: int, _frame: FrameType | None) -> None:
         supervisor.stop_soon()
 

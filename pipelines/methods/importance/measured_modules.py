@@ -1,8 +1,11 @@
+# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """Modules whose parameters are measured: what they are given and what flows back through them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,7 +84,7 @@ class Site:
 
 
 @contextmanager
-def watched(sites: Iterable[Site]) -> Iterator[None]:
+def watched(sites: Iterable[Site]) -> Generator[None, None, None]:
     """Forward hooks on every site, removed at the end."""
     handles = [site.module.register_forward_hook(site.watch, with_kwargs=True) for site in sites]
     try:

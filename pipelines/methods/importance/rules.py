@@ -1,3 +1,5 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 """Per-example gradients of one module's parameters, from its inputs and its output gradients.
 
 A rule sees every call of its module in one forward pass, adds up what the calls give each example,

@@ -7,7 +7,7 @@ once to the workers that hold its parts, so that no worker ever holds the sums o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -232,7 +232,9 @@ def _nothing(output: Output) -> Output:
 
 
 @contextmanager
-def _trained(parameters: Mapping[str, nn.Parameter], names: set[str]) -> Iterator[None]:
+def _trained(
+    parameters: Mapping[str, nn.Parameter], names: set[str]
+) -> Generator[None, None, None]:
     for name in names:
         parameters[name].requires_grad_(True)
     try:

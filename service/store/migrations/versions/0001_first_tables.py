@@ -1,3 +1,4 @@
+# pyright: reportUnknownArgumentType=false
 """Lay out the first tables."""
 
 from __future__ import annotations
