@@ -1,4 +1,4 @@
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 """Averaged gradient episodic memory: no step goes against the memory's gradient."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportUnknownArgumentType=false
 # pyright: reportUnknownMemberType=false
 """L2-SP: weights are held, all alike, near where they started."""
 

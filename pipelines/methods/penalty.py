@@ -1,4 +1,4 @@
-# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportUnknownArgumentType=false
 # pyright: reportUnknownMemberType=false
 """A quadratic pull towards remembered weights, with its gradient in closed form."""
 

@@ -1,4 +1,4 @@
-# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportUnknownArgumentType=false
 """Synaptic intelligence: weights are held by what their movement did for the loss."""
 
 from __future__ import annotations

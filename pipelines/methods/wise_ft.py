@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 """Weight interpolation: a task is learned freely, then the weights go part of the way back."""
 
 from __future__ import annotations

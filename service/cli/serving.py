@@ -117,7 +117,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _cells(answer: Answer) -> list[str]:
-    score = NONE if answer.score is None else f"{answer.score:.2f}"
+    score = f"{answer.score:.2f}"
     if answer.label is None:
         return ["[dim]none: out of scope[/]", NONE, escape(answer.task or NONE), score]
     share = percent(max(answer.probs, default=None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httpx
@@ -85,11 +86,12 @@ def _document(response: httpx.Response) -> _Refusal | None:
         return None
     if not isinstance(found, dict) or "detail" not in found:
         return None
-    own = found.get("error") or {}
-    details = found.get("errors") or ()
+    document = cast("dict[str, Any]", found)
+    own: dict[str, Any] = document.get("error") or {}
+    details: list[dict[str, Any]] = document.get("errors") or []
     return _Refusal(
-        type=str(found.get("type", "")),
-        detail=str(found["detail"]),
+        type=str(document.get("type", "")),
+        detail=str(document["detail"]),
         param=own.get("param"),
         errors=[(str(each.get("pointer", "")), str(each.get("detail", ""))) for each in details],
     )
@@ -97,7 +99,7 @@ def _document(response: httpx.Response) -> _Refusal | None:
 
 def _problems(document: _Refusal) -> list[Problem]:
     """The single problems; the text of each begins with the field that its pointer names."""
-    found = []
+    found: list[Problem] = []
     for pointer, text in document.errors:
         where = _where(pointer)
         found.append(Problem(where, text.removeprefix(f"{where}: ") if where else text))

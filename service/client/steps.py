@@ -36,9 +36,9 @@ class Call:
 
     method: str
     path: str
-    query: Query = field(default_factory=dict)
+    query: Query = field(default_factory=dict[str, str | int | None])
     body: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     file: Path | None = None
     server: Server = "api"
     repeatable: bool = True

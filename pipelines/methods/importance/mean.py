@@ -1,4 +1,4 @@
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 """Importances of a stage: the mean over its training examples, over all workers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportUnnecessaryComparison=false
 """The pass over the data where each worker holds but a part of every large parameter.
 
 The sums of a layer are made whole for a moment, in the layer's turn of the backward pass, and go at
