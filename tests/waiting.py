@@ -9,7 +9,7 @@ from ratchet.service.up.layout import free_port
 
 __all__ = ["free_port", "wait_for", "wait_for_url"]
 
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 
 
 def wait_for(condition, process=None, seconds=PATIENCE_SECONDS):

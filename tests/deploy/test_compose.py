@@ -200,7 +200,7 @@ def test_mlflow_reaches_its_own_database_and_no_other(tmp_path):
             connection.execute("CREATE DATABASE ratchet")
         environment = os.environ | {"MLFLOW_DATABASE_PASSWORD": "it's-a-secret"}
         command = [psql, "-v", "ON_ERROR_STOP=1", "--no-psqlrc", server.url("ratchet")]
-        subprocess.run([*command, "-f", str(script)], env=environment, check=True, timeout=60)
+        subprocess.run([*command, "-f", str(script)], env=environment, check=True, timeout=240)
         place = f"host=127.0.0.1 port={server.port} user=mlflow password='it\\'s-a-secret' dbname="
         with psycopg.connect(f"{place}mlflow") as connection:
             connection.execute("CREATE TABLE runs (id int)")
@@ -226,5 +226,5 @@ def test_mlflow_knows_every_option_that_it_is_started_with():
 def test_the_bucket_is_made_and_made_again_without_harm(s3, tmp_path):
     program = COMPOSE["configs"]["make_bucket"]["content"]
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=240)
     assert "ratchet" in [found["Name"] for found in s3.list_buckets()["Buckets"]]

@@ -23,7 +23,7 @@ from tests.tiny import TASKS, texts_of, write_task
 pytestmark = pytest.mark.slow
 
 PORTS = ("api", "router", "mlflow", "ray", "dashboard")
-JOB_SECONDS = 300
+JOB_SECONDS = 600
 NO_VARIABLES = ("RATCHET_URL", "RATCHET_API_KEY", "RATCHET_HOME", "RAY_ADDRESS", "RAY_AUTH_MODE")
 
 
@@ -56,7 +56,7 @@ class Up:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=120)
+        self.process.communicate(timeout=300)
         return self.process.returncode
 
     def left(self):

@@ -12,7 +12,7 @@ import psutil
 
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.spec.update_spec import UpdateSpec
-from ratchet.pipelines.training.events import event_to_json
+from ratchet.pipelines.training.events import event_from_json, event_to_json
 from ratchet.pipelines.version import load_version, read_matrix, read_states
 from tests.tiny import run_update
 
@@ -44,6 +44,12 @@ def main():
             seen.flush()
 
         run_update(spec, Home(home.resolve(), None), on_event)
+
+
+def events_seen(home):
+    """What the drivers below a home told, one after another."""
+    lines = (home / "seen.jsonl").read_text(encoding="utf-8").splitlines()
+    return [event_from_json(json.loads(line)) for line in lines]
 
 
 def found_below(folder, pattern):

@@ -25,10 +25,10 @@ from ratchet.pipelines.training.events import Resumed, StageStarted, Warned
 from ratchet.pipelines.update.evaluate import evaluate_version
 from tests.conformance.streams import differences
 from tests.faulty_proxy import FaultyProxy
-from tests.integration.drivers import kill_with_children, outcome_of, start_driver
+from tests.integration.drivers import events_seen, kill_with_children, outcome_of, start_driver
 from tests.s3_server import CREDENTIALS
 from tests.tiny import run_update, teach, texts_of, tiny_spec
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 pytestmark = pytest.mark.slow
 METHODS = [{"type": "replay", "capacity": 12, "fraction": 0.5}, {"type": "ewc"}]
@@ -91,9 +91,9 @@ def test_a_lost_machine_is_replaced_and_the_update_ends_bit_equal(
     shutil.rmtree(lost)
     assert keys("versions/", "manifest.json") == []
     again = start_driver(spec, other)
-    assert again.wait(timeout=240) == 0, (other / "driver.log").read_text(encoding="utf-8")
-    events = [json.loads(line) for line in (other / "seen.jsonl").read_text().splitlines()]
-    (resumed,) = [event for event in events if isinstance(event, Resumed)]
+    log = other / "driver.log"
+    assert again.wait(timeout=PATIENCE_SECONDS) == 0, log.read_text(encoding="utf-8")
+    (resumed,) = [event for event in events_seen(other) if isinstance(event, Resumed)]
     assert (resumed.stages_done, resumed.epoch > 0) == (1, True)
     assert differences(outcome_of(tmp_path / "undisturbed"), outcome_of(other)) == []
     assert keys("runs/") == []
@@ -105,7 +105,7 @@ def test_a_lost_machine_is_replaced_and_the_update_ends_bit_equal(
 
 def teach_elsewhere(spec, home):
     """The same update, undisturbed, in a process like the one that is killed."""
-    assert start_driver(spec, home).wait(timeout=240) == 0
+    assert start_driver(spec, home).wait(timeout=PATIENCE_SECONDS) == 0
 
 
 def test_each_update_grows_from_the_champion_wherever_the_one_before_ran(

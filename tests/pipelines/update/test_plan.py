@@ -17,6 +17,7 @@ from ratchet.pipelines.update.plan import make_plan, run_digest
 from ratchet.pipelines.update.start import open_start
 from tests.conformance.streams import plan_of
 from tests.tiny import TASKS, teach, tiny_spec
+from tests.waiting import PATIENCE_SECONDS
 
 DOMAIN = {"scenario": "domain_incremental"}
 
@@ -63,7 +64,7 @@ assert again.data.train[2].targets.equal(plan.data.train[2].targets)
 def test_stages_over_the_memory_budget_share_one_ray(tiny_model, tmp_path):
     """In a process of its own: here another test's Ray may be running."""
     command = [sys.executable, "-c", PLAN_TWICE, str(tiny_model), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
 
 

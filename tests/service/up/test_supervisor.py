@@ -15,7 +15,7 @@ from ratchet.service.up.record import read_record
 from ratchet.service.up.stray_processes import end_stray_processes, find_stray_processes
 from tests.waiting import wait_for
 
-WITHIN_SECONDS = 60.0
+WITHIN_SECONDS = 180.0
 
 
 class Small:
