@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ratchet.pipelines.answering.answer import Query, answer, class_logits
+from ratchet.pipelines.answering.answer import Query, answer, class_logits, what_experts_say
 from ratchet.pipelines.answering.served_version import ServedVersion
 from ratchet.pipelines.errors import VersionError
 from ratchet.pipelines.version import load_version, read_held_out
@@ -34,9 +34,12 @@ def check_golden(version: ServedVersion, folder: Path) -> None:
         VersionError: An answer has another shape, is not finite, or differs.
     """
     queries = _golden_queries(replace(version, precision="fp32"), folder)
+    experts, in_scope = what_experts_say(version, [query.text for query in queries])
+    if not bool(in_scope.isfinite().all()) or bool(experts.classes.isnan().any()):
+        raise VersionError(f"{folder} fails its check: the route of a text is not finite")
     for found in answer([replace(query, task_id=None) for query in queries]):
         if not math.isfinite(found.score + found.margin + sum(found.probs)):
-            raise VersionError(f"{folder} fails its check: the route of a text is not finite")
+            raise VersionError(f"{folder} fails its check: the answer to a text is not finite")
     answers = class_logits(queries)
     num_classes = len(version.class_ids(None))
     for query, logits in zip(queries, answers, strict=True):

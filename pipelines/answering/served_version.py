@@ -16,13 +16,15 @@ from torch import Tensor
 from ratchet.pipelines.answering.adapter_bank import read_adapter
 from ratchet.pipelines.answering.frozen_base import BaseShelf, FrozenBase
 from ratchet.pipelines.errors import ModelError
+from ratchet.pipelines.evaluation.answer_experts import Choices
 from ratchet.pipelines.methods.analytic import Analytic
 from ratchet.pipelines.methods.base import MethodStack
 from ratchet.pipelines.methods.lora import Lora
 from ratchet.pipelines.models.classifier import Classifier
 from ratchet.pipelines.models.precision import autocast, resolve_precision
 from ratchet.pipelines.models.prototype_router import Router
-from ratchet.pipelines.registry.manifest import Manifest, read_manifest, verify_files
+from ratchet.pipelines.registry.answer_rule import AnswerRule, former_rule
+from ratchet.pipelines.registry.manifest import MANIFEST_FILE, Manifest, read_manifest, verify_files
 from ratchet.pipelines.types import Task, route_tasks
 from ratchet.pipelines.version import (
     ADAPTERS_FOLDER,
@@ -49,6 +51,8 @@ class ServedVersion:
         model: Its heads, over the shared backbone or over one of its own.
         stack: Its methods, to activate a task.
         router: Chooses the task, and rejects.
+        choices: Among what a request that names no task is answered.
+        rule: How it is answered.
         slots: The adapter of each task in the base's bank; empty where the version has none.
         precision: Precision of forward passes.
         ended: Gives back what the version holds.
@@ -61,6 +65,8 @@ class ServedVersion:
     model: Classifier
     stack: MethodStack
     router: Router
+    choices: Choices
+    rule: AnswerRule
     slots: Mapping[int, int]
     precision: Literal["fp32", "bf16"]
     ended: ExitStack
@@ -95,6 +101,12 @@ class ServedVersion:
     def autocast(self) -> Callable[[], Any]:
         """A factory of context managers that run a forward pass in the version's precision."""
         return autocast(self.precision, self.base.device)
+
+    @property
+    def has_task_features(self) -> bool:
+        """Whether a text's features, or its heads, depend on the task that is asked."""
+        own = self.model.has_task_adapters or len(set(self.slots.values())) > 1
+        return own or self.layout == "per_task"
 
     def task_id(self, name: str) -> int | None:
         """The id of a task, or None where the version does not know it."""
@@ -168,10 +180,23 @@ def load_served_version(
             model,
             stack,
             router,
-            slots,
-            resolve_precision(wanted, base.device),
-            undo.pop_all(),
+            choices=Choices.of(tasks, manifest.labels),
+            rule=rule_of(folder, manifest, model.head.layout),
+            slots=slots,
+            precision=resolve_precision(wanted, base.device),
+            ended=undo.pop_all(),
         )
+
+
+def rule_of(folder: Path, manifest: Manifest, layout: str) -> AnswerRule:
+    """How a version answers requests that name no task.
+
+    Raises:
+        VersionError: What it says of that is broken.
+    """
+    if not manifest.answering:
+        return former_rule(layout)
+    return AnswerRule.from_dict(manifest.answering, f"{folder / MANIFEST_FILE}: answering")
 
 
 def _place_adapters(

@@ -13,7 +13,7 @@ from ratchet.pipelines.compare.outcome import RunFailed, RunOutcome
 from ratchet.pipelines.compare.page import html
 from ratchet.pipelines.compare.record import Comparison, add_intransigence, record_of
 from ratchet.pipelines.compare.runner import Machine, Runner, Say
-from ratchet.pipelines.compare.summary import rows_of
+from ratchet.pipelines.compare.summary import Row, rows_of
 from ratchet.pipelines.compare.table import markdown, sorted_rows
 from ratchet.pipelines.errors import SpecError
 from ratchet.pipelines.files.atomic_file import write_atomically
@@ -114,19 +114,27 @@ def _write(
     title = f"{path.stem}: {len({run.method for run in runs})} methods"
     notes = [
         f"{spec.scenario.replace('_', '-')}, {Path(spec.model.name).name}; "
-        f"{len(outcomes)} of {len(runs)} runs are done. {_training_words(design)}"
+        f"{len(outcomes)} of {len(runs)} runs are done. {_training_words(design, rows)}"
     ]
     write_atomically(folder / "comparison.json", json.dumps(found, indent=1))
     write_atomically(folder / "comparison.md", markdown(rows, title, notes))
-    page = html(found, rows, path.stem, _training_words(design))
+    page = html(found, rows, path.stem, _training_words(design, rows))
     write_atomically(folder / "comparison.html", page)
     return found
 
 
-def _training_words(design: Design) -> str:
+SERVED_WORDS = (
+    " Average accuracy is a method's own: over the heads of all tasks where the scenario gives no "
+    "task. As served is what requests without a task get, by heads and router statistics together."
+)
+
+
+def _training_words(design: Design, rows: Sequence[Row]) -> str:
+    words = "Each preset was trained with its own settings, over the spec's."
     if design.same_training:
-        return "All were trained with the spec's settings."
-    return "Each preset was trained with its own settings, over the spec's."
+        words = "All were trained with the spec's settings."
+    served = any(row.metrics["average_accuracy_as_served"] for row in rows)
+    return words + SERVED_WORDS if served else words
 
 
 def _plan_words(num_runs: int, machine: Machine) -> str:

@@ -11,6 +11,7 @@ from ratchet.pipelines.pages.estimate import Estimate
 
 METRICS = (
     "average_accuracy",
+    "average_accuracy_as_served",
     "forgetting",
     "learning_accuracy",
     "intransigence",

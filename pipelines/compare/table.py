@@ -114,6 +114,7 @@ def _escaped(text: str) -> str:
 ACCURACY = "average accuracy"
 MEASURED = (
     _metric(ACCURACY, "average_accuracy"),
+    _metric("as served", "average_accuracy_as_served"),
     _metric("with task id", "average_accuracy", with_task_id=True),
     _metric("forgetting", "forgetting"),
     _metric("forgetting with task id", "forgetting", with_task_id=True),

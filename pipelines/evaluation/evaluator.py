@@ -12,6 +12,14 @@ from torch import Tensor
 from ratchet.pipelines.data.batching import BatchRows, ordered_batches
 from ratchet.pipelines.data.prepared import HeldOut
 from ratchet.pipelines.data.tokens import TokenizedRows
+from ratchet.pipelines.evaluation.answer_experts import Choices, experts_asked, experts_of
+from ratchet.pipelines.evaluation.flips import pack_scores
+from ratchet.pipelines.evaluation.learned_answers import (
+    LearnedAnswers,
+    ServedBits,
+    served_bits,
+    served_by_rule,
+)
 from ratchet.pipelines.methods.base import MethodStack
 from ratchet.pipelines.models.feature_table import feature_table
 from ratchet.pipelines.models.prototype_router import Router
@@ -66,6 +74,8 @@ class Evaluator:
     Attributes:
         right: Whether each test row of a task was answered right when it was measured last, 0 or 1:
             with the task id, and without it or None.
+        held: How each validation row of a task was answered with its task id when it was measured
+            last, in [0, 1].
     """
 
     def __init__(
@@ -85,6 +95,7 @@ class Evaluator:
         self.held_out: dict[int, HeldOut] = {}
         self.num_forwards = 0
         self.right: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self.held: dict[int, Tensor] = {}
         self.labels = tuple(labels)
         self._label_ids = torch.tensor([labels.index(label) for label in labels])
         self._features: dict[int, tuple[str, Tensor]] = {}
@@ -94,6 +105,11 @@ class Evaluator:
     def routes(self) -> bool:
         """Whether the task must be inferred before a label can be given."""
         return self.without_task_id and self.model.head.layout == "per_task"
+
+    @property
+    def serves_auto(self) -> bool:
+        """Whether a version is asked without a task once it is served."""
+        return True
 
     def evaluate(
         self, measured: Sequence[Task], seen: Sequence[Task], statistics: RouterStatistics
@@ -114,6 +130,62 @@ class Evaluator:
             return {task.id: self._score(task, seen, router, prints[task.id]) for task in measured}
         finally:
             self.model.train(was_training)
+
+    def learned_answers(
+        self, stage: Sequence[Task], seen: Sequence[Task], router: Router, accept_fraction: float
+    ) -> dict[str, LearnedAnswers]:
+        """What the validation rows of tasks that were just taught are answered, by their names.
+
+        Every rank must call it, after the tasks were measured.
+
+        Args:
+            stage: The tasks.
+            seen: All tasks taught so far, these among them.
+            router: Fitted to what is known of them.
+            accept_fraction: Share of all validation rows that is not to be rejected.
+        """
+        own = {task.name: pack_scores(self.held[task.id].tolist()) for task in stage}
+        if not self.serves_auto:
+            return {name: LearnedAnswers(bits) for name, bits in own.items()}
+        held = {task.id: self.held_out[task.id].validation for task in seen}
+        known = torch.cat([self.base_features(task.id)[held[task.id]] for task in seen])
+        threshold = router.calibrate(known, accept_fraction)
+        choices = Choices.of(seen, self.labels)
+        return {
+            task.name: LearnedAnswers(
+                own[task.name], self._served(task, seen, choices, router, threshold)
+            )
+            for task in stage
+        }
+
+    def _served(
+        self,
+        task: Task,
+        seen: Sequence[Task],
+        choices: Choices,
+        router: Router,
+        threshold: float,
+    ) -> dict[str, ServedBits]:
+        """What a request with each validation row would get, by each rule."""
+        held = self.held_out[task.id]
+        scores = router.scores(self.base_features(task.id)[held.validation])
+        places = {name: place for place, name in enumerate(choices.names)}
+        of_class = torch.tensor([places.get(label, NO_CLASS) for label in self.labels])
+        labels = of_class[held.rows.targets[held.validation]]
+        own = of_class[list(task.class_ids)].unique()
+        rejected = scores.in_scope < threshold
+        with torch.no_grad():
+            features = self._features[task.id][1].to(self.model.device)
+            logits = self.model.heads(features).float().cpu()
+        if not self.model.has_task_adapters and self.model.head.layout != "per_task":
+            experts = experts_of(choices, scores, logits[held.validation])
+            return served_by_rule(experts, choices, rejected, labels, own)
+        nobody = experts_asked(choices, scores, [])
+        found = served_by_rule(nobody, choices, rejected, labels, own, rules=("prototypes",))
+        routed = self._routed(task, seen, logits, router)[held.validation]
+        answers = torch.where(routed >= 0, of_class[routed.clamp(min=0)], NO_CLASS)
+        bits = served_bits(answers, rejected, labels, own)
+        return found | {"routed": bits, "mixture": bits}
 
     def base_features(self, task_id: int) -> Tensor:
         """Base features of a task's validation and test rows, computed once, [rows, base_width]."""
@@ -188,6 +260,7 @@ class Evaluator:
         elif self.without_task_id:
             known = sorted({index for other in seen for index in other.class_ids})
             everything = self._right(self._best(logits, known), targets)
+        self.held[task.id] = own[held.validation]
         self.right[task.id] = (
             own[held.test],
             None if everything is None else everything[held.test],

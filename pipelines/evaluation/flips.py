@@ -27,6 +27,25 @@ def unpack_right(text: str) -> Bools:
     return np.unpackbits(packed, count=int(number)).astype(bool)
 
 
+SHARES = "shares:"
+"""Before answers that are shares, as of the tokens of raw text: two hexadecimal digits a row."""
+
+
+def pack_scores(scores: Sequence[float]) -> str:
+    """How each row was answered, in [0, 1]: as `pack_right`, or in steps of 1/255 where needed."""
+    if all(score in (0.0, 1.0) for score in scores):
+        return pack_right(scores)
+    return SHARES + bytes(round(255 * score) for score in scores).hex()
+
+
+def unpack_scores(text: str) -> NDArray[np.float64]:
+    """What `pack_scores` packed, [rows]."""
+    if not text.startswith(SHARES):
+        return unpack_right(text).astype(np.float64)
+    shares = bytes.fromhex(text.removeprefix(SHARES))
+    return np.frombuffer(shares, dtype=np.uint8).astype(np.float64) / 255
+
+
 def flip_rate(before: Right, after: Right, tasks: Iterable[str]) -> float | None:
     """The share of all rows of some tasks that were right before and are wrong after (Yan 2021).
 

@@ -61,6 +61,11 @@ class LanguageEvaluator(Evaluator):
         count = self._count_base_tokens if of_base else self._count_tokens
         return _of_tokens(self._forward(rows, count))["perplexity"]
 
+    @property
+    def serves_auto(self) -> bool:
+        """Language models are asked by task."""
+        return False
+
     def _known(self, task: Task, rows: TokenizedRows) -> float:
         """Accuracy of closed answers; else 1 / perplexity, a right token's mean probability.
 
@@ -92,6 +97,7 @@ class LanguageEvaluator(Evaluator):
         held = self.held_out[task.id]
         chosen = rows < held.num_validation
         reported = ~chosen if bool((~chosen).any()) else chosen
+        self.held[task.id] = own[chosen]
         self.right[task.id] = (own[reported], None if everything is None else everything[reported])
         more: dict[str, float] = {}
         splits = {"validation": (held.validation, chosen), "test": (held.test, reported)}

@@ -44,6 +44,7 @@ class Manifest:
         tasks: Id, name, class ids and stage of every task.
         metrics: The final metrics.
         routing: `threshold` and `accept_fraction` of the router, `max_length` of texts in tokens.
+        answering: How requests that name no task are answered; see `AnswerRule`.
         strengths: What the search for strengths found last, by method: a later one begins there.
         libraries: Versions of the libraries that wrote it.
         files: SHA-256 of every file by relative path.
@@ -61,6 +62,7 @@ class Manifest:
     tasks: list[TaskRecord]
     metrics: dict[str, float | None] = field(default_factory=dict)
     routing: dict[str, int | float] = field(default_factory=dict)
+    answering: JsonObject = field(default_factory=dict)
     strengths: dict[str, float] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -75,6 +77,12 @@ class Manifest:
     def task_names(self) -> list[str]:
         """Names of the tasks, in the order they were learned."""
         return [task["name"] for task in self.tasks]
+
+    @property
+    def label_names(self) -> list[str]:
+        """Every label once, in the order learned, as answers to `auto` list them."""
+        pairs = (self.labels[index] for task in self.tasks for index in task["class_ids"])
+        return list(dict.fromkeys(pairs))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

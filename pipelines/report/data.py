@@ -133,6 +133,42 @@ class OutOfScope(TypedDict):
     routed: Mapping[str, RoutedTask]
 
 
+class ServedTaskReport(TypedDict):
+    """What requests that name no task get for a task's test rows, as shares of them.
+
+    Attributes:
+        accuracy: Answered with their label.
+        other_task: Answered with a wrong label that the task does not have.
+        rejected: Rejected as text of no task.
+        within_task: Answered with a wrong label of the task.
+        num_rows: How many rows there are.
+    """
+
+    accuracy: float
+    other_task: float
+    rejected: float
+    within_task: float
+    num_rows: int
+
+
+class AsServedReport(TypedDict):
+    """What requests that name no task get.
+
+    Attributes:
+        average_accuracy: Mean over tasks, on test rows.
+        tasks: Every task of the version by name.
+        answer_by: What answers them: `heads`, `routed`, `prototypes` or `mixture`.
+        accuracy: What each way reached on validation rows, without rejection.
+        num_rows: How many validation rows these were.
+    """
+
+    average_accuracy: float
+    tasks: Mapping[str, ServedTaskReport]
+    answer_by: str
+    accuracy: Mapping[str, float]
+    num_rows: int
+
+
 class LanguageReport(TypedDict):
     """What only language models are measured by.
 
@@ -171,6 +207,7 @@ class ReportData(TypedDict):
         methods: The stack in words, a method each.
         seconds: Seconds by phase of the whole update; their sum is shown as its time.
         out_of_scope: Calibration of rejection.
+        as_served: What requests that name no task get; absent for a language model.
         forgotten: The most forgotten training examples, where they were counted.
         columns: Parameters of each task's column by its name; empty without columns.
         search: What was tried and decided for each task by its name, where it was left to `auto`;
@@ -196,6 +233,7 @@ class ReportData(TypedDict):
     methods: Sequence[str]
     seconds: Mapping[str, float]
     out_of_scope: OutOfScope
+    as_served: NotRequired[AsServedReport]
     forgotten: NotRequired[Sequence[ForgottenExample]]
     columns: NotRequired[Mapping[str, ColumnSizes]]
     search: NotRequired[Mapping[str, SearchRecord]]

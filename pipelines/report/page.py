@@ -15,6 +15,7 @@ from ratchet.pipelines.report.data import ReportData
 from ratchet.pipelines.report.headline import headline
 from ratchet.pipelines.report.language import language_rows, measures_of, perplexity_rows, scored
 from ratchet.pipelines.report.scores import heat_rows, metric_rows, scale, task_rows
+from ratchet.pipelines.report.served import served_words
 
 FILE_NAME = "report.html"
 
@@ -42,6 +43,7 @@ def html(data: ReportData) -> str:
     return environment.get_template("report.html.j2").render(
         data=data,
         headline=headline(data),
+        served_words=served_words(data),
         created=words.day(datetime.fromisoformat(data["created"])),
         heat=heat_rows(data["accuracy_matrix"], data["tasks"]),
         heat_with_task_id=None if both is None else heat_rows(both, data["tasks"]),

@@ -160,13 +160,20 @@ class GateSpec(SpecSection):
     decide_over: Literal["own_labels", "all_labels"] = "own_labels"
 
 
+AnswerByChoice = Literal["auto", "heads", "routed", "prototypes", "mixture"]
+
+
 class RoutingSpec(SpecSection):
     """How `auto` requests find their task.
 
-    `accept_fraction` is the share of in-scope validation text that must be accepted.
+    `accept_fraction` is the share of in-scope validation text that must be accepted. `answer_by` is
+    what gives their label: `heads`, one softmax over the heads of all tasks; `routed`, the heads of
+    the task that the router names; `prototypes`, the router's class statistics; `mixture`, all of
+    them weighed. `auto` chooses at the end of each update, on validation rows.
     """
 
     accept_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    answer_by: AnswerByChoice = "auto"
 
 
 class RetentionSpec(SpecSection):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ratchet.pipelines.evaluation.calibration import Calibration
 from ratchet.pipelines.evaluation.instruments import Findings, Right
+from ratchet.pipelines.evaluation.learned_answers import LearnedAnswers
 from ratchet.pipelines.evaluation.scores import Scores
 from ratchet.pipelines.files.atomic_file import write_atomically
 from ratchet.pipelines.files.formats import FORMAT_KEY, read_format, read_format_file
@@ -17,7 +18,7 @@ from ratchet.pipelines.pages.search_record import SearchRecord
 from ratchet.pipelines.report.data import ColumnSizes
 
 OUTCOME_FILE = "outcome.json"
-FORMAT = 1
+FORMAT = 2
 HINT = "go on with the release that taught it, or remove the run's folder to teach it again"
 
 
@@ -35,6 +36,10 @@ class Outcome:
         baseline: Scores of the untrained start by task, where they were measured.
         instruments: What the instruments found that a spec's `evaluation` asks for.
         right: Which test rows were right after each stage; see `Instruments.right`.
+        learned: What the validation rows of each task of the update were answered right after the
+            stage that taught it, by its name.
+        held: How validation rows of every task are answered with their task id at the end, packed
+            by `flips.pack_scores`, by its name.
         calibration: Which score is in scope, and what the router does with test rows.
         precision: What it was taught in.
         base_sha256: SHA-256 of the base weights.
@@ -50,6 +55,8 @@ class Outcome:
     baseline: Scores
     instruments: Findings
     right: tuple[Right, ...]
+    learned: Mapping[str, LearnedAnswers]
+    held: Mapping[str, str]
     calibration: Calibration
     precision: str
     base_sha256: str

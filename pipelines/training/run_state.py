@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ratchet.pipelines.evaluation.instruments import Right
+from ratchet.pipelines.evaluation.learned_answers import LearnedAnswers
 from ratchet.pipelines.evaluation.scores import Scores
 from ratchet.pipelines.files.formats import FORMAT_KEY, read_format_file
 from ratchet.pipelines.pages.search_record import SearchRecord
 from ratchet.pipelines.training.loop import Position
 
-FORMAT = 1
+FORMAT = 2
 HINT = "go on with the release that wrote it, or remove the run's folder to begin it again"
 
 
@@ -31,6 +32,9 @@ class RunState:
         baseline: Scores of the untrained start by task.
         search: What was tried and decided by task.
         right: Which test rows were right after each stage.
+        learned: What validation rows were answered right after the stage that taught their task.
+        held: How validation rows of every task were answered with their task id after the last
+            stage that ended, packed.
         sharded: What `describe_shards` said of the tensors that lie in shards.
     """
 
@@ -43,6 +47,8 @@ class RunState:
     baseline: Scores
     search: Mapping[str, SearchRecord]
     right: tuple[Right, ...]
+    learned: Mapping[str, LearnedAnswers]
+    held: Mapping[str, str]
     sharded: Mapping[str, tuple[str, str]]
 
 

@@ -14,8 +14,10 @@ import torch
 
 from ratchet.pipelines.data.prepared import PreparedData
 from ratchet.pipelines.evaluation.calibration import Calibration, calibrate
+from ratchet.pipelines.evaluation.flips import pack_scores
 from ratchet.pipelines.evaluation.instruments import Findings
 from ratchet.pipelines.evaluation.language import make_evaluator
+from ratchet.pipelines.evaluation.learned_answers import LearnedAnswers
 from ratchet.pipelines.evaluation.scores import Scores
 from ratchet.pipelines.files.atomic_file import put_on_disk
 from ratchet.pipelines.methods.base import MethodState
@@ -107,6 +109,8 @@ class StreamTeacher:
         self.scores: list[Scores] = []
         self.costs: dict[str, dict[str, float]] = {}
         self.baseline: Scores = {}
+        self.learned: dict[str, LearnedAnswers] = {}
+        self.held: dict[str, str] = {}
         self.before: dict[str, float] = {}
         self._reported_at = 0.0
         self.events.emit(WorkerStarted())
@@ -183,6 +187,8 @@ class StreamTeacher:
             baseline=self.baseline,
             instruments=findings,
             right=tuple(self.instruments.right),
+            learned=self.learned,
+            held=self.held,
             calibration=calibration,
             precision=self.precision,
             base_sha256=base_hash(self.model),
@@ -236,6 +242,7 @@ class StreamTeacher:
         self.costs = {task: dict(own) for task, own in saved.state.costs.items()}
         self.baseline = saved.state.baseline
         self.search.records = dict(saved.state.search)
+        self.learned, self.held = dict(saved.state.learned), dict(saved.state.held)
         self.instruments.restore(saved.state.right, under(saved.shared, "instruments"))
 
     def _expand(self, stage: tuple[Task, ...]) -> None:
@@ -300,6 +307,10 @@ class StreamTeacher:
         seen = [*ctx.seen, *stage]
         with self._phase("evaluate", stage):
             by_name = self._measure(seen)
+            router = self.router.fit(route_tasks(seen))
+            share = self.job.spec.routing.accept_fraction
+            self.learned |= self.evaluator.learned_answers(stage, seen, router, share)
+            self.held = {t.name: pack_scores(self.evaluator.held[t.id].tolist()) for t in seen}
         self.scores.append(by_name)
         with self._phase("instruments", stage):
             self.instruments.after_stage(index)
@@ -366,6 +377,8 @@ class StreamTeacher:
                 baseline=self.baseline,
                 search=self.search.records,
                 right=tuple(self.instruments.right),
+                learned=self.learned,
+                held=self.held,
                 sharded=describe_shards(self.stack, sharded),
             ),
             shared=shared,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ratchet.pipelines.data.answers import is_open
 from ratchet.pipelines.data.segments import is_raw
+from ratchet.pipelines.evaluation.as_served import AsServed
 from ratchet.pipelines.evaluation.costs import split_costs, task_costs
 from ratchet.pipelines.evaluation.gate import Verdict
 from ratchet.pipelines.evaluation.history import History, main_measure, rounded
@@ -33,6 +34,7 @@ class Surroundings:
         seconds: By phase, and in all.
         report: Path of the report.
         run: Key of the tracked run, where the caller registers the version.
+        as_served: What requests that name no task get, if it was measured.
     """
 
     number: int
@@ -40,6 +42,7 @@ class Surroundings:
     seconds: Mapping[str, float]
     report: str
     run: str | None
+    as_served: AsServed | None = None
 
 
 def result_of(
@@ -73,7 +76,7 @@ def result_of(
         promoted=verdict.promoted,
         tasks=history.tasks,
         accuracy_matrix=main.accuracy_matrix,
-        metrics=main.metrics,
+        metrics={**main.metrics, **_plain_names(history, measure, around.as_served)},
         gate=verdict,
         costs=task_costs(outcome.costs, outcome.before, stages, outcome.columns),
         instruments=outcome.instruments,
@@ -83,15 +86,29 @@ def result_of(
         warnings=tuple(plan.warnings),
         seconds=around.seconds,
         report=around.report,
+        as_served=around.as_served,
         language=language_result(plan, history),
         with_task_id=None if measure == "test_own" else accuracies("test_own"),
         run=around.run,
     )
 
 
-def seconds_of(outcome: Outcome, prepared: float, total: float) -> dict[str, float]:
+def _plain_names(
+    history: History, measure: str, as_served: AsServed | None
+) -> dict[str, float | None]:
+    """The average accuracies of an update by what is asked, so that none is taken for another."""
+    found = {
+        "average_accuracy_task_given": history.metrics("test_own").get("average_accuracy"),
+        "average_accuracy_as_served": None if as_served is None else as_served.average_accuracy,
+    }
+    if measure == "test_all":
+        found["average_accuracy_all_heads"] = history.metrics(measure).get("average_accuracy")
+    return found
+
+
+def seconds_of(outcome: Outcome, prepared: float, judged: float, total: float) -> dict[str, float]:
     """Seconds by phase, summed over the tasks of an update, and in all."""
-    seconds = {"total": total, "prepare": prepared}
+    seconds = {"total": total, "prepare": prepared, "judge": judged}
     for costs in outcome.costs.values():
         for phase, spent in split_costs(costs)[0].items():
             seconds[phase] = seconds.get(phase, 0.0) + spent

@@ -10,7 +10,7 @@ from ratchet.pipelines.errors import Problem, SpecError
 from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.models.load import context_of, model_spec_of
 from ratchet.pipelines.models.source import model_location, weights_hash
-from ratchet.pipelines.spec.methods import MethodConfig
+from ratchet.pipelines.spec.methods import MethodConfig, head_layout
 from ratchet.pipelines.spec.methods.memory_room import memory_problems
 from ratchet.pipelines.spec.update_spec import UpdateSpec
 from ratchet.pipelines.types import Task
@@ -54,6 +54,27 @@ def check_continues(spec: UpdateSpec, start: Start) -> None:
 
 def _plain(methods: Sequence[MethodConfig]) -> list[JsonObject]:
     return [method.model_dump(mode="json") for method in methods]
+
+
+def check_answering(spec: UpdateSpec) -> None:
+    """Check that requests without a task can be answered as the spec wants.
+
+    Raises:
+        SpecError: A language model, or all heads at once where features are a task's own.
+    """
+    answer_by = spec.routing.answer_by
+    if answer_by == "auto":
+        return
+    if spec.model.kind == "causal_lm":
+        message = "a language model is asked by task, and has nothing to choose an answer by"
+        raise SpecError([Problem("routing.answer_by", message, answer_by, "Remove the field")])
+    own = next((method for method in spec.methods if method.isolates_tasks), None)
+    per_task = head_layout(spec.methods, spec.scenario) == "per_task"
+    if answer_by == "heads" and (per_task or own is not None):
+        what = "each task has a head of its own" if own is None else f"{own.type} has parts a task"
+        message = f"{what}, so that no softmax goes over the heads of all tasks"
+        hint = "Allowed: auto, routed, prototypes, mixture"
+        raise SpecError([Problem("routing.answer_by", message, answer_by, hint)])
 
 
 def check_joint(spec: UpdateSpec) -> None:

@@ -9,19 +9,24 @@ from typing import TypedDict
 
 import torch
 
+from ratchet.pipelines.answering.frozen_base import BaseShelf, best_device
+from ratchet.pipelines.answering.held_out import ask_rows, served_rows
+from ratchet.pipelines.answering.served_version import load_served_version
 from ratchet.pipelines.data.answers import is_open
 from ratchet.pipelines.data.prepared import HeldOut
 from ratchet.pipelines.data.stream import TaskRows, load_stream
 from ratchet.pipelines.data.tokens import tokenize
 from ratchet.pipelines.errors import DataError, NotFoundError, Problem
+from ratchet.pipelines.evaluation.as_served import ServedTask
 from ratchet.pipelines.evaluation.evaluator import TaskScores
 from ratchet.pipelines.evaluation.language import make_evaluator
 from ratchet.pipelines.models.load import model_spec_of
 from ratchet.pipelines.models.precision import autocast, own_cpus, resolve_precision, set_threads
+from ratchet.pipelines.registry.manifest import read_manifest
 from ratchet.pipelines.spec.update_spec import UpdateSpec
 from ratchet.pipelines.training.workers import SingleWorker
 from ratchet.pipelines.types import Task
-from ratchet.pipelines.version import LoadedVersion, load_version
+from ratchet.pipelines.version import HeldOutTexts, LoadedVersion, load_version
 
 SplitScores = dict[str, dict[str, int | float | None]]
 """Measures of a task by split and name."""
@@ -34,7 +39,8 @@ class VersionScores(TypedDict):
         lineage: Name of the lineage.
         version: Number of the version.
         scenario: Its scenario.
-        scores: By task and split, every measure and `num_rows`.
+        scores: By task and split, every measure and `num_rows`; `as_served` is what the serving
+            code answers where no task is named, absent for a language model.
         average: The mean over tasks of each accuracy, by split.
         warnings: What was found wrong with the data, a sentence each.
     """
@@ -86,7 +92,11 @@ def evaluate_version(spec: UpdateSpec, folder: Path) -> VersionScores:
         evaluator.held_out[by_name[rows.name].id] = _held_out(rows, by_name[rows.name], version)
     measured = [by_name[rows.name] for rows in stream.tasks]
     scores = evaluator.evaluate(measured, version.tasks, version.router)
-    by_task = {rows.name: _by_split(scores[by_name[rows.name].id], rows) for rows in stream.tasks}
+    served = _as_served(folder, by_name, stream.tasks)
+    by_task = {
+        rows.name: _by_split(scores[by_name[rows.name].id], rows, served.get(rows.name, {}))
+        for rows in stream.tasks
+    }
     return VersionScores(
         lineage=version.manifest.lineage,
         version=version.manifest.version,
@@ -95,6 +105,36 @@ def evaluate_version(spec: UpdateSpec, folder: Path) -> VersionScores:
         average=_averages(by_task),
         warnings=list(stream.warnings),
     )
+
+
+def _as_served(
+    folder: Path, by_name: Mapping[str, Task], tasks: Sequence[TaskRows]
+) -> dict[str, dict[str, float]]:
+    """The share that the serving code answers rightly where no task is named, by task and split."""
+    if read_manifest(folder).kind == "causal_lm":
+        return {}
+    version = load_served_version(folder, BaseShelf(best_device()))
+    texts = {by_name[rows.name].id: _texts(rows) for rows in tasks}
+    found: dict[str, dict[str, float]] = {}
+    with torch.no_grad():
+        asked = ask_rows(version, texts)
+    for rows in tasks:
+        own = asked[by_name[rows.name].id]
+        splits = {"validation": slice(0, len(rows.validation))}
+        if rows.test is not None:
+            splits["test"] = slice(len(rows.validation), None)
+        served = {
+            split: served_rows(version, by_name[rows.name].id, own, version.rule, some).served
+            for split, some in splits.items()
+        }
+        found[rows.name] = {split: ServedTask.of(bits).accuracy for split, bits in served.items()}
+    version.close()
+    return found
+
+
+def _texts(rows: TaskRows) -> HeldOutTexts:
+    test = ([], []) if rows.test is None else (list(rows.test.texts), list(rows.test.labels))
+    return HeldOutTexts(list(rows.validation.texts), list(rows.validation.labels), *test)
 
 
 def _as_taught(spec: UpdateSpec, version: LoadedVersion) -> UpdateSpec:
@@ -149,7 +189,7 @@ def _held_out(rows: TaskRows, task: Task, version: LoadedVersion) -> HeldOut:
     return HeldOut(tokens, len(rows.validation))
 
 
-def _by_split(scores: TaskScores, rows: TaskRows) -> SplitScores:
+def _by_split(scores: TaskScores, rows: TaskRows, served: Mapping[str, float]) -> SplitScores:
     raw = scores.as_dict()
     sizes = {"validation": len(rows.validation)}
     if rows.test is not None:
@@ -159,6 +199,7 @@ def _by_split(scores: TaskScores, rows: TaskRows) -> SplitScores:
             "without_task_id": raw[f"{split}_all"],
             "with_task_id": raw[f"{split}_own"],
             "num_rows": size,
+            **({"as_served": served[split]} if split in served else {}),
             **{
                 name.removeprefix(f"{split}_"): value
                 for name, value in scores.more.items()
@@ -177,7 +218,8 @@ def _averages(by_task: Mapping[str, SplitScores]) -> dict[str, dict[str, float |
         if len(own) == len(by_task):
             averages[split] = {
                 measure: _mean([scores[measure] for scores in own])
-                for measure in ("without_task_id", "with_task_id")
+                for measure in ("without_task_id", "with_task_id", "as_served")
+                if measure in own[0]
             }
     return averages
 

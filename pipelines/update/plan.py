@@ -25,6 +25,7 @@ from ratchet.pipelines.spec.update_spec import UpdateSpec
 from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.types import Task
 from ratchet.pipelines.update.checks import (
+    check_answering,
     check_context,
     check_continues,
     check_joint,
@@ -64,6 +65,7 @@ def make_plan(
         SpecError: The spec cannot go on from the lineage's version.
     """
     check_joint(spec)
+    check_answering(spec)
     check_continues(spec, start)
     check_context(spec)
     taught = {task.name: [start.labels[index] for index in task.class_ids] for task in start.tasks}

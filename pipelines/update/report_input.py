@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from ratchet.pipelines.evaluation.as_served import AsServed
 from ratchet.pipelines.evaluation.gate import TaskScore, Verdict
 from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.registry.manifest import Manifest
 from ratchet.pipelines.report.data import (
+    AsServedReport,
     ComparisonReport,
     LanguageReport,
     OutOfScope,
     ReportData,
     RoutedTask,
     ScoreReport,
+    ServedTaskReport,
     TaskReport,
     VerdictReport,
 )
@@ -43,7 +46,7 @@ def report_data(
     """
     with_task_id = result.with_task_id
     language, events = _language(result), outcome.instruments.forgetting_events
-    return ReportData(
+    data = ReportData(
         lineage=manifest.lineage,
         version=manifest.version,
         parent=manifest.parent,
@@ -76,7 +79,30 @@ def report_data(
                 for name, own in outcome.calibration.routed.items()
             },
         ),
-        **({} if language is None else {"language": language}),
+    )
+    if result.as_served is not None:
+        data["as_served"] = _as_served(result.as_served)
+    if language is not None:
+        data["language"] = language
+    return data
+
+
+def _as_served(found: AsServed) -> AsServedReport:
+    return AsServedReport(
+        average_accuracy=found.average_accuracy,
+        tasks={
+            name: ServedTaskReport(
+                accuracy=own.accuracy,
+                other_task=own.other_task,
+                rejected=own.rejected,
+                within_task=own.within_task,
+                num_rows=own.num_rows,
+            )
+            for name, own in found.tasks.items()
+        },
+        answer_by=found.answering.by,
+        accuracy=found.answering.accuracy,
+        num_rows=found.answering.num_rows,
     )
 
 

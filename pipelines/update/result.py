@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from ratchet.pipelines.evaluation.as_served import AsServed
 from ratchet.pipelines.evaluation.costs import TaskCosts
 from ratchet.pipelines.evaluation.gate import Verdict
 from ratchet.pipelines.evaluation.instruments import Findings
@@ -64,6 +65,8 @@ class UpdateResult:
         warnings: What was found wrong with the data, a sentence each.
         seconds: By phase, and in all.
         report: Path of the report.
+        as_served: What requests that name no task get; None for a language model, which is asked by
+            task, and where the version could not be loaded.
         language: What only a language model is measured by.
         with_task_id: The accuracy over each task's own labels, where it is not the first one.
         run: Key of the tracked run, where the caller registers the version.
@@ -84,6 +87,7 @@ class UpdateResult:
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
     report: str
+    as_served: AsServed | None = None
     language: LanguageResult | None = None
     with_task_id: Accuracies | None = None
     run: str | None = None
@@ -104,6 +108,8 @@ class UpdateResult:
             "precision": self.precision,
             "warnings": self.warnings,
         }
+        if self.as_served is not None:
+            found["as_served"] = asdict(self.as_served)
         if self.language is not None:
             found["main_scores"] = self.language.main_scores
             found |= self.language.matrices

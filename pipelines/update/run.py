@@ -24,14 +24,15 @@ from ratchet.pipelines.update.assembly import Surroundings, result_of, seconds_o
 from ratchet.pipelines.update.ending import HandOver, Registering, end_run, finish_cut_off
 from ratchet.pipelines.update.events import EventHandler, following
 from ratchet.pipelines.update.history import joint_history, lineage_history
-from ratchet.pipelines.update.kept_result import CLAIM_FILE
+from ratchet.pipelines.update.judging import judge_served, refused_for
+from ratchet.pipelines.update.kept_result import CLAIM_FILE, RESULT_FILE, read_result
 from ratchet.pipelines.update.mirror import discard_run, keep_result, mirrored
 from ratchet.pipelines.update.plan import Plan, make_plan, run_digest
 from ratchet.pipelines.update.ray_session import ray_session
 from ratchet.pipelines.update.result import UpdateResult
 from ratchet.pipelines.update.stale import discard_if_stale
 from ratchet.pipelines.update.start import open_start
-from ratchet.pipelines.update.writing import write_draft
+from ratchet.pipelines.update.writing import complete_draft, write_draft
 
 _log = logging.getLogger(__name__)
 
@@ -153,19 +154,34 @@ def _finish(
     job = plan.job
     outcome = read_outcome(job.folder)
     history = lineage_history(plan.job, outcome.scores, outcome.baseline)
-    verdict = judge(history, job.new[0].stage, job.spec.gate)
     number = _claimed_number(job.folder, registry, job.spec.lineage)
     target = registry.path(job.spec.lineage, number)
-    seconds = seconds_of(outcome, prepared, time.perf_counter() - started)
-    report = str(target / "report.html")
-    around = Surroundings(number, joint, seconds, report, end.run_key(tracker))
-    result = result_of(plan, history, verdict, outcome, around)
-    is_written = registry.is_written(job.spec.lineage, number)
-    if not is_written:
-        write_draft(plan, outcome, history, result, number)
+    if registry.is_written(job.spec.lineage, number):  # cut off after it got its name
+        result = read_result(job.folder / RESULT_FILE)
+    else:
+        manifest = write_draft(plan, outcome, number)
+        loading = time.perf_counter()
+        findings = judge_served(
+            job.folder / DRAFT_FOLDER,
+            plan.texts,
+            outcome.held,
+            job.spec.routing.answer_by,
+            is_language=job.is_language,
+        )
+        verdict = refused_for(findings.problems, judge(history, job.new[0].stage, job.spec.gate))
+        now = time.perf_counter()
+        around = Surroundings(
+            number=number,
+            joint=joint,
+            seconds=seconds_of(outcome, prepared, now - loading, now - started),
+            report=str(target / "report.html"),
+            run=end.run_key(tracker),
+            as_served=findings.as_served,
+        )
+        result = result_of(plan, history, verdict, outcome, around)
+        complete_draft(plan, outcome, history, result, manifest)
         end.before_writing()
-    keep_result(job, result)  # before the version has its name: whoever finds one has both
-    if not is_written:
+        keep_result(job, result)  # before the version has its name: whoever finds one has both
         rename_for_good(job.folder / DRAFT_FOLDER, target)
     registry.publish(job.spec.lineage, number)
     end.make_known(result, registry, tracker)

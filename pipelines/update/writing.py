@@ -1,8 +1,13 @@
-"""The draft of a version: what the driver knows is added, the manifest last."""
+"""The draft of a version: what the driver knows is added, the manifest last.
+
+It is written in two steps: first all that serving needs, so that it can be loaded and judged; then
+what the judgement gives.
+"""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from ratchet.pipelines.evaluation.history import History
 from ratchet.pipelines.registry.manifest import Manifest, TaskRecord, write_manifest
@@ -18,19 +23,12 @@ from ratchet.pipelines.version import write_held_out, write_matrix
 LIBRARIES = ("torch", "transformers", "peft", "ray")
 
 
-def write_draft(
-    plan: Plan,
-    outcome: Outcome,
-    history: History,
-    result: UpdateResult,
-    number: int,
-) -> None:
-    """Add to the draft what the driver knows; the manifest last."""
+def write_draft(plan: Plan, outcome: Outcome, number: int) -> Manifest:
+    """Add to the draft what serving needs; the manifest last, without any judgement yet."""
     job, folder = plan.job, plan.job.folder / DRAFT_FOLDER
     spec_yaml = spec_as_yaml(job.spec)
     for task_id, texts in plan.texts.items():
         write_held_out(folder, task_id, texts)
-    write_matrix(folder, history.as_dict() | {"right": outcome.right[-1]})
     (folder / "spec.yaml").write_text(spec_yaml, encoding="utf-8")
     manifest = Manifest(
         lineage=job.spec.lineage,
@@ -48,7 +46,6 @@ def write_draft(
             TaskRecord(id=task.id, name=task.name, class_ids=list(task.class_ids), stage=task.stage)
             for task in job.tasks
         ],
-        metrics=dict(result.metrics),
         routing={
             "threshold": outcome.calibration.threshold,
             "accept_fraction": job.spec.routing.accept_fraction,
@@ -57,6 +54,22 @@ def write_draft(
         strengths=dict(outcome.strengths),
         libraries=_library_versions(),
     )
+    return write_manifest(folder, manifest)
+
+
+def complete_draft(
+    plan: Plan,
+    outcome: Outcome,
+    history: History,
+    result: UpdateResult,
+    manifest: Manifest,
+) -> None:
+    """Add to the draft what it was judged to be; the manifest again, last."""
+    folder = plan.job.folder / DRAFT_FOLDER
+    write_matrix(folder, history.as_dict() | {"right": outcome.right[-1]})
+    answering = {} if result.as_served is None else result.as_served.answering.as_dict()
+    manifest = replace(manifest, metrics=dict(result.metrics), answering=answering)
+    spec_yaml = spec_as_yaml(plan.job.spec)
     render(report_data(plan, outcome, result, manifest, spec_yaml), folder)
     write_manifest(folder, manifest)
 

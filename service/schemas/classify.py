@@ -53,13 +53,11 @@ class Route(BaseModel):
     """The choice of task for a text.
 
     Attributes:
-        task: The task whose labels were considered; None where the text belongs to none.
+        task: The task that the label was chosen from; None where the text belongs to none.
         version: The version that answered.
-        score: Where the task was inferred: its probability among all tasks, or, where one head
-            covers the labels of all tasks, the probability of the label. 1 where the request named
-            the task.
-        margin: The score's lead over the second best task (or label); 1 where the request named
-            the task.
+        score: Where the task was inferred: its probability among all tasks. 1 where the request
+            named the task.
+        margin: The score's lead over the second best task; 1 where the request named the task.
         abstained: Whether the text was rejected as belonging to no task.
     """
 

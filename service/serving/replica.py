@@ -108,8 +108,8 @@ class Replica:
         for lineage in lineages.values():
             manifest = lineage.manifest
             if len(lineages) == 1:
-                cards.append(_card(AUTO, manifest, manifest.labels))
-            cards.append(_card(lineage.name, manifest, manifest.labels))
+                cards.append(_card(AUTO, manifest, manifest.label_names))
+            cards.append(_card(lineage.name, manifest, manifest.label_names))
             for task in manifest.tasks:
                 labels = [manifest.labels[index] for index in task["class_ids"]]
                 cards.append(_card(task["name"], manifest, labels))

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ratchet.pipelines.pages.words import count, duration, hundredths
+from ratchet.pipelines.report.served import WAYS
 
 METRIC_WORDS = {
     "average_accuracy": "average accuracy at the end",
@@ -21,6 +22,11 @@ METRIC_WORDS = {
     "forgetting": "forgetting (best before the end, minus the end)",
     "backward_transfer": "backward transfer (the end minus just learned)",
     "forward_transfer": "forward transfer (before learning, minus untrained)",
+}
+PARTS = {
+    "within_task": "wrong within the task",
+    "other_task": "another task's label",
+    "rejected": "rejected",
 }
 NAMED_COLUMNS = 8
 NARROW_COLUMN = 4
@@ -38,6 +44,8 @@ def show_result(result: Mapping[str, Any], console: Console) -> None:
     table = matrix_table if fits else outline_table
     console.print(f"[bold]{title}[/]" if fits else f"[bold]{title}[/] (all of it is in the report)")
     console.print(table(result["accuracy_matrix"], tasks))
+    if result.get("as_served"):
+        _show_served(result["as_served"], console)
     console.print("\n[bold]Metrics[/], in percent")
     console.print(_metrics_table(result["metrics"], with_id and with_id["metrics"]))
     _show_verdict(result, console)
@@ -108,6 +116,20 @@ def _metrics_table(metrics: Mapping[str, Any], with_id: Mapping[str, Any] | None
     return table
 
 
+def _show_served(served: Mapping[str, Any], console: Console) -> None:
+    """What requests without a task get: the average, and the task that gets least."""
+    average, way = hundredths(served["average_accuracy"]), WAYS[served["answering"]["by"]]
+    line = f"{average}% of test rows get their label where no task is named (by {way})"
+    console.print(f"\n[bold]As served[/]  {line}", soft_wrap=True)
+    if len(served["tasks"]) == 1:
+        return
+    name, own = min(served["tasks"].items(), key=lambda item: item[1]["accuracy"])
+    parts = [f"{hundredths(own[part])} {words}" for part, words in PARTS.items() if own[part] > 0]
+    why = f" ({', '.join(parts)})" if parts else ""
+    least = f"least on {escape(name)}: {hundredths(own['accuracy'])}{why}"
+    console.print(f"           {least}", soft_wrap=True)
+
+
 def _show_verdict(result: Mapping[str, Any], console: Console) -> None:
     number = result["version"]
     word = "[bold green]promoted[/]" if result["promoted"] else "[bold red]refused[/]"
@@ -135,7 +157,7 @@ def show_scores(found: Mapping[str, Any], console: Console) -> None:
     table = Table(**HEADED)
     table.add_column("task", no_wrap=True)
     for split in ("validation", "test"):
-        for header in (f"{split}, no task id", "with task id", "rows"):
+        for header in (f"{split}, as served", "all heads", "task given", "rows"):
             table.add_column(header, justify="right")
     for task, splits in found["scores"].items():
         table.add_row(escape(task), *_split_cells(splits))
@@ -148,7 +170,7 @@ def _split_cells(splits: Mapping[str, Any]) -> list[Text]:
     cells: list[Text] = []
     for split in ("validation", "test"):
         own = splits.get(split, {})
-        for measure in ("without_task_id", "with_task_id"):
+        for measure in ("as_served", "without_task_id", "with_task_id"):
             cells.append(_cell(own.get(measure), wide=True))
         cells.append(Text(count(own["num_rows"]) if "num_rows" in own else ""))
     return cells

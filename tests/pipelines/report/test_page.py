@@ -1,4 +1,4 @@
-"""Covers, beside `page`: `costs`, `data`, `headline`, `language`, `scores`."""
+"""Covers, beside `page`: `costs`, `data`, `headline`, `language`, `scores`, `served`."""
 
 import re
 from html.parser import HTMLParser
@@ -50,6 +50,31 @@ def test_the_page_nests_and_has_no_empty_values(report, num_tasks):
     outline = Outline(page)
     assert not re.search(r"\b(None|nan|inf)\b", page.split("</style>")[1])
     assert f"{num_tasks} task" in " ".join(outline.texts["span"])
+
+
+def test_the_page_leads_with_what_is_served_and_says_what_answers(report):
+    page = html(report(3))
+    assert page.index("<h2>As served</h2>") < page.index("<h2>Average accuracy</h2>")
+    served = section(page, "What is served")
+    assert "answered by heads and router statistics, weighed" in served
+    assert "On 600 validation rows" in served
+    assert "90.0%" in served
+    assert "62.0% by one softmax over the heads of all tasks" in served
+    assert "adds nothing" not in served
+
+
+@pytest.mark.parametrize(("by", "mixture"), [("prototypes", 0.86), ("mixture", 0.87)])
+def test_the_page_says_where_training_adds_nothing_to_the_statistics(report, by, mixture):
+    data = report(3)
+    accuracy = {**data["as_served"]["accuracy"], "mixture": mixture}
+    data["as_served"] |= {"answer_by": by, "accuracy": accuracy}
+    assert "What was taught adds nothing" in section(html(data), "What is served")
+
+
+def test_a_language_model_has_nothing_served_without_a_task(report):
+    data = report(3)
+    del data["as_served"]
+    assert "As served" not in html(data)
 
 
 @pytest.mark.parametrize("num_tasks", [1, 2, 15])

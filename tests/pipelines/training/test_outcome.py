@@ -10,6 +10,7 @@ from ratchet.pipelines.evaluation.instruments import (
     Retention,
     TaskEvents,
 )
+from ratchet.pipelines.evaluation.learned_answers import LearnedAnswers, ServedBits
 from ratchet.pipelines.report.data import ColumnSizes, ForgottenExample
 from ratchet.pipelines.training.outcome import (
     OUTCOME_FILE,
@@ -35,6 +36,8 @@ def outcome(instruments):
         baseline={},
         instruments=instruments,
         right=(RIGHT,),
+        learned={"banking": LearnedAnswers("4:f0", {"routed": ServedBits("4:e0", "4:10", "4:00")})},
+        held={"banking": "4:f0", "poems": "shares:00ff80"},
         calibration=Calibration(-3.25, {"banking": RoutedRows(12, 11, 10)}),
         precision="fp32",
         base_sha256="ab",
@@ -70,7 +73,7 @@ def test_an_instrument_that_was_not_asked_for_is_not_in_the_file():
 
 
 def test_the_outcome_of_another_release_is_refused(tmp_path):
-    other = outcome(Findings()).to_json() | {"format": 2}
+    other = outcome(Findings()).to_json() | {"format": 3}
     (tmp_path / OUTCOME_FILE).write_text(json.dumps(other), encoding="utf-8")
-    with pytest.raises(VersionError, match=r"has format 2 .* newer release .*teach it again"):
+    with pytest.raises(VersionError, match=r"has format 3 .* newer release .*teach it again"):
         read_outcome(tmp_path)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.evaluation.learned_answers import LearnedAnswers, ServedBits
 from ratchet.pipelines.training.loop import Position
 from ratchet.pipelines.training.run_state import RunState, read_run_state, write_run_state
 from ratchet.pipelines.training.search_file import read_trainings, write_trainings
@@ -21,6 +22,8 @@ STATE = RunState(
     baseline={},
     search=SEARCH,
     right=({"own": {"banking": "4:f0"}, "all": {}},),
+    learned={"banking": LearnedAnswers("4:f0", {"routed": ServedBits("4:e0", "4:10", "4:00")})},
+    held={"banking": "4:f0"},
     sharded={"model/weight": ("weight", "float32")},
 )
 

@@ -147,6 +147,18 @@ def test_a_result_has_matrix_metrics_verdict_report_and_next_step():
     assert "ratchet serve tiny" in text
 
 
+def test_a_result_says_what_is_served_and_what_the_weakest_task_loses_to():
+    own = {"accuracy": 0.9, "other_task": 0.0625, "rejected": 0.0375, "within_task": 0.0}
+    tasks = {"task_0": own, "task_[1]": {**own, "accuracy": 0.5, "within_task": 0.4}}
+    served = {"average_accuracy": 0.7, "tasks": tasks, "answering": {"by": "prototypes"}}
+    text = shown(result(2) | {"as_served": served}, width=200)
+    assert "70.0% of test rows get their label where no task is named" in text
+    assert "by the router's class statistics" in text
+    least = next(line for line in text.splitlines() if "least on" in line)
+    assert "task_[1]: 50.0 (40.0 wrong within the task, 6.2 another task's label" in least
+    assert "As served" not in shown(result(2))
+
+
 def test_a_refused_version_is_offered_for_promotion_by_hand():
     assert "ratchet promote tiny@3" in shown(result(2, promoted=False))
 
