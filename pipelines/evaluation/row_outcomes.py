@@ -54,6 +54,11 @@ class RowOutcomes:
         bits = self.own if measure == "own" else self.served
         return None if bits is None else unpack_right(bits)
 
+    def num_right(self, measure: Measure) -> int | None:
+        """How many rows were right; None where it was not measured."""
+        right = self.right(measure)
+        return None if right is None else int(right.sum())
+
     def as_dict(self) -> JsonObject:
         """Plain JSON values, as a version keeps them."""
         return cast("JsonObject", plain(asdict(self)))

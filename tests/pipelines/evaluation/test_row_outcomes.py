@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.pipelines.errors import VersionError
-from ratchet.pipelines.evaluation.flips import pack_right
 from ratchet.pipelines.evaluation.row_outcomes import (
     Pairs,
     RowOutcomes,
@@ -13,15 +12,7 @@ from ratchet.pipelines.evaluation.row_outcomes import (
     compare,
     served_loss,
 )
-
-
-def bits(text):
-    return pack_right(int(letter) for letter in text)
-
-
-def outcomes(own, served=None, other=None, rejected=None, rows="hash"):
-    given = (None if text is None else bits(text) for text in (served, other, rejected))
-    return RowOutcomes(rows, bits(own), *given)
+from tests.pipelines.evaluation.outcomes import outcomes
 
 
 def test_what_changed_is_counted_by_hand():
