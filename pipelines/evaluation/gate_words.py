@@ -47,7 +47,7 @@ def change(task: str, comparison: MeasureComparison, confidence: float) -> str:
     difference, rows = comparison.lost - comparison.gained, f"{comparison.num_rows} rows"
     name = task if comparison.measure == "own" else f"{task}, {_BY_MEASURE['served']},"
     low, high = comparison.interval
-    level = f"{100 * confidence:.4g} % interval"
+    level = f"{100 * confidence:g} % interval"
     if difference > 0:
         size = f"{_number(difference / comparison.num_rows)} points"
         return f"{name} fell by {difference} of {rows} ({size}; {level} {_range(low, high)})"
@@ -166,8 +166,9 @@ def _headline_of_promoted(comparisons: Sequence[TaskComparison], confidence: flo
     if not judged:
         return "Held to no limit: the gate was told to allow any loss."
     if not unsure:
-        level = f"{100 * confidence:.4g} % confidence"
-        return f"Held everything it knew: a loss is at most {_largest(judged)} ({level})."
+        level = f"{100 * confidence:g} % confidence"
+        what = "everything it knew" if _holds_all(comparisons) else "what it was held to"
+        return f"Held {what}: a loss is at most {_largest(judged)} ({level})."
     if beyond:
         task, worst = max(beyond, key=lambda own: own[1].loss)
         return f"Promoted unsure, as the gate was told to: {change(task, worst, confidence)}."
@@ -176,6 +177,12 @@ def _headline_of_promoted(comparisons: Sequence[TaskComparison], confidence: flo
 
 def _judged(comparisons: Sequence[TaskComparison]) -> list[_Judged]:
     return [(own.task, c) for own in comparisons for c in own.judged]
+
+
+def _holds_all(comparisons: Sequence[TaskComparison]) -> bool:
+    """Whether all that was compared has a limit."""
+    found = [c for own in comparisons for c in (own.own, own.served) if c is not None]
+    return all(c.limit is not None for c in found)
 
 
 def _largest(judged: Sequence[_Judged]) -> str:
@@ -224,7 +231,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _number(share: float) -> str:
-    return f"{100 * share:.1f}"
+    return f"{round(100 * share, 1) + 0.0:.1f}"  # never -0.0
 
 
 def _range(low: float, high: float) -> str:

@@ -187,6 +187,8 @@ def test_rows_that_changed_since_the_anchor_show_nothing():
         "shows that it held.",
     )
     assert verdict.comparisons[0].own is None
+    verdict = decide({"a": right(200)}, None, {}, RULE, {"a": before})
+    assert verdict.reasons[0].startswith("the validation rows of a changed since it was learned")
 
 
 def test_a_task_of_the_champion_without_an_anchor_is_refused():

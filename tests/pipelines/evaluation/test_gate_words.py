@@ -169,3 +169,12 @@ def test_rows_that_would_settle_it_are_more_than_there_are(lost, gained):
 
 def test_points_are_shares_in_hundredths():
     assert points(0.0833) == "8.3 points"
+    assert points(-0.0003) == "0.0 points"
+
+
+def test_everything_is_held_only_where_everything_has_a_limit():
+    before = right(1900, 2000, served=1900)
+    for limit, what in ((0.05, "Held everything it knew:"), (1.0, "Held what it was held to:")):
+        rule = GateSpec(max_served_loss=limit)
+        verdict = decide({"a": before}, None, {"a": anchor("a", before)}, rule)
+        assert verdict.headline.startswith(what)
