@@ -1,16 +1,14 @@
-"""What an update amounts to: matrices, metrics, verdict, as plain values. Imports no torch."""
+"""What an update amounts to: matrices and metrics, as plain values. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ratchet.pipelines.evaluation.gate import TaskScore, Verdict, decide
 from ratchet.pipelines.evaluation.metrics import summarize
 from ratchet.pipelines.evaluation.scores import Matrix, Scores
 from ratchet.pipelines.files.formats import checked
 from ratchet.pipelines.files.json_value import JsonObject
-from ratchet.pipelines.spec.update_spec import GateSpec
 
 MEASURES = ("validation_own", "validation_all", "test_own", "test_all")
 LANGUAGE_MEASURES = ("perplexity", "token_accuracy", "exact_match", "rouge_l")
@@ -81,44 +79,6 @@ class History:
 def main_measure(scenario: str) -> str:
     """The measure reported first: without the task id, except where the scenario gives it."""
     return "test_own" if scenario == "task_incremental" else "test_all"
-
-
-def gate_scores(scores: Scores) -> dict[str, TaskScore]:
-    """Validation scores of each task, as the gate wants them."""
-    return {
-        task: TaskScore(
-            own_labels=float(own["validation_own"] or 0.0),
-            all_labels=own["validation_all"],
-            num_rows=int(own["num_validation"] or 0),
-        )
-        for task, own in scores.items()
-    }
-
-
-def judge(history: History, parent_stages: int, rule: GateSpec) -> Verdict:
-    """Hold the last row of a history against the champion's row and against what was just learned.
-
-    Args:
-        history: The lineage's measurements, this update's included.
-        parent_stages: Rows that the champion already had.
-        rule: The gate's rule.
-    """
-    known = [
-        task
-        for task, stage in zip(history.tasks, history.stages, strict=True)
-        if stage < parent_stages
-    ]
-    final = gate_scores(history.rows[-1])
-    champion = None
-    if parent_stages:
-        before = gate_scores(history.rows[parent_stages - 1])
-        champion = {task: before[task] for task in known}
-    learned = {
-        task: gate_scores(history.rows[stage])[task]
-        for task, stage in zip(history.tasks, history.stages, strict=True)
-        if stage >= parent_stages
-    }
-    return decide(final, champion, rule, learned=learned)
 
 
 def rounded(matrix: Sequence[Sequence[float | None]] | None) -> Matrix | None:

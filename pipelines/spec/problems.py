@@ -54,6 +54,17 @@ _MESSAGES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_REPLACED: Mapping[str, str] = MappingProxyType(
+    {
+        "gate.decide_over": (
+            "Both measures are held now, each to its own limit: give gate.max_forgetting (each "
+            "task among its own labels) and gate.max_served_loss (as `auto` answers); 1.0 holds "
+            "a measure to nothing"
+        ),
+    }
+)
+"""Fields that earlier releases had, by path, and what stands in their place."""
+
 
 def problem_of(detail: ErrorDetails, raw: Mapping[str, Json]) -> Problem:
     """One pydantic error as a problem.
@@ -65,6 +76,8 @@ def problem_of(detail: ErrorDetails, raw: Mapping[str, Json]) -> Problem:
     location = _without_tag(detail["loc"])
     where, value = path_of(location), detail.get("input")
     match detail["type"]:
+        case "extra_forbidden" if where in _REPLACED:
+            return Problem(where, "this field is no more", value, _REPLACED[where])
         case "extra_forbidden":
             section = _model_at(location[:-1], raw)
             return unknown(where, str(location[-1]), section.model_fields, "field")

@@ -153,11 +153,19 @@ class ScalingSpec(SpecSection):
 
 
 class GateSpec(SpecSection):
-    """The rule that lets a version become champion, measured on validation data."""
+    """The rule that lets a version become champion, measured on validation data.
+
+    `max_forgetting` bounds what a task may lose among its own labels, `max_served_loss` what it may
+    lose as `auto` answers it, both against the task's anchor and as shares of its rows; 1 holds it
+    to nothing. `confidence` is that of the intervals. `when_unsure` decides about tasks of which
+    the rows show neither that they held nor that they lost: by the `estimate`, or always.
+    """
 
     max_forgetting: Fraction = 0.02
+    max_served_loss: Fraction = 0.05
     min_accuracy: Fraction = 0.0
-    decide_over: Literal["own_labels", "all_labels"] = "own_labels"
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    when_unsure: Literal["estimate", "refuse", "promote"] = "estimate"
 
 
 AnswerByChoice = Literal["auto", "heads", "routed", "prototypes", "mixture"]

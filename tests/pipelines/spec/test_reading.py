@@ -121,6 +121,12 @@ def test_a_sound_spec_has_absolute_paths(folder):
         ({"preset": ["replay"]}, "preset", "valid string"),
         ({"preset": "replay", "methods": [{"type": "ewc"}]}, "methods", "not both"),
         ({"gate": {"max_forgetting": 2}}, "gate.max_forgetting", "less than or equal to 1"),
+        ({"gate": {"max_served_loss": -1}}, "gate.max_served_loss", "greater than or equal to 0"),
+        ({"gate": {"confidence": 1}}, "gate.confidence", "less than 1"),
+        ({"gate": {"confidence": 0.5}}, "gate.confidence", "greater than 0.5"),
+        ({"gate": {"when_unsure": "guess"}}, "gate.when_unsure", "estimate, refuse, promote"),
+        ({"gate": {"decide_over": "all_labels"}}, "gate.decide_over", "gate.max_forgetting"),
+        ({"gate": {"decide_over": "all_labels"}}, "gate.decide_over", "gate.max_served_loss"),
         ({"scaling": {"sharding": "fsdp"}}, "scaling", "set num_workers to 2 or more"),
         (
             {"scaling": {"sharding": "fsdp", "num_workers": 2}, "methods": [{"type": "lwf"}]},
