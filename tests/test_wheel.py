@@ -111,7 +111,7 @@ def write_spec(folder, model, task, lineage, num_workers):
         "tasks": [write_task(folder / "data", task, TASKS[task])],
         "methods": [{"type": "lora", "rank": 4, "per_task": True}],
         "scaling": {"num_workers": num_workers},
-        "gate": {"max_forgetting": 1.0},
+        "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
         "training": {
             "num_epochs": 2,
             "learning_rate": 3e-3,

@@ -143,7 +143,7 @@ def tiny_spec(model, data, lineage, tasks, methods, scenario="class_incremental"
             "scenario": scenario,
             "tasks": [write_task(data, name, labels) for name, labels in wanted.items()],
             "methods": methods,
-            "gate": {"max_forgetting": 1.0},
+            "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
             **sections,
             "training": training | sections.get("training", {}),
         }

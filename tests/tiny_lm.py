@@ -145,7 +145,7 @@ def tiny_lm_spec(model, data, lineage, tasks, methods, scenario="class_increment
             "scenario": scenario,
             "tasks": wanted,
             "methods": methods,
-            "gate": {"max_forgetting": 1.0},
+            "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
             **sections,
             "training": training | sections.get("training", {}),
         }

@@ -74,8 +74,12 @@ def show_matrices(plain: dict[str, Any], protected: dict[str, Any]) -> None:
             f"  {title}: average accuracy {numbers['average_accuracy']:.1%}, "
             f"forgetting {numbers['forgetting']:.1%}, {verdict}"
         )
-        if not result["promoted"]:
-            say(f"    {result['gate']['reasons'][0]}")
+        say(
+            f"    as served, with the router's statistics beside the heads: "
+            f"{numbers['average_accuracy_as_served']:.1%} where no department is named, "
+            f"{numbers['average_accuracy_task_given']:.1%} where it is"
+        )
+        say(f"    {result['gate']['headline']}")
 
 
 def free_port() -> int:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
-from ratchet.pipelines.evaluation.paired import mid_p_loss
 from ratchet.pipelines.evaluation.row_outcomes import Measure, RowOutcomes, compare
 from ratchet.pipelines.files.formats import checked, plain
 from ratchet.pipelines.files.json_value import Json, JsonObject
@@ -103,5 +102,4 @@ def _raised(anchor: Anchor, now: RowOutcomes, version: int, rule: GateSpec) -> A
 
 
 def _is_gain(before: RowOutcomes, now: RowOutcomes, measure: Measure, rule: GateSpec) -> bool:
-    pairs = compare(before, now, measure)
-    return mid_p_loss(pairs.gained, pairs.lost) <= 1 - rule.confidence
+    return compare(before, now, measure).p_gain() <= 1 - rule.confidence

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ratchet.pipelines.evaluation import gate_words as words
 from ratchet.pipelines.evaluation.anchors import Anchor
-from ratchet.pipelines.evaluation.paired import holm, mid_p, p_above, score_interval
+from ratchet.pipelines.evaluation.paired import holm
 from ratchet.pipelines.evaluation.row_outcomes import (
     Measure,
     RowOutcomes,
@@ -200,9 +200,10 @@ def _change(
         lost=pairs.lost,
         gained=pairs.gained,
         num_rows=pairs.num_rows,
-        loss=(pairs.lost - pairs.gained) / pairs.num_rows,
-        interval=score_interval(pairs.lost, pairs.gained, pairs.num_rows, confidence),
-        p=mid_p(pairs.lost, pairs.gained),
+        loss=pairs.loss,
+        interval=pairs.interval(confidence),
+        p=2 * min(pairs.p_loss(), pairs.p_gain()),
+        spread=pairs.spread,
     )
 
 
@@ -211,7 +212,7 @@ def _judged(changes: Mapping[str, _Changes], rule: GateSpec) -> Mapping[str, _Ch
     tests = iter(
         holm(
             [
-                p_above(own.lost, own.gained, own.num_rows, own.limit)
+                own.pairs.p_above(own.limit)
                 for of_task in changes.values()
                 for own in of_task.values()
                 if own.limit is not None

@@ -48,16 +48,29 @@ def change(task: str, comparison: MeasureComparison, confidence: float) -> str:
     name = task if comparison.measure == "own" else f"{task}, {_BY_MEASURE['served']},"
     low, high = comparison.interval
     level = f"{100 * confidence:g} % interval"
+    if comparison.spread is not None:
+        return _change_of_shares(name, comparison, level)
     if difference > 0:
         size = f"{_number(difference / comparison.num_rows)} points"
-        return f"{name} fell by {difference} of {rows} ({size}; {level} {_range(low, high)})"
+        return f"{name} fell by {difference:g} of {rows} ({size}; {level} {_range(low, high)})"
     if difference < 0:
         size = f"{_number(-difference / comparison.num_rows)} points"
-        return f"{name} rose by {-difference} of {rows} ({size}; {level} {_range(-high, -low)})"
+        return f"{name} rose by {-difference:g} of {rows} ({size}; {level} {_range(-high, -low)})"
     even = "no row changed"
     if comparison.lost:
-        even = f"{comparison.lost} lost and as many gained"
+        even = f"{comparison.lost:g} lost and as many gained"
     return f"{name} is even on {rows} ({even}; {level} of the loss {_range(low, high)})"
+
+
+def _change_of_shares(name: str, comparison: MeasureComparison, level: str) -> str:
+    """The same of raw text, whose rows are answered in part."""
+    low, high = comparison.interval
+    rows = f"of the tokens of {comparison.num_rows} rows"
+    if comparison.loss < 0:
+        size = f"{_number(-comparison.loss)} points"
+        return f"{name} rose by {size} {rows} ({level} {_range(-high, -low)})"
+    size = f"{_number(comparison.loss)} points"
+    return f"{name} fell by {size} {rows} ({level} {_range(low, high)})"
 
 
 def to_settle(comparison: MeasureComparison, confidence: float) -> str:
@@ -66,7 +79,7 @@ def to_settle(comparison: MeasureComparison, confidence: float) -> str:
     Rows that change are taken to be as frequent as here, with half a row added to either side
     (Agresti and Min 2005), so that few rows without a change do not promise that none will.
     """
-    if not comparison.limit:
+    if not comparison.limit or comparison.spread is not None:
         return ""
     changed = (comparison.lost + comparison.gained + 1) / (comparison.num_rows + 2)
     needed = rows_to_tell(comparison.limit, min(changed, 1.0), confidence)
@@ -216,13 +229,13 @@ def _shown(comparison: MeasureComparison, confidence: float) -> str:
     return f"; {shown}{to_settle(comparison, confidence)}"
 
 
-def _parts(lost: int, parts: ServedLoss) -> str:
+def _parts(lost: float, parts: ServedLoss) -> str:
     kinds = (
         (parts.other_task, "answered with another task's label"),
         (parts.rejected, "rejected"),
         (parts.within_task, "wrong within its task"),
     )
-    return f"Of {lost} newly wrong: " + ", ".join(f"{n} {kind}" for n, kind in kinds if n) + "."
+    return f"Of {lost:g} newly wrong: " + ", ".join(f"{n} {kind}" for n, kind in kinds if n) + "."
 
 
 def _names(names: Sequence[str]) -> str:

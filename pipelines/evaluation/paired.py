@@ -76,6 +76,34 @@ def p_above(lost: int, gained: int, num_rows: int, limit: float) -> float:
     return 1 - NormalDist().cdf(score_statistic(lost, gained, num_rows, limit))
 
 
+def mean_interval(
+    loss: float, spread: float, num_rows: int, confidence: float
+) -> tuple[float, float]:
+    """The normal interval of a mean loss, of rows that are answered in part.
+
+    Where no row changed there is no spread to go by, and the score interval of as many rows without
+    a change stands in.
+
+    Args:
+        loss: The mean over rows.
+        spread: The standard deviation of a row's loss.
+        num_rows: How many rows.
+        confidence: Of the interval, between 0 and 1, both excluded.
+    """
+    if spread == 0:
+        low, high = score_interval(0, 0, num_rows, confidence)
+        return max(-1.0, loss + low), min(1.0, loss + high)
+    width = NormalDist().inv_cdf((1 + confidence) / 2) * spread / math.sqrt(num_rows)
+    return max(-1.0, loss - width), min(1.0, loss + width)
+
+
+def mean_p_above(loss: float, spread: float, num_rows: int, limit: float) -> float:
+    """How likely a mean loss as large is if the true one is `limit`; arguments as above."""
+    if spread == 0:
+        return p_above(0, 0, num_rows, max(limit - loss, -1.0))
+    return 1 - NormalDist().cdf((loss - limit) / spread * math.sqrt(num_rows))
+
+
 def mid_p(lost: int, gained: int) -> float:
     """McNemar's test that lost and gained rows are equally likely: exact, mid-p, two-sided.
 
@@ -154,6 +182,26 @@ def rows_to_tell(
     width = normal.inv_cdf((1 + confidence) / 2) * math.sqrt(changed)
     reach = normal.inv_cdf(power) * math.sqrt(changed - difference**2)
     return max(1, math.ceil(((width + reach) / difference) ** 2))
+
+
+def loss_told(num_rows: int, discordance: float, confidence: float, power: float = 0.8) -> float:
+    """The smallest loss that so many rows tell from none; see `rows_to_tell`.
+
+    1 where they tell none.
+
+    Raises:
+        ValueError: No rows, or an argument is out of its bounds.
+    """
+    if num_rows < 1:
+        raise ValueError(f"{num_rows} rows tell nothing")
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if middle > 0 and rows_to_tell(middle, discordance, confidence, power) <= num_rows:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 def _check_counts(lost: int, gained: int, num_rows: int) -> None:

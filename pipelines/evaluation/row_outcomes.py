@@ -1,4 +1,7 @@
-"""How a version answered the validation rows of one task, row by row, as a version carries it."""
+"""How a version answered the validation rows of one task, row by row, as a version carries it.
+
+Rows are right or wrong, but for those of raw text, whose answers are shares of their tokens.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,14 @@ from typing import Literal, cast
 
 import numpy as np
 
-from ratchet.pipelines.evaluation.flips import Bools, unpack_right
+from ratchet.pipelines.evaluation.flips import SHARES, Bools, unpack_right, unpack_scores
+from ratchet.pipelines.evaluation.paired import (
+    mean_interval,
+    mean_p_above,
+    mid_p_loss,
+    p_above,
+    score_interval,
+)
 from ratchet.pipelines.files.formats import checked, plain
 from ratchet.pipelines.files.json_value import Json, JsonObject
 
@@ -16,11 +26,12 @@ Measure = Literal["own", "served"]
 
 @dataclass(frozen=True)
 class RowOutcomes:
-    """How a version answered the validation rows of one task, packed by `flips.pack_right`.
+    """How a version answered the validation rows of one task, packed by `flips.pack_scores`.
 
     Attributes:
         rows: A hash of the rows and their labels, in order: only equal ones are compared.
-        own: Which were right when the choice was among the task's own labels.
+        own: Which were right when the choice was among the task's own labels; of raw text, the
+            share of each row's tokens.
         served: Which were right as a caller of `auto` gets them, a rejected row being wrong; None
             where the task is not served that way.
         other_task: Which were served with another task's label.
@@ -54,10 +65,18 @@ class RowOutcomes:
         bits = self.own if measure == "own" else self.served
         return None if bits is None else unpack_right(bits)
 
-    def num_right(self, measure: Measure) -> int | None:
+    @property
+    def is_shares(self) -> bool:
+        """Whether rows are answered in part, as raw text is."""
+        return self.own.startswith(SHARES)
+
+    def num_right(self, measure: Measure) -> int | float | None:
         """How many rows were right; None where it was not measured."""
-        right = self.right(measure)
-        return None if right is None else int(right.sum())
+        bits = self.own if measure == "own" else self.served
+        if bits is None:
+            return None
+        total = float(unpack_scores(bits).sum())
+        return total if self.is_shares else round(total)
 
     def as_dict(self) -> JsonObject:
         """Plain JSON values, as a version keeps them."""
@@ -82,16 +101,48 @@ class Pairs:
     """The same rows before and after.
 
     Attributes:
-        lost: Rows that were right before and are wrong after.
-        gained: Rows that were wrong before and are right after.
+        lost: Rows that were right before and are wrong after; of shares, what all rows lost.
+        gained: Rows that were wrong before and are right after; of shares, what all rows gained.
         before: Rows that were right before.
         num_rows: All rows.
+        spread: Of shares, the standard deviation of a row's loss; None of rows that are right or
+            wrong.
     """
 
-    lost: int
-    gained: int
-    before: int
+    lost: int | float
+    gained: int | float
+    before: int | float
     num_rows: int
+    spread: float | None = None
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of a row, negative for a gain."""
+        return (self.lost - self.gained) / self.num_rows
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """The losses that the rows do not contradict; see `paired`."""
+        if self.spread is None:
+            return score_interval(round(self.lost), round(self.gained), self.num_rows, confidence)
+        return mean_interval(self.loss, self.spread, self.num_rows, confidence)
+
+    def p_above(self, limit: float) -> float:
+        """How likely a loss as large is if the true one is `limit`."""
+        if self.spread is None:
+            return p_above(round(self.lost), round(self.gained), self.num_rows, limit)
+        return mean_p_above(self.loss, self.spread, self.num_rows, limit)
+
+    def p_loss(self) -> float:
+        """How likely a loss as large is by chance."""
+        if self.spread is None:
+            return mid_p_loss(round(self.lost), round(self.gained))
+        return self.p_above(0.0)
+
+    def p_gain(self) -> float:
+        """How likely a gain as large is by chance."""
+        if self.spread is None:
+            return mid_p_loss(round(self.gained), round(self.lost))
+        return mean_p_above(-self.loss, self.spread, self.num_rows, 0.0)
 
 
 def compare(before: RowOutcomes, after: RowOutcomes, measure: Measure) -> Pairs:
@@ -100,8 +151,20 @@ def compare(before: RowOutcomes, after: RowOutcomes, measure: Measure) -> Pairs:
     Raises:
         ValueError: They answered different rows, or one of them was not measured so.
     """
+    if measure == "own" and (before.is_shares or after.is_shares):
+        return _compare_shares(before, after)
     old, new = _pair(before, after, measure)
     return Pairs(int((old & ~new).sum()), int((new & ~old).sum()), int(old.sum()), len(old))
+
+
+def _compare_shares(before: RowOutcomes, after: RowOutcomes) -> Pairs:
+    old, new = unpack_scores(before.own), unpack_scores(after.own)
+    if before.rows != after.rows or len(old) != len(new):
+        raise ValueError(f"the outcomes of {before.rows} and {after.rows} are of different rows")
+    fell = old - new
+    spread = float(fell.std(ddof=1)) if len(fell) > 1 else 0.0
+    lost, gained = float(fell.clip(min=0).sum()), float((-fell).clip(min=0).sum())
+    return Pairs(lost, gained, float(old.sum()), len(old), spread)
 
 
 @dataclass(frozen=True)
@@ -150,6 +213,8 @@ def _number(bits: str) -> int:
     Raises:
         ValueError: They are broken.
     """
+    if bits.startswith(SHARES):
+        return len(bytes.fromhex(bits.removeprefix(SHARES)))
     number, _, digits = bits.partition(":")
     if not number.isdecimal() or len(bytes.fromhex(digits)) != -(-int(number) // 8):
         raise ValueError(f"{bits[:40]!r} does not say of each row whether it was right")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
-from ratchet.pipelines.evaluation.row_outcomes import Measure, ServedLoss
+from ratchet.pipelines.evaluation.row_outcomes import Measure, Pairs, ServedLoss
 from ratchet.pipelines.files.formats import plain
 from ratchet.pipelines.files.json_value import JsonObject
 
@@ -39,14 +39,16 @@ class MeasureComparison:
             `p_above_limit`. `unsure`: neither. None without a limit.
         passed: Whether the rule is satisfied.
         told: All this as a sentence.
+        spread: Of raw text, the standard deviation of a row's loss, whose answers are shares of its
+            tokens; None of rows that are right or wrong.
     """
 
     measure: Measure
     version: int | None
-    before: int
-    after: int
-    lost: int
-    gained: int
+    before: int | float
+    after: int | float
+    lost: int | float
+    gained: int | float
     num_rows: int
     loss: float
     interval: tuple[float, float]
@@ -56,6 +58,12 @@ class MeasureComparison:
     outcome: Outcome | None = None
     passed: bool = True
     told: str = ""
+    spread: float | None = None
+
+    @property
+    def pairs(self) -> Pairs:
+        """The rows before and after."""
+        return Pairs(self.lost, self.gained, self.before, self.num_rows, self.spread)
 
     @property
     def is_above(self) -> bool:
@@ -73,8 +81,8 @@ class RightRows:
         num_rows: Validation rows.
     """
 
-    own: int
-    served: int | None
+    own: int | float
+    served: int | float | None
     num_rows: int
 
 

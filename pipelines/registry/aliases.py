@@ -49,6 +49,24 @@ class Registration:
 
 
 @dataclass(frozen=True)
+class ByHand:
+    """What a person answered for when they promoted a version, never edited afterwards.
+
+    Attributes:
+        time: When, ISO 8601 in UTC.
+        accepted: By task, the loss that was accepted, a share of its validation rows; empty where
+            none had to be.
+        reason: Why, in the person's words.
+        checked: Whether the version was loaded as serving loads it before it was promoted.
+    """
+
+    time: str
+    accepted: Mapping[str, float]
+    reason: str
+    checked: bool
+
+
+@dataclass(frozen=True)
 class Aliases:
     """The aliases of a lineage at one moment.
 
@@ -57,12 +75,14 @@ class Aliases:
         challenger: The version that waits.
         history: Every move, oldest first.
         registered: What is known of each version that was ever registered.
+        by_hand: What was answered for when a version was promoted by hand, by its number.
     """
 
     champion: int | None = None
     challenger: int | None = None
     history: tuple[Change, ...] = ()
     registered: Mapping[int, Registration] = field(default_factory=dict)
+    by_hand: Mapping[int, ByHand] = field(default_factory=dict)
 
     @property
     def previous_champion(self) -> int | None:
@@ -83,6 +103,13 @@ class Aliases:
             return self
         promoted = self._moving("champion", number)
         return promoted._moving("challenger", None) if number == self.challenger else promoted
+
+    def answered_for(
+        self, number: int, accepted: Mapping[str, float], reason: str, *, checked: bool
+    ) -> Aliases:
+        """These aliases with a version as champion that a person answers for."""
+        known = {**self.by_hand, number: ByHand(_now(), dict(accepted), reason, checked)}
+        return replace(self, by_hand=known).promoting(number)
 
     def pointing(self, champion: int | None, challenger: int | None) -> Aliases:
         """These aliases with both where they were decided to be elsewhere."""
@@ -148,6 +175,9 @@ def _parsed(content: Mapping[str, Any]) -> Aliases:
         history=tuple(Change(**change) for change in content["history"]),
         registered={
             int(number): Registration(**known) for number, known in content["registered"].items()
+        },
+        by_hand={
+            int(number): ByHand(**known) for number, known in content.get("by_hand", {}).items()
         },
     )
 

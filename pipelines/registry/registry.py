@@ -208,6 +208,33 @@ class Registry:
         self._change(lineage, lambda known: known.promoting(number))
         self._mirror_or_warn(lineage)
 
+    def promote_by_hand(
+        self,
+        lineage: str,
+        number: int,
+        accepted: Mapping[str, float],
+        reason: str,
+        *,
+        checked: bool,
+    ) -> None:
+        """Promote a version that a person answers for, and keep what they answer for.
+
+        Args:
+            lineage: Name of the lineage.
+            number: The version.
+            accepted: By task, the loss that is accepted.
+            reason: Why.
+            checked: Whether the version was loaded as serving loads it.
+
+        Raises:
+            NotFoundError: When the version does not exist.
+        """
+        self._check_exists(lineage, number)
+        self._change(
+            lineage, lambda known: known.answered_for(number, accepted, reason, checked=checked)
+        )
+        self._mirror_or_warn(lineage)
+
     def promote_over(self, lineage: str, number: int, judged: int | None) -> None:
         """Promote a version that the gate let through, if the champion is still the one judged by.
 

@@ -47,30 +47,58 @@ class ForgottenExample:
     never_learned: bool
 
 
-class ScoreReport(TypedDict):
-    """Accuracies of a task on validation rows: over its own labels, over all; and how many rows."""
+class ChangeReport(TypedDict):
+    """How the gate compared a task by one measure, on validation rows.
 
-    own_labels: float
-    all_labels: float | None
-    num_rows: int
+    Attributes:
+        version: The version whose answers are held to; None for those right after learning.
+        before: Accuracy then.
+        after: Accuracy now.
+        low: The smallest loss that the rows do not contradict.
+        high: The largest.
+        outcome: `held`, `lost` or `unsure`; None where no limit is set.
+        told: All this as a sentence.
+    """
+
+    version: int | None
+    before: float
+    after: float
+    low: float
+    high: float
+    outcome: str | None
+    told: str
 
 
 class ComparisonReport(TypedDict):
-    """How the gate compared a task: `TaskComparison` of `ratchet.pipelines.evaluation.gate`."""
+    """How the gate compared a task: `TaskComparison` of `ratchet.pipelines.evaluation.verdict`.
+
+    Attributes:
+        task: Its name.
+        against: `anchor`, `learned`, or None where there is nothing to hold.
+        own_now: Accuracy among its own labels; None when the version does not have the task.
+        served_now: Accuracy as `auto` answers it; None where it is not served that way.
+        own: The comparison that `max_forgetting` judges.
+        served: The comparison that `max_served_loss` judges.
+        beside: Sentences of what changed against the champion, which decides nothing.
+        passed: Whether the task satisfies the rule.
+    """
 
     task: str
     against: str | None
-    measure: str
-    before: ScoreReport | None
-    after: ScoreReport | None
+    own_now: float | None
+    served_now: float | None
+    own: ChangeReport | None
+    served: ChangeReport | None
+    beside: Sequence[str]
     passed: bool
-    reasons: Sequence[str]
 
 
 class VerdictReport(TypedDict):
-    """What the gate decided, and why: `Verdict` of `ratchet.pipelines.evaluation.gate`."""
+    """What the gate decided, and why: `Verdict` of `ratchet.pipelines.evaluation.verdict`."""
 
     promoted: bool
+    headline: str
+    confidence: float
     reasons: Sequence[str]
     comparisons: Sequence[ComparisonReport]
 

@@ -162,7 +162,7 @@ class GateSpec(SpecSection):
     """
 
     max_forgetting: Fraction = 0.02
-    max_served_loss: Fraction = 0.05
+    max_served_loss: Fraction = 0.1
     min_accuracy: Fraction = 0.0
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     when_unsure: Literal["estimate", "refuse", "promote"] = "estimate"

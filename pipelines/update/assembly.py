@@ -9,9 +9,9 @@ from ratchet.pipelines.data.answers import is_open
 from ratchet.pipelines.data.segments import is_raw
 from ratchet.pipelines.evaluation.as_served import AsServed
 from ratchet.pipelines.evaluation.costs import split_costs, task_costs
-from ratchet.pipelines.evaluation.gate import Verdict
 from ratchet.pipelines.evaluation.history import History, main_measure, rounded
 from ratchet.pipelines.evaluation.instruments import flip_rates, instrument_metrics
+from ratchet.pipelines.evaluation.verdict import Verdict
 from ratchet.pipelines.training.outcome import Outcome
 from ratchet.pipelines.types import Task
 from ratchet.pipelines.update.history import intransigence_of, read_right

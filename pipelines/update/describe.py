@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ratchet.pipelines.data.batching import num_steps
+from ratchet.pipelines.evaluation.paired import loss_told
 from ratchet.pipelines.models.load import load_tokenizer
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.spec.auto_fields import is_searched, num_trainings
@@ -19,6 +20,10 @@ from ratchet.pipelines.update.start import open_start
 
 RAY_START_SECONDS = 20.0
 """From the start of Ray to the first step of its workers, as measured on two cores."""
+
+
+TURNED = 0.06
+"""The share of a task's rows whose answers an update commonly turns, either way."""
 
 
 class PlannedTask(TypedDict):
@@ -50,6 +55,23 @@ class PlannedSeconds(TypedDict):
     basis: str
 
 
+class PlannedGate(TypedDict):
+    """What the gate will be able to say.
+
+    Attributes:
+        max_forgetting: The limit for a task among its own labels.
+        max_served_loss: The limit for it as `auto` answers.
+        loss_told: Of each task of the version, the smallest loss that its held-out rows tell from
+            none with 80 %, where an update turns `turned` of them; None of a task without rows.
+        turned: The share of rows that is taken to turn, either way.
+    """
+
+    max_forgetting: float
+    max_served_loss: float
+    loss_told: dict[str, float | None]
+    turned: float
+
+
 class PlannedUpdate(TypedDict):
     """What `ratchet plan --json` prints.
 
@@ -67,6 +89,7 @@ class PlannedUpdate(TypedDict):
         parameters: How many.
         bytes: Of the version, by part.
         seconds: How long.
+        gate: What the gate will be able to say.
         warnings: What was found wrong with the data, a sentence each.
     """
 
@@ -82,6 +105,7 @@ class PlannedUpdate(TypedDict):
     parameters: PlannedParameters
     bytes: dict[str, int]
     seconds: PlannedSeconds
+    gate: PlannedGate
     warnings: list[str]
 
 
@@ -120,8 +144,23 @@ def describe_update(spec: UpdateSpec, registry: Registry) -> PlannedUpdate:
             "parameters": _parameters(plan, mini),
             "bytes": _bytes(plan, mini),
             "seconds": _seconds(plan, mini),
+            "gate": _gate(plan),
             "warnings": list(plan.warnings),
         }
+
+
+def _gate(plan: Plan) -> PlannedGate:
+    rule = plan.job.spec.gate
+    numbers = {task.name: len(plan.texts[task.id].validation) for task in plan.job.tasks}
+    return {
+        "max_forgetting": rule.max_forgetting,
+        "max_served_loss": rule.max_served_loss,
+        "loss_told": {
+            name: round(loss_told(number, TURNED, rule.confidence), 4) if number else None
+            for name, number in numbers.items()
+        },
+        "turned": TURNED,
+    }
 
 
 def _task(plan: Plan, task: Task, trains: bool) -> PlannedTask:

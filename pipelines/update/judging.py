@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +18,6 @@ from ratchet.pipelines.answering.served_version import ServedVersion, load_serve
 from ratchet.pipelines.errors import RatchetError
 from ratchet.pipelines.evaluation.as_served import AsServed, ServedFindings, ServedTask
 from ratchet.pipelines.evaluation.flips import pack_right, unpack_scores
-from ratchet.pipelines.evaluation.gate import Verdict
 from ratchet.pipelines.evaluation.row_outcomes import RowOutcomes
 from ratchet.pipelines.registry.answer_rule import AnswerRule
 from ratchet.pipelines.spec.update_spec import AnswerByChoice
@@ -34,7 +32,7 @@ def judge_served(
     folder: Path,
     texts: Mapping[int, HeldOutTexts],
     held: Mapping[str, str],
-    answer_by: AnswerByChoice,
+    answer_by: AnswerByChoice | None,
     *,
     is_language: bool,
 ) -> ServedFindings:
@@ -44,8 +42,8 @@ def judge_served(
         folder: The version's folder, complete but for its name.
         texts: Held-out rows of every task, by its id.
         held: How validation rows were answered with their task id where it was taught, packed, by
-            the task's name.
-        answer_by: How requests that name no task shall be answered.
+            the task's name; nothing to compare with where a task is missing.
+        answer_by: How requests that name no task shall be answered; None for as the version says.
         is_language: Whether it is a language model, which is asked by task.
     """
     try:
@@ -58,7 +56,7 @@ def judge_served(
         return ServedFindings({}, None, (problem,))
     with torch.no_grad():
         asked = ask_rows(version, texts)
-        rule = chosen_rule(version, asked, answer_by)
+        rule = version.rule if answer_by is None else chosen_rule(version, asked, answer_by)
         names = {task.id: task.name for task in version.tasks}
         rows = {
             names[task_id]: _outcomes(version, task_id, found, rule, texts[task_id])
@@ -67,16 +65,9 @@ def judge_served(
         tasks = {names[i]: _on_test(version, i, found, rule) for i, found in asked.items()}
     version.close()
     average = sum(own.accuracy for own in tasks.values()) / len(tasks)
-    problems = tuple(p for name, own in rows.items() if (p := _differs(name, own, held[name])))
+    differing = (_differs(name, rows[name], taught) for name, taught in held.items())
+    problems = tuple(problem for problem in differing if problem is not None)
     return ServedFindings(rows, AsServed(round(average, 6), tasks, rule), problems)
-
-
-def refused_for(problems: tuple[str, ...], verdict: Verdict) -> Verdict:
-    """A verdict that refuses a version for what was found when it was loaded."""
-    if not problems:
-        return verdict
-    reasons = problems if verdict.promoted else (*problems, *verdict.reasons)
-    return replace(verdict, promoted=False, reasons=reasons)
 
 
 def _of_language(

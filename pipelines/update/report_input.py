@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ratchet.pipelines.evaluation.as_served import AsServed
-from ratchet.pipelines.evaluation.gate import TaskScore, Verdict
+from ratchet.pipelines.evaluation.verdict import MeasureComparison, TaskComparison, Verdict
 from ratchet.pipelines.files.json_value import JsonObject
 from ratchet.pipelines.registry.manifest import Manifest
 from ratchet.pipelines.report.data import (
     AsServedReport,
+    ChangeReport,
     ComparisonReport,
     LanguageReport,
     OutOfScope,
     ReportData,
     RoutedTask,
-    ScoreReport,
     ServedTaskReport,
     TaskReport,
     VerdictReport,
@@ -54,7 +54,7 @@ def report_data(
         base_model=manifest.base_model["name"],
         scenario=manifest.scenario,
         promoted=result.promoted,
-        verdict=_verdict(result.gate),
+        verdict=verdict_report(result.gate),
         tasks=[_task(plan, result, task) for task in plan.job.tasks],
         accuracy_matrix=result.accuracy_matrix or [],
         accuracy_matrix_with_task_id=with_task_id and with_task_id.accuracy_matrix,
@@ -106,29 +106,44 @@ def _as_served(found: AsServed) -> AsServedReport:
     )
 
 
-def _verdict(verdict: Verdict) -> VerdictReport:
-    comparisons = [
-        ComparisonReport(
-            task=own.task,
-            against=own.against,
-            measure=own.measure,
-            before=_score(own.before),
-            after=_score(own.after),
-            passed=own.passed,
-            reasons=own.reasons,
-        )
-        for own in verdict.comparisons
-    ]
+def verdict_report(verdict: Verdict) -> VerdictReport:
+    """What a report shows of a verdict."""
     return VerdictReport(
-        promoted=verdict.promoted, reasons=verdict.reasons, comparisons=comparisons
+        promoted=verdict.promoted,
+        headline=verdict.headline,
+        confidence=verdict.confidence,
+        reasons=verdict.reasons,
+        comparisons=[_comparison(own) for own in verdict.comparisons],
     )
 
 
-def _score(score: TaskScore | None) -> ScoreReport | None:
-    if score is None:
+def _comparison(own: TaskComparison) -> ComparisonReport:
+    now = own.now
+    served = None if now is None else now.served
+    beside = [found.told for found in (own.champion_own, own.champion_served) if found is not None]
+    return ComparisonReport(
+        task=own.task,
+        against=own.against,
+        own_now=None if now is None else now.own / now.num_rows,
+        served_now=None if now is None or served is None else served / now.num_rows,
+        own=_change(own.own),
+        served=_change(own.served),
+        beside=beside if own.against == "anchor" else [],
+        passed=own.passed,
+    )
+
+
+def _change(found: MeasureComparison | None) -> ChangeReport | None:
+    if found is None:
         return None
-    return ScoreReport(
-        own_labels=score.own_labels, all_labels=score.all_labels, num_rows=score.num_rows
+    return ChangeReport(
+        version=found.version,
+        before=found.before / found.num_rows,
+        after=found.after / found.num_rows,
+        low=found.interval[0],
+        high=found.interval[1],
+        outcome=found.outcome,
+        told=found.told,
     )
 
 

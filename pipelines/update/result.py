@@ -8,14 +8,14 @@ from typing import Literal
 
 from ratchet.pipelines.evaluation.as_served import AsServed
 from ratchet.pipelines.evaluation.costs import TaskCosts
-from ratchet.pipelines.evaluation.gate import Verdict
 from ratchet.pipelines.evaluation.instruments import Findings
 from ratchet.pipelines.evaluation.scores import Matrix
+from ratchet.pipelines.evaluation.verdict import Verdict
 from ratchet.pipelines.files.formats import FORMAT_KEY, check_format, checked, plain
 from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.pages.search_record import SearchRecord
 
-FORMAT = 1
+FORMAT = 2
 HINT = "end it with the release that wrote it, or remove the run's folder to teach it again"
 FLIP_RATES = "negative_flip_rate_by_stage"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from ratchet.pipelines.data.batching import num_steps
-from ratchet.pipelines.evaluation.history import History, judge
+from ratchet.pipelines.evaluation.history import History
 from ratchet.pipelines.files.atomic_file import rename_for_good, write_atomically
 from ratchet.pipelines.models.load import load_tokenizer
 from ratchet.pipelines.registry.home import Home
@@ -18,13 +18,15 @@ from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.spec.update_spec import UpdateSpec, spec_as_dict, spec_as_yaml
 from ratchet.pipelines.tracking.tracker import Tracker
 from ratchet.pipelines.training.events import Planned, PlannedStage, Warned
+from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.training.outcome import has_outcome, read_outcome
 from ratchet.pipelines.training.trainer import DRAFT_FOLDER, check_outcome, teach_here, teach_on_ray
 from ratchet.pipelines.update.assembly import Surroundings, result_of, seconds_of
 from ratchet.pipelines.update.ending import HandOver, Registering, end_run, finish_cut_off
 from ratchet.pipelines.update.events import EventHandler, following
+from ratchet.pipelines.update.gating import judge_update
 from ratchet.pipelines.update.history import joint_history, lineage_history
-from ratchet.pipelines.update.judging import judge_served, refused_for
+from ratchet.pipelines.update.judging import judge_served
 from ratchet.pipelines.update.kept_result import CLAIM_FILE, RESULT_FILE, read_result
 from ratchet.pipelines.update.mirror import discard_run, keep_result, mirrored
 from ratchet.pipelines.update.plan import Plan, make_plan, run_digest
@@ -168,7 +170,8 @@ def _finish(
             job.spec.routing.answer_by,
             is_language=job.is_language,
         )
-        verdict = refused_for(findings.problems, judge(history, job.new[0].stage, job.spec.gate))
+        accepted = _accepted(registry, job)
+        verdict, record = judge_update(job, plan.texts, outcome, findings, number, accepted)
         now = time.perf_counter()
         around = Surroundings(
             number=number,
@@ -179,13 +182,21 @@ def _finish(
             as_served=findings.as_served,
         )
         result = result_of(plan, history, verdict, outcome, around)
-        complete_draft(plan, outcome, history, result, manifest)
+        complete_draft(plan, outcome, history, result, manifest, record)
         end.before_writing()
         keep_result(job, result)  # before the version has its name: whoever finds one has both
         rename_for_good(job.folder / DRAFT_FOLDER, target)
     registry.publish(job.spec.lineage, number)
     end.make_known(result, registry, tracker)
     return result
+
+
+def _accepted(registry: Registry, job: UpdateJob) -> Collection[str]:
+    """Tasks whose loss was accepted when the version that an update grows from was promoted."""
+    if job.parent is None:
+        return ()
+    answered = registry.aliases(job.spec.lineage).by_hand.get(int(job.parent.name))
+    return () if answered is None else tuple(answered.accepted)
 
 
 def _claimed_number(folder: Path, registry: Registry, lineage: str) -> int:

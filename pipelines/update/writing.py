@@ -15,6 +15,7 @@ from ratchet.pipelines.report.page import render
 from ratchet.pipelines.spec.update_spec import spec_as_yaml
 from ratchet.pipelines.training.outcome import Outcome
 from ratchet.pipelines.training.trainer import DRAFT_FOLDER
+from ratchet.pipelines.update.gating import GateRecord
 from ratchet.pipelines.update.plan import Plan
 from ratchet.pipelines.update.report_input import report_data
 from ratchet.pipelines.update.result import UpdateResult
@@ -63,10 +64,11 @@ def complete_draft(
     history: History,
     result: UpdateResult,
     manifest: Manifest,
+    record: GateRecord,
 ) -> None:
     """Add to the draft what it was judged to be; the manifest again, last."""
     folder = plan.job.folder / DRAFT_FOLDER
-    write_matrix(folder, history.as_dict() | {"right": outcome.right[-1]})
+    write_matrix(folder, history.as_dict() | {"right": outcome.right[-1], "gate": record.as_dict()})
     answering = {} if result.as_served is None else result.as_served.answering.as_dict()
     manifest = replace(manifest, metrics=dict(result.metrics), answering=answering)
     spec_yaml = spec_as_yaml(plan.job.spec)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from ratchet.pipelines.errors import Problem, SpecError
 from ratchet.service.cli.service_access import UrlOption, is_run_by_service, refuse_home_of_service
 from ratchet.service.cli.session import Session
 from ratchet.service.cli.version_tables import LineageRow, VersionRow, say_lineages, say_versions
@@ -45,10 +46,38 @@ def promote(
     reference: Annotated[
         str, typer.Argument(metavar="LINEAGE[@VERSION]", help="By default the challenger.")
     ],
+    accept_loss: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept-loss",
+            metavar="TASK=SHARE",
+            help="Accept that a task lost up to this share of its rows (0.08 is 8 points): its "
+            "anchor moves to this version. May be given for several tasks; needs --reason.",
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not load the version first; it is noted.")
+    ] = False,
     url: UrlOption = None,
 ) -> None:
-    """Make a version the champion, whatever the gate said of it."""
+    """Make a version the champion, whatever the gate said of it.
+
+    It is loaded first as serving loads it, and refused if it does not load. What a task lost is
+    still held against the next version, unless it is accepted here.
+    """
+    accepted = _accepted(accept_loss or [], reason)
     if is_run_by_service(session, url):
+        if accepted or reason or unchecked:
+            raise SpecError(
+                [
+                    Problem(
+                        "--accept-loss, --reason, --unchecked",
+                        "are for a home that no service runs",
+                        hint="Stop the service and promote in its home, or leave them out",
+                    )
+                ]
+            )
         from ratchet.service.cli import service_versions as served_versions
 
         _say_champion(session, *served_versions.promote(session, reference, url))
@@ -58,8 +87,48 @@ def promote(
     lineage, _, wanted = reference.partition("@")
     number = int(registry.resolve(f"{lineage}@{wanted or 'challenger'}").name)
     before = registry.champion(lineage)
-    registry.promote(lineage, number)
+    _check(registry.fetched(lineage, number), accepted, unchecked=unchecked)
+    registry.promote_by_hand(lineage, number, accepted, reason, checked=not unchecked)
     _say_champion(session, lineage, number, before)
+
+
+def _accepted(given: list[str], reason: str) -> dict[str, float]:
+    """The losses of `--accept-loss`, by task.
+
+    Raises:
+        SpecError: One that is no share of a task, or no reason for them.
+    """
+    accepted: dict[str, float] = {}
+    problems: list[Problem] = []
+    for text in given:
+        task, _, share = text.rpartition("=")
+        try:
+            accepted[task] = float(share)
+        except ValueError:
+            accepted[task] = -1.0
+        if not task or not 0 < accepted[task] <= 1:
+            hint = "For example travel=0.08"
+            problems.append(Problem("--accept-loss", "should be TASK=SHARE, 0 to 1", text, hint))
+    if given and not reason.strip():
+        hint = "Say with --reason why the loss is accepted"
+        problems.append(Problem("--reason", "is needed with --accept-loss", hint=hint))
+    if problems:
+        raise SpecError(problems)
+    return accepted
+
+
+def _check(folder: Path, accepted: dict[str, float], *, unchecked: bool) -> None:
+    """Check what a person is about to answer for; see `pipelines.update.acceptance`."""
+    if unchecked and not accepted:
+        return
+    from ratchet.pipelines.quiet import quiet_libraries
+    from ratchet.pipelines.update.acceptance import check_accepted, check_loads
+
+    quiet_libraries()
+    if accepted:
+        check_accepted(folder, accepted)
+    if not unchecked:
+        check_loads(folder)
 
 
 def rollback(session: Session, lineage: LineageArgument, url: UrlOption = None) -> None:

@@ -35,6 +35,8 @@ def show_plan(planned: Mapping[str, Any], console: Console) -> None:
     sizes = planned["bytes"]
     parts = ", ".join(f"{words} {size(sizes[key])}" for key, words in BYTE_WORDS.items())
     _line(console, "Version", f"about {size(sizes['version'])} on disk: {parts}")
+    if "gate" in planned:  # plans that a service kept from before have none
+        _line(console, "Gate", _gate_words(planned["gate"]))
     seconds = planned["seconds"]
     parts = ", ".join(
         f"{phase.replace('_', ' ')} {duration(spent)}"
@@ -43,6 +45,20 @@ def show_plan(planned: Mapping[str, Any], console: Console) -> None:
     )
     _line(console, "Time", f"about {duration(seconds['estimate'])}: {parts}")
     _line(console, "", f"an estimate from {seconds['basis']}")
+
+
+def _gate_words(gate: Mapping[str, Any]) -> str:
+    """What the gate's rows can tell, by the task that can tell least."""
+    limits = (
+        f"at most {100 * gate['max_forgetting']:g} points forgotten, "
+        f"{100 * gate['max_served_loss']:g} lost as served"
+    )
+    told = {name: loss for name, loss in gate["loss_told"].items() if loss is not None}
+    if not told:
+        return limits
+    name, loss = max(told.items(), key=lambda item: item[1])
+    where = "its rows" if len(told) == 1 else f"the rows of each task, fewest of {name},"
+    return f"{limits}; {where} tell losses from {100 * loss:.1f} points on from none"
 
 
 def _search_words(search: Mapping[str, int]) -> str:

@@ -41,7 +41,7 @@ def spec_of(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         "stream": stream,
         "preset": arguments.preset,
         "training": training,
-        "gate": {"max_forgetting": 1.0},
+        "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
     }
 
 

@@ -67,7 +67,7 @@ def teach(
         "methods": [method],
         "training": {"batch_size": 16, "checkpoint_every_steps": None} | training,
         "scaling": {"num_workers": 0},
-        "gate": {"max_forgetting": 1.0},
+        "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
     }
     result = run_update(parse_spec(spec, Path.cwd()), Home(home, None))
     matrix = read_matrix(Home(home, None).registry.path("transfer", result["version"]))

@@ -140,7 +140,7 @@ def taught(
             "methods": methods,
             "training": {"max_length": MAX_LENGTH, "batch_size": 16, "precision": "fp32"}
             | training,
-            "gate": {"max_forgetting": 1.0},
+            "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
         },
         Path.cwd(),
     )

@@ -215,7 +215,7 @@ def small_spec(place: Place, name: str, tasks: Sequence[str], **own: Json) -> di
             for task in tasks
         ],
         "training": TRAINING,
-        "gate": {"max_forgetting": 1.0},
+        "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
         **own,
     }
 
@@ -251,7 +251,7 @@ def language(place: Place) -> Answers:
         "tasks": [banking, units],
         "methods": [{"type": "lora", "rank": 4}, {"type": "replay", "capacity": 16}],
         "training": TRAINING | {"num_epochs": 8, "learning_rate": 1e-2, "max_length": 64},
-        "gate": {"max_forgetting": 1.0},
+        "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
     }
     path = place.write_spec("words", spec)
     texts = ("please send money to my account =", "Convert 9 h to min. Answer:")

@@ -82,7 +82,7 @@ def save_spec(folder: Path, name: str, data: dict[str, Any], training: dict[str,
         **data,
         "methods": [],
         "training": training,
-        "gate": {"max_forgetting": 1.0},
+        "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
         "evaluation": {"probe": True},
     }
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")

@@ -93,7 +93,7 @@ def spec(tmp_path, tiny_model):
             "tasks": [write_task(tmp_path / "data", task, TASKS[task])],
             "methods": [{"type": "lora", "rank": 4, "per_task": True}],
             "scaling": {"num_workers": 0},
-            "gate": {"max_forgetting": 1.0},
+            "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
             "training": {
                 "num_epochs": 4,
                 "learning_rate": 3e-3,

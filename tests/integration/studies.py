@@ -35,7 +35,7 @@ def raw_spec(model, folder, tune, **sections):
             "max_length": 24,
             "precision": "fp32",
         },
-        "gate": {"max_forgetting": 1.0},
+        "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
         "tune": tune,
         **sections,
     }

@@ -95,7 +95,7 @@ def spec_of(place, model, data):
             "checkpoint_every_steps": 3,
         },
         "scaling": {"num_workers": 1 if place % 5 == 1 else 0, "cpus_per_worker": 0.5},
-        "gate": {"max_forgetting": 0.0 if place % 7 == 6 else 1.0},
+        "gate": {"max_forgetting": 0.0 if place % 7 == 6 else 1.0, "max_served_loss": 1.0},
     }
 
 

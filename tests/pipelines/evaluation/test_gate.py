@@ -1,3 +1,5 @@
+"""Covers `gate`, `verdict`."""
+
 import json
 import subprocess
 import sys
@@ -249,6 +251,7 @@ def test_the_verdict_is_json():
         "outcome": "unsure",
         "passed": True,
         "told": "",
+        "spread": None,
     }
 
 

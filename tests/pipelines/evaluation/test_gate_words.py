@@ -143,7 +143,7 @@ def test_a_served_loss_is_never_called_forgotten():
     before = outcomes("1" * 200, "1" * 200)
     after = outcomes("1" * 200, "0" * 50 + "1" * 150, "1" * 50 + "0" * 150)
     verdict = decide({"a": after}, None, {"a": anchor("a", before)}, GateSpec())
-    assert "served worse by more than the 5.0 points allowed" in verdict.reasons[0]
+    assert "served worse by more than the 10.0 points allowed" in verdict.reasons[0]
     assert "orgot" not in verdict.headline + " ".join(verdict.reasons)
 
 

@@ -1,7 +1,6 @@
 import pytest
 
-from ratchet.pipelines.evaluation.history import History, judge, main_measure, rounded
-from ratchet.pipelines.spec.update_spec import GateSpec
+from ratchet.pipelines.evaluation.history import History, main_measure, rounded
 
 
 def scores(own, every=None, rows=100):
@@ -50,20 +49,6 @@ def test_forward_transfer_needs_the_start_of_every_task():
 def test_the_main_measure_has_the_task_id_only_where_the_scenario_gives_it():
     assert main_measure("task_incremental") == "test_own"
     assert main_measure("class_incremental") == main_measure("domain_incremental") == "test_all"
-
-
-@pytest.mark.parametrize(("kept", "promoted"), [(0.89, True), (0.87, False)])
-def test_old_tasks_are_held_against_the_champions_last_row(kept, promoted):
-    rows = ({"banking": scores(0.9)}, {"banking": scores(kept), "travel": scores(0.7)})
-    verdict = judge(History(TWO.tasks, TWO.stages, rows, {}), 1, GateSpec(max_forgetting=0.02))
-    assert verdict.promoted is promoted
-
-
-@pytest.mark.parametrize(("kept", "promoted"), [(0.89, True), (0.87, False)])
-def test_a_first_version_is_held_against_what_each_task_was_right_after_it(kept, promoted):
-    rows = ({"banking": scores(0.9)}, {"banking": scores(kept), "travel": scores(0.7)})
-    verdict = judge(History(TWO.tasks, TWO.stages, rows, {}), 0, GateSpec(max_forgetting=0.02))
-    assert verdict.promoted is promoted
 
 
 def test_a_matrix_is_printed_with_six_decimals():

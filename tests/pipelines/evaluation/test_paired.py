@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ratchet.pipelines.evaluation.paired import (
     holm,
+    loss_told,
     mid_p,
     mid_p_loss,
     p_above,
@@ -207,3 +208,15 @@ def test_smaller_losses_and_more_churn_take_more_rows():
 def test_rows_are_not_told_of_what_is_no_share(arguments):
     with pytest.raises(ValueError, match=r"share|between"):
         rows_to_tell(*arguments)
+
+
+@pytest.mark.parametrize("num_rows", [1, 36, 200, 2000])
+@pytest.mark.parametrize("discordance", [0.0, 0.06, 0.3])
+def test_the_loss_that_rows_tell_is_the_smallest_that_needs_no_more(num_rows, discordance):
+    loss = loss_told(num_rows, discordance, 0.95)
+    assert 0 < loss <= 1
+    if loss < 1:
+        assert rows_to_tell(loss, discordance, 0.95) <= num_rows
+        assert rows_to_tell(loss * 0.99, discordance, 0.95) > num_rows
+    with pytest.raises(ValueError, match="tell nothing"):
+        loss_told(0, discordance, 0.95)

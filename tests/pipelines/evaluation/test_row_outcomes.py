@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.pipelines.errors import VersionError
+from ratchet.pipelines.evaluation.flips import pack_scores
 from ratchet.pipelines.evaluation.row_outcomes import (
     Pairs,
     RowOutcomes,
@@ -76,3 +77,27 @@ def test_broken_outcomes_are_named_with_where_they_were_read(change, says):
     raw = outcomes("101").as_dict() | change
     with pytest.raises(VersionError, match=f"a version is broken.*{says}.*restore"):
         RowOutcomes.from_dict(raw, "a version")
+
+
+def test_raw_text_is_compared_by_the_shares_of_its_rows():
+    before = RowOutcomes("rows", pack_scores([0.4, 0.6, 0.8, 0.2]), None)
+    after = RowOutcomes("rows", pack_scores([0.2, 0.6, 0.6, 0.4]), None)
+    pairs = compare(before, after, "own")
+    assert before.is_shares
+    assert before.num_rows == 4
+    assert before.num_right("own") == pytest.approx(2.0, abs=0.01)
+    assert pairs.loss == pytest.approx(0.05, abs=0.005)
+    assert (pairs.lost, pairs.gained) == pytest.approx((0.4, 0.2), abs=0.01)
+    low, high = pairs.interval(0.95)
+    assert low < 0 < pairs.loss < high < 0.3
+    assert pairs.p_loss() + pairs.p_gain() == pytest.approx(1.0)
+    assert pairs.p_loss() < 0.5
+    same = compare(before, before, "own")
+    assert same.loss == 0
+    assert same.interval(0.95)[1] > 0, "four rows without a change do not prove that none will"
+
+
+def test_shares_are_only_compared_on_the_same_rows():
+    before = RowOutcomes("rows", pack_scores([0.4, 0.6]), None)
+    with pytest.raises(ValueError, match="different rows"):
+        compare(before, RowOutcomes("others", pack_scores([0.4, 0.6]), None), "own")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ratchet.pipelines.evaluation.paired import rows_to_tell
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.update.describe import describe_update
 from tests.tiny import TASKS, teach, tiny_spec
@@ -101,3 +102,12 @@ def test_a_search_is_counted_in_trainings_and_in_time(planned):
     seconds = found["seconds"]["by_phase"]
     assert seconds["search"] == pytest.approx(4 * seconds["train"], rel=0.5)
     assert planned([])["search"] is None
+
+
+def test_says_what_loss_the_held_out_rows_can_tell(planned):
+    gate = planned([], gate={"max_forgetting": 0.02, "max_served_loss": 0.5})["gate"]
+    assert (gate["max_forgetting"], gate["max_served_loss"]) == (0.02, 0.5)
+    assert set(gate["loss_told"]) == set(TASKS)
+    for loss in gate["loss_told"].values():
+        assert rows_to_tell(loss, gate["turned"], 0.95) <= NUM_HELD_OUT
+        assert rows_to_tell(0.98 * loss, gate["turned"], 0.95) > NUM_HELD_OUT

@@ -94,19 +94,23 @@ def test_two_updates_teach_what_one_with_both_tasks_teaches(tiny_model, tmp_path
 
 def test_an_update_that_forgets_too_much_is_refused_and_the_champion_stays(tiny_model, tmp_path):
     home = home_in(tmp_path)
-    training = {"training": {"num_epochs": 12}, "gate": {"max_forgetting": 0.02}}
     options = {
         "methods": [],
-        **training,
-        "gate": {"max_forgetting": 0.02, "decide_over": "all_labels"},
+        "training": {"num_epochs": 12},
+        "gate": {"max_forgetting": 1.0, "max_served_loss": 0.05},
+        "routing": {"answer_by": "heads"},
     }
     run_update(spec_for(tiny_model, tmp_path, "banking", **options), home)
     second = run_update(spec_for(tiny_model, tmp_path, "home", **options), home)
     assert not second["promoted"]
     (held, _) = second["gate"]["comparisons"]
-    assert held["against"] == "champion"
-    assert held["before"]["all_labels"] - held["after"]["all_labels"] > 0.02
-    assert any("banking fell from" in reason for reason in second["gate"]["reasons"])
+    assert (held["against"], held["served"]["version"]) == ("anchor", 1)
+    assert held["served"]["loss"] > 0.05
+    assert held["served_loss"]["other_task"] > 0
+    (reason,) = second["gate"]["reasons"]
+    assert reason.startswith("banking, as `auto` answers it, fell by")
+    assert "answered with another task's label" in reason
+    assert second["gate"]["headline"].startswith("Served worse: banking")
     assert home.registry.champion("tiny") == 1
     assert home.registry.versions("tiny") == [1, 2]
     third = run_update(spec_for(tiny_model, tmp_path, "kitchen", **options), home)

@@ -24,7 +24,7 @@ def write_spec(folder, model, **sections):
         "lineage": "tiny",
         "model": {"name": str(model)},
         "tasks": tasks,
-        "gate": {"max_forgetting": 1.0},
+        "gate": {"max_forgetting": 1.0, "max_served_loss": 1.0},
         "training": training,
     }
     path = folder / "spec.yaml"

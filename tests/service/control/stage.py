@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 from ratchet.pipelines.errors import Problem
-from ratchet.pipelines.evaluation.gate import Verdict
 from ratchet.pipelines.evaluation.instruments import Findings
+from ratchet.pipelines.evaluation.verdict import Verdict
 from ratchet.pipelines.registry.manifest import Manifest, write_manifest
 from ratchet.pipelines.registry.registry import Registry
 from ratchet.pipelines.update.kept_result import write_result
@@ -130,7 +130,7 @@ class Stage:
             tasks=("banking",),
             accuracy_matrix=[[0.5]],
             metrics=found["metrics"],
-            gate=Verdict(True, (), ()),
+            gate=Verdict(True, (), (), "Held.", 0.95),
             costs={},
             instruments=Findings(),
             flip_rates=(None,),
