@@ -109,5 +109,5 @@ def test_says_what_loss_the_held_out_rows_can_tell(planned):
     assert (gate["max_forgetting"], gate["max_served_loss"]) == (0.02, 0.5)
     assert set(gate["loss_told"]) == set(TASKS)
     for loss in gate["loss_told"].values():
-        assert rows_to_tell(loss, gate["turned"], 0.95) <= NUM_HELD_OUT
+        assert rows_to_tell(1.01 * loss, gate["turned"], 0.95) <= NUM_HELD_OUT
         assert rows_to_tell(0.98 * loss, gate["turned"], 0.95) > NUM_HELD_OUT
