@@ -1,4 +1,4 @@
-"""The sentence at the top of a report."""
+"""The sentence at the top of a report; the gate's own stands below it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,5 @@ from ratchet.pipelines.report.data import ReportData
 
 
 def headline(data: ReportData) -> str:
-    """What was learned, and what the gate says became of the rest, in its own words."""
-    learned = f"Learned {listed([task['name'] for task in data['tasks'] if task['is_new']])}."
-    return f"{learned} {data['verdict']['headline']}"
+    """What was learned. What became of the rest is the gate's to say."""
+    return f"Learned {listed([task['name'] for task in data['tasks'] if task['is_new']])}."
