@@ -22,6 +22,7 @@ from ratchet.pipelines.update.kept_result import (
 from ratchet.pipelines.update.mirror import discard_run
 from ratchet.pipelines.update.plan import digest_from
 from ratchet.pipelines.update.result import UpdateResult
+from ratchet.pipelines.update.writing import VERDICT_FILE
 
 
 class Registering:
@@ -199,6 +200,8 @@ def track_result(tracker: Tracker, result: UpdateResult, target: Path) -> None:
     tracker.log_phases(None, result.seconds, None)
     tracker.log_file(target / "report.html")
     tracker.log_file(target / "manifest.json", "version")
+    if (target / VERDICT_FILE).is_file():  # versions of earlier releases have none
+        tracker.log_file(target / VERDICT_FILE)
     name = f"{result.lineage}@{result.version}"
     tracker.set_tags({"ratchet.version": name, "mlflow.runName": name})
     tracker.finish(result.metrics)

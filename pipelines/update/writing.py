@@ -6,6 +6,7 @@ what the judgement gives.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
@@ -21,6 +22,8 @@ from ratchet.pipelines.update.report_input import report_data
 from ratchet.pipelines.update.result import UpdateResult
 from ratchet.pipelines.version import write_held_out, write_matrix
 
+VERDICT_FILE = "verdict.json"
+"""What the gate found, task by task; see `evaluation.verdict`."""
 LIBRARIES = ("torch", "transformers", "peft", "ray")
 
 
@@ -69,6 +72,8 @@ def complete_draft(
     """Add to the draft what it was judged to be; the manifest again, last."""
     folder = plan.job.folder / DRAFT_FOLDER
     write_matrix(folder, history.as_dict() | {"right": outcome.right[-1], "gate": record.as_dict()})
+    verdict = json.dumps(result.gate.as_dict(), indent=2)
+    (folder / VERDICT_FILE).write_text(verdict, encoding="utf-8")
     answering = {} if result.as_served is None else result.as_served.answering.as_dict()
     manifest = replace(manifest, metrics=dict(result.metrics), answering=answering)
     spec_yaml = spec_as_yaml(plan.job.spec)

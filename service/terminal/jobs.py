@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ratchet.pipelines.files.json_value import Json
-from ratchet.pipelines.pages.words import NONE, counted, day, duration, local
+from ratchet.pipelines.pages.words import NONE, counted, day, duration, local, percent
 from ratchet.service.schemas.jobs import JobView
 from ratchet.service.terminal.job_lines import progress_words
 from ratchet.service.terminal.plan import show_plan
@@ -65,7 +65,16 @@ def show_job(job: JobView, console: Console) -> None:
 
 
 def _show_result(result: Mapping[str, Json], console: Console) -> None:
-    """Where the report of an update lies; of a study the page, and what it chose."""
+    """What the gate says of an update, what is served, and where its report lies.
+
+    Of a study the page, and what it chose.
+    """
+    gate, served = result.get("gate"), result.get("as_served")
+    if isinstance(gate, Mapping) and gate.get("headline"):
+        console.print(escape(str(gate["headline"])), soft_wrap=True)
+    if isinstance(served, Mapping):
+        average = percent(float(str(served["average_accuracy"])))
+        console.print(f"as served: {average} of test rows get their label where no task is named")
     for name in ("report", "page"):
         if result.get(name):
             console.print(f"{name}: {escape(str(result[name]))}", soft_wrap=True)

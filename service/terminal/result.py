@@ -134,8 +134,11 @@ def _show_verdict(result: Mapping[str, Any], console: Console) -> None:
     number = result["version"]
     word = "[bold green]promoted[/]" if result["promoted"] else "[bold red]refused[/]"
     console.print(f"\n[bold]Gate[/]    version {number} {word}")
+    headline = result["gate"]["headline"]
+    console.print(f"        [bold]{escape(headline)}[/]", soft_wrap=True)
     for reason in result["gate"]["reasons"]:
-        console.print(f"        {escape(reason)}", soft_wrap=True)
+        if reason != headline:
+            console.print(f"        {escape(reason)}", soft_wrap=True)
 
 
 def _show_next(result: Mapping[str, Any], console: Console) -> None:

@@ -45,6 +45,8 @@ def test_a_version_keeps_its_answers_and_its_anchors(refused):
     assert not result["promoted"]
     (lost, new) = result["gate"]["comparisons"]
     assert (lost["against"], lost["served"]["outcome"], new["against"]) == ("anchor", "lost", None)
+    kept = registry_of(folder).path("tiny", 2) / "verdict.json"
+    assert json.loads(kept.read_text(encoding="utf-8")) == result["gate"]
 
 
 def test_tasks_of_one_update_are_held_to_what_they_were_right_after_it(tiny_model, tmp_path):

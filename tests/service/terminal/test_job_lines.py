@@ -285,6 +285,17 @@ PLAN = {
         ),
         (
             {
+                "status": "succeeded",
+                "result": {
+                    "gate": {"headline": "Held everything [it knew]."},
+                    "as_served": {"average_accuracy": 0.843},
+                    "report": "/x/report.html",
+                },
+            },
+            ["Held everything [it knew].", "as served: 84.3% of test rows", "/x/report.html"],
+        ),
+        (
+            {
                 "status": "failed",
                 "error": {
                     "code": "data",

@@ -123,7 +123,10 @@ def result(num_tasks, promoted=True):
         "tasks": tasks,
         "accuracy_matrix": matrix,
         "metrics": metrics,
-        "gate": {"reasons": ["travel lost 9 points [of 100]"]},
+        "gate": {
+            "headline": "Forgot: travel fell [by much].",
+            "reasons": ["travel lost 9 points [of 100]"],
+        },
         "seconds": {"total": 61.0},
         "report": "/home/[x]/report.html",
         "with_task_id": {"accuracy_matrix": matrix, "metrics": metrics},
@@ -143,6 +146,7 @@ def test_a_result_has_matrix_metrics_verdict_report_and_next_step():
     assert "−5.0" in text
     assert "promoted" in text
     assert "[of 100]" in text
+    assert text.index("Forgot: travel fell [by much].") < text.index("travel lost 9 points")
     assert "/home/[x]/report.html" in text
     assert "ratchet serve tiny" in text
 
