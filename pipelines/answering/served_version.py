@@ -23,7 +23,7 @@ from ratchet.pipelines.methods.lora import Lora
 from ratchet.pipelines.models.classifier import Classifier
 from ratchet.pipelines.models.precision import autocast, resolve_precision
 from ratchet.pipelines.models.prototype_router import Router
-from ratchet.pipelines.registry.answer_rule import AnswerRule, former_rule
+from ratchet.pipelines.registry.answer_rule import AnswerRule
 from ratchet.pipelines.registry.manifest import MANIFEST_FILE, Manifest, read_manifest, verify_files
 from ratchet.pipelines.types import Task, route_tasks
 from ratchet.pipelines.version import (
@@ -181,21 +181,23 @@ def load_served_version(
             stack,
             router,
             choices=Choices.of(tasks, manifest.labels),
-            rule=rule_of(folder, manifest, model.head.layout),
+            rule=rule_of(folder, manifest),
             slots=slots,
             precision=resolve_precision(wanted, base.device),
             ended=undo.pop_all(),
         )
 
 
-def rule_of(folder: Path, manifest: Manifest, layout: str) -> AnswerRule:
+def rule_of(folder: Path, manifest: Manifest) -> AnswerRule:
     """How a version answers requests that name no task.
+
+    One that is not judged yet keeps no rule, and is answered by the routed task.
 
     Raises:
         VersionError: What it says of that is broken.
     """
     if not manifest.answering:
-        return former_rule(layout)
+        return AnswerRule("routed")
     return AnswerRule.from_dict(manifest.answering, f"{folder / MANIFEST_FILE}: answering")
 
 

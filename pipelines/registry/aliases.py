@@ -13,7 +13,7 @@ from ratchet.pipelines.errors import VersionError
 from ratchet.pipelines.files.atomic_file import write_atomically
 
 FILE_NAME = "aliases.json"
-FORMAT = 1
+FORMAT = 2
 
 Alias = Literal["champion", "challenger"]
 
@@ -177,7 +177,7 @@ def _parsed(content: Mapping[str, Any]) -> Aliases:
             int(number): Registration(**known) for number, known in content["registered"].items()
         },
         by_hand={
-            int(number): ByHand(**known) for number, known in content.get("by_hand", {}).items()
+            int(number): ByHand(**known) for number, known in content["by_hand"].items()
         },
     )
 

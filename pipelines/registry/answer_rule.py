@@ -49,12 +49,3 @@ class AnswerRule:
             VersionError: It is no rule.
         """
         return checked(AnswerRule, raw, where, "restore the version from a copy")
-
-
-def former_rule(layout: str) -> AnswerRule:
-    """How versions answered that keep no rule: all heads, or the routed task's where each has one.
-
-    Args:
-        layout: Of the version's heads; see `HeadsConfig`.
-    """
-    return AnswerRule("routed" if layout == "per_task" else "heads")

@@ -16,7 +16,7 @@ from ratchet.pipelines.files.atomic_file import put_on_disk, write_atomically
 from ratchet.pipelines.files.json_value import JsonObject
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class TaskRecord(TypedDict):
@@ -120,7 +120,12 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
     if number > FORMAT:
         raise VersionError(
-            f"{path} has format {number}, and this release reads up to {FORMAT}; upgrade ratchet"
+            f"{path} has format {number}, and this release reads {FORMAT}; upgrade ratchet"
+        )
+    if 0 < number < FORMAT:
+        raise VersionError(
+            f"{path} has format {number}, which an earlier release wrote, and this release reads "
+            f"{FORMAT}; use that release, or teach the lineage anew"
         )
     try:
         manifest = Manifest(**raw)

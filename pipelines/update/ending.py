@@ -200,8 +200,7 @@ def track_result(tracker: Tracker, result: UpdateResult, target: Path) -> None:
     tracker.log_phases(None, result.seconds, None)
     tracker.log_file(target / "report.html")
     tracker.log_file(target / "manifest.json", "version")
-    if (target / VERDICT_FILE).is_file():  # versions of earlier releases have none
-        tracker.log_file(target / VERDICT_FILE)
+    tracker.log_file(target / VERDICT_FILE)
     name = f"{result.lineage}@{result.version}"
     tracker.set_tags({"ratchet.version": name, "mlflow.runName": name})
     tracker.finish(result.metrics)

@@ -14,17 +14,14 @@ from ratchet.pipelines.evaluation.row_outcomes import RowOutcomes
 from ratchet.pipelines.evaluation.verdict import Verdict
 from ratchet.pipelines.files.formats import checked
 from ratchet.pipelines.files.json_value import JsonObject
-from ratchet.pipelines.registry.manifest import read_manifest
 from ratchet.pipelines.spec.update_spec import GateSpec
 from ratchet.pipelines.training.job import UpdateJob
 from ratchet.pipelines.training.outcome import Outcome
-from ratchet.pipelines.update.judging import judge_served, rows_hash
+from ratchet.pipelines.update.judging import rows_hash
 from ratchet.pipelines.version import (
     MATRIX_FILE,
     HeldOutTexts,
-    read_held_out,
     read_matrix,
-    tasks_of,
 )
 
 
@@ -53,32 +50,17 @@ class GateRecord:
 
 @dataclass(frozen=True)
 class _Kept:
-    gate: GateRecord | None = None
+    gate: GateRecord
 
 
 def read_gate_record(folder: Path) -> GateRecord:
     """What a version keeps for the gate.
 
-    A version of an earlier release keeps none: it is asked now, and held to what it answers.
-
     Raises:
-        VersionError: What it keeps is broken.
+        VersionError: It is missing or broken.
     """
     where = str(folder / MATRIX_FILE)
-    kept = checked(_Kept, read_matrix(folder), where, "restore the version from a copy").gate
-    return _asked_now(folder) if kept is None else kept
-
-
-def _asked_now(folder: Path) -> GateRecord:
-    manifest = read_manifest(folder)
-    texts = {task.id: read_held_out(folder, task.id) for task in tasks_of(manifest)}
-    is_language = manifest.kind == "causal_lm"
-    if is_language:  # what its rows were answered is not known without generating text anew
-        return GateRecord()
-    answers = judge_served(folder, texts, {}, None, is_language=False).rows
-    return GateRecord(
-        answers, {name: Anchor(name, manifest.version, own) for name, own in answers.items()}
-    )
+    return checked(_Kept, read_matrix(folder), where, "restore the version from a copy").gate
 
 
 def judge_update(

@@ -32,7 +32,7 @@ def judge_served(
     folder: Path,
     texts: Mapping[int, HeldOutTexts],
     held: Mapping[str, str],
-    answer_by: AnswerByChoice | None,
+    answer_by: AnswerByChoice,
     *,
     is_language: bool,
 ) -> ServedFindings:
@@ -43,7 +43,7 @@ def judge_served(
         texts: Held-out rows of every task, by its id.
         held: How validation rows were answered with their task id where it was taught, packed, by
             the task's name; nothing to compare with where a task is missing.
-        answer_by: How requests that name no task shall be answered; None for as the version says.
+        answer_by: How requests that name no task shall be answered.
         is_language: Whether it is a language model, which is asked by task.
     """
     try:
@@ -56,7 +56,7 @@ def judge_served(
         return ServedFindings({}, None, (problem,))
     with torch.no_grad():
         asked = ask_rows(version, texts)
-        rule = version.rule if answer_by is None else chosen_rule(version, asked, answer_by)
+        rule = chosen_rule(version, asked, answer_by)
         names = {task.id: task.name for task in version.tasks}
         rows = {
             names[task_id]: _outcomes(version, task_id, found, rule, texts[task_id])

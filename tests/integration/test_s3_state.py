@@ -23,6 +23,7 @@ from ratchet.pipelines.registry.manifest import read_manifest, verify_files
 from ratchet.pipelines.registry.s3.attachment import attach_object_store
 from ratchet.pipelines.training.events import Resumed, StageStarted, Warned
 from ratchet.pipelines.update.evaluate import evaluate_version
+from ratchet.pipelines.update.result import FORMAT
 from tests.conformance.streams import differences
 from tests.faulty_proxy import FaultyProxy
 from tests.integration.drivers import events_seen, kill_with_children, outcome_of, start_driver
@@ -130,7 +131,7 @@ def test_a_result_is_given_again_where_the_machine_was_lost_right_after_the_prom
 ):
     spec = quick(tiny_model, tmp_path, "banking")
     first = teach(home("one"), spec)
-    kept = json.dumps({"format": 1, **first, "report": "/gone/report.html"}).encode()
+    kept = json.dumps({"format": FORMAT, **first, "report": "/gone/report.html"}).encode()
     (run,) = [path.name for path in (tmp_path / "one" / "runs" / "tiny").iterdir()]
     s3.put_object(Bucket=bucket, Key=f"team/runs/tiny/{run}/result.json", Body=kept)
     events = []

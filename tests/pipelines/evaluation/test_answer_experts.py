@@ -18,7 +18,7 @@ from ratchet.pipelines.evaluation.answer_experts import (
 from ratchet.pipelines.evaluation.flips import unpack_right
 from ratchet.pipelines.evaluation.learned_answers import served_bits, served_by_rule
 from ratchet.pipelines.models.prototype_router import TEMPERATURE, RouteScores
-from ratchet.pipelines.registry.answer_rule import AnswerRule, former_rule
+from ratchet.pipelines.registry.answer_rule import AnswerRule
 from ratchet.pipelines.types import Task
 
 LABELS = ["balance", "transfer", "light", "heat"]
@@ -151,8 +151,6 @@ def test_a_rule_is_read_as_it_was_written():
     assert AnswerRule.from_dict(rule.as_dict(), "here") == rule
     with pytest.raises(VersionError, match="here is broken: by"):
         AnswerRule.from_dict({"by": "guess"}, "here")
-    assert former_rule("per_task").by == "routed"
-    assert former_rule("growing").by == former_rule("shared").by == "heads"
 
 
 def test_served_rows_are_right_elsewhere_rejected_or_wrong_within_their_task():

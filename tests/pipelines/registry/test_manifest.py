@@ -108,8 +108,13 @@ def changed(version, **fields):
 
 
 def test_a_newer_format_is_refused_with_what_to_do(version):
-    with pytest.raises(VersionError, match=rf"format {FORMAT + 1}, .* up to {FORMAT}; upgrade"):
+    with pytest.raises(VersionError, match=rf"format {FORMAT + 1}, .* reads {FORMAT}; upgrade"):
         read_manifest(changed(version, format=FORMAT + 1))
+
+
+def test_an_older_format_is_refused_with_what_to_do(version):
+    with pytest.raises(VersionError, match=r"format 1, which an earlier release wrote.*teach"):
+        read_manifest(changed(version, format=1))
 
 
 @pytest.mark.parametrize(

@@ -165,12 +165,12 @@ def test_readers_never_see_half_a_file(registry):
     assert sorted(p.name for p in path.parent.iterdir() if p.name.startswith(".aliases.json")) == []
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": 99}', "[]", '{"format": 1, "champion": 1}'])
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 99}', "[]", '{"format": 2, "champion": 1}'])
 def test_a_broken_aliases_file_is_named(registry, text):
     write_version(registry, "intents")
     path = registry.folder / "intents" / "aliases.json"
     path.write_text(text)
-    with pytest.raises(VersionError, match="not an aliases file of format 1"):
+    with pytest.raises(VersionError, match="not an aliases file of format 2"):
         registry.champion("intents")
 
 
@@ -233,3 +233,13 @@ def test_the_mirror_repairs_what_mlflow_missed(tmp_path, caplog):
     aliases, sources, _ = mirrored(back.tracking_uri, "intents")
     assert aliases == {"champion": "1"}
     assert len(sources) == 1
+
+
+def test_what_a_person_answered_for_is_kept_with_the_promotion(registry):
+    write_version(registry, "intents")
+    registry.promote_by_hand("intents", 1, {"travel": 0.08}, "fewer routes", checked=True)
+    assert registry.champion("intents") == 1
+    noted = registry.aliases("intents").by_hand[1]
+    assert (noted.accepted, noted.reason, noted.checked) == ({"travel": 0.08}, "fewer routes", True)
+    with pytest.raises(NotFoundError):
+        registry.promote_by_hand("intents", 7, {}, "", checked=False)

@@ -6,10 +6,9 @@ import pytest
 
 from ratchet.pipelines.errors import RatchetError, SpecError, VersionError
 from ratchet.pipelines.registry.home import Home
-from ratchet.pipelines.registry.manifest import read_manifest, write_manifest
 from ratchet.pipelines.update.acceptance import check_accepted, check_loads
 from ratchet.pipelines.update.gating import read_gate_record
-from ratchet.pipelines.version import MATRIX_FILE, WEIGHTS_FILE, read_matrix, write_matrix
+from ratchet.pipelines.version import MATRIX_FILE, WEIGHTS_FILE
 from tests.tiny import teach, tiny_spec
 
 HEADS = {"routing": {"answer_by": "heads"}, "training": {"num_epochs": 12}}
@@ -112,21 +111,6 @@ def test_an_accepted_loss_moves_the_anchor_and_nothing_else_does(tiny_model, tmp
     assert moved["served"]["version"] == 2
     (answered,) = registry.aliases("tiny").by_hand.values()
     assert (answered.accepted, answered.reason) == ({"banking": 1.0}, "the branch was closed")
-
-
-def test_a_version_that_keeps_nothing_for_the_gate_is_asked_now(refused, tmp_path):
-    folder, _ = refused
-    version = registry_of(folder).path("tiny", 1)
-    kept, matrix = read_gate_record(version), read_matrix(version)
-    write_matrix(version, {name: value for name, value in matrix.items() if name != "gate"})
-    write_manifest(version, read_manifest(version))
-    try:
-        asked = read_gate_record(version)
-    finally:
-        write_matrix(version, matrix)
-        write_manifest(version, read_manifest(version))
-    assert asked.answers == kept.answers
-    assert asked.anchors["banking"].version == 1
 
 
 def test_a_broken_record_is_refused(refused, tmp_path):
