@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ratchet.service.up.layout import Layout, free_port
+from ratchet.service.up.stray_processes import end_stray_processes
 from tests.tiny import TASKS, write_task
 
 pytestmark = pytest.mark.slow
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("ratchet", "pipelines", "service")
 SHADOWED = ("queue", "secrets", "statistics", "torch", "types", "uvicorn")
-SECONDS = 300
+SECONDS = 600
 
 
 def build(folder):
@@ -80,7 +83,7 @@ def programs(wheel, tmp_path_factory):
         "\n".join(site.getsitepackages()), encoding="utf-8"
     )
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q"]
-    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True, env=environment())
     ray = folder / "bin" / "ray"
     ray.write_text(f"#!{python}\nfrom ray.scripts.scripts import main\nmain()\n", encoding="utf-8")
     ray.chmod(0o755)
@@ -163,3 +166,40 @@ def test_an_installed_ratchet_teaches_and_compares(programs, crowded, model, tmp
     options = ["--methods", "finetune,replay", "--seeds", "1", "--out", tmp_path / "comparison"]
     found = json.loads(run([ratchet, "compare", spec, *options, *home], crowded))
     assert [one["status"] for one in found["runs"]] == ["done", "done"]
+
+
+ASK = """
+import sys
+from ratchet.service.client import Client
+with Client(home=sys.argv[1]) as client:
+    job = client.submit(sys.argv[2])
+    ended = client.wait(job.id, timeout=float(sys.argv[3]))
+    print(ended.status, ended.promotion.decision)
+    print(*[version.number for version in client.versions("served")])
+"""
+
+
+def test_an_installed_service_is_asked_by_its_client(programs, crowded, model, tmp_path):
+    spec, home = write_spec(tmp_path, model, "banking", "served", 0), tmp_path / "home"
+    ports = [f"--{name}-port={free_port()}" for name in ("api", "router", "mlflow", "ray")]
+    ports.append(f"--dashboard-port={free_port()}")
+    command = [programs / "ratchet", "up", "--json", "--home", home, "--data-root", tmp_path]
+    with (tmp_path / "up.log").open("w+", encoding="utf-8") as log:
+        up = subprocess.Popen(
+            [str(word) for word in [*command, *ports, "--no-mlflow", "--no-router"]],
+            cwd=crowded,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        try:
+            assert up.stdout is not None
+            assert up.stdout.readline(), (tmp_path / "up.log").read_text(encoding="utf-8")
+            asked = [programs / "python", "-P", "-c", ASK, home, spec, SECONDS]
+            assert run(asked, crowded).split() == ["succeeded", "promoted", "1"]
+        finally:
+            up.send_signal(signal.SIGTERM)
+            up.communicate(timeout=SECONDS)
+            end_stray_processes(Layout(home.resolve()).mark, {}, 5)
+    assert up.returncode == 0, (tmp_path / "up.log").read_text(encoding="utf-8")

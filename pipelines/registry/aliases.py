@@ -176,9 +176,7 @@ def _parsed(content: Mapping[str, Any]) -> Aliases:
         registered={
             int(number): Registration(**known) for number, known in content["registered"].items()
         },
-        by_hand={
-            int(number): ByHand(**known) for number, known in content["by_hand"].items()
-        },
+        by_hand={int(number): ByHand(**known) for number, known in content["by_hand"].items()},
     )
 
 
