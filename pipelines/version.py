@@ -44,6 +44,7 @@ PROMPT_KEY = "prompt_embeddings"
 METHODS_FOLDER = "methods"
 MEMORY_FILE = "memory.parquet"
 ROWS_FOLDER = "rows"
+OUT_OF_SCOPE_FILE = "out_of_scope.parquet"
 ROUTER_FILE = "router.safetensors"
 MATRIX_FILE = "accuracy_matrix.json"
 
@@ -222,6 +223,22 @@ def read_held_out(folder: Path, task_id: int) -> HeldOutTexts:
         parts[row["split"]].append(row["text"])
         parts[f"{row['split']}_labels"].append(row["label"])
     return HeldOutTexts(**parts)
+
+
+def write_out_of_scope(folder: Path, texts: Sequence[str]) -> None:
+    """Write text that belongs to no task, where there is any."""
+    if texts:
+        (folder / ROWS_FOLDER).mkdir(parents=True, exist_ok=True)
+        table = pa.table({"text": pa.array(list(texts), pa.string())})
+        pq.write_table(table, folder / ROWS_FOLDER / OUT_OF_SCOPE_FILE)
+
+
+def read_out_of_scope(folder: Path) -> list[str]:
+    """The text that a version keeps of no task; none where it keeps none."""
+    path = folder / ROWS_FOLDER / OUT_OF_SCOPE_FILE
+    if not path.is_file():
+        return []
+    return [row["text"] for row in pq.read_table(path).to_pylist()]
 
 
 def write_router(folder: Path, router: RouterStatistics) -> None:

@@ -141,7 +141,7 @@ def what_experts_say(version: ServedVersion, texts: Sequence[str]) -> tuple[Expe
     scores = _joined([routes[i].scores for i in rows])
     asks = [ask for i in rows for ask in batch.asks(i, routes[i], by="mixture")]
     experts = _experts(version, scores, rows, asks, batch.logits(asks))
-    return experts, scores.in_scope.cpu()
+    return experts, scores.in_scope
 
 
 class _Batch:
@@ -188,7 +188,7 @@ class _Batch:
         routes: dict[int, _Route] = {}
         inferred = [i for i, query in enumerate(self.queries) if query.task_id is None]
         for version, rows, features in self._base_features(inferred):
-            scores = version.router.scores(features)
+            scores = _on_host(version.router.scores(features))
             rejected = (scores.in_scope < version.threshold).tolist()
             for place, i in enumerate(rows):
                 routes[i] = _Route(_row(scores, place), rejected[place], features[place])
@@ -362,14 +362,23 @@ def _named(query: Query) -> int:
     return query.task_id
 
 
+def _on_host(scores: RouteScores) -> RouteScores:
+    return RouteScores(
+        scores.task_scores.cpu(),
+        scores.class_distances.cpu(),
+        scores.margin.cpu(),
+        scores.in_scope.cpu(),
+    )
+
+
 def _row(scores: RouteScores, place: int) -> RouteScores:
-    """What a router says of one row, on the host."""
+    """What a router says of one row."""
     one = slice(place, place + 1)
     return RouteScores(
-        scores.task_scores[one].cpu(),
-        scores.class_distances[one].cpu(),
-        scores.margin[one].cpu(),
-        scores.in_scope[one].cpu(),
+        scores.task_scores[one],
+        scores.class_distances[one],
+        scores.margin[one],
+        scores.in_scope[one],
     )
 
 

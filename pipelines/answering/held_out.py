@@ -60,6 +60,15 @@ def ask_rows(version: ServedVersion, texts: Mapping[int, HeldOutTexts]) -> dict[
     }
 
 
+def num_accepted(version: ServedVersion, texts: Sequence[str]) -> int:
+    """How many texts are answered as if they belonged to a task, where none is named."""
+    accepted = 0
+    for at in range(0, len(texts), ROWS_PER_PASS):
+        _, in_scope = what_experts_say(version, texts[at : at + ROWS_PER_PASS])
+        accepted += int((in_scope >= version.threshold).sum())
+    return accepted
+
+
 def _ask(
     version: ServedVersion, task_id: int, held: HeldOutTexts, places: Mapping[str, int]
 ) -> AskedRows:

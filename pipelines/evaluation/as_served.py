@@ -45,6 +45,19 @@ class ServedTask:
 
 
 @dataclass(frozen=True)
+class OutOfScopeRows:
+    """What becomes of text that belongs to no task.
+
+    Attributes:
+        num_accepted: How much of it is answered as if it did.
+        num_rows: How much there is.
+    """
+
+    num_accepted: int
+    num_rows: int
+
+
+@dataclass(frozen=True)
 class AsServed:
     """What the serving code makes of a version.
 
@@ -52,11 +65,13 @@ class AsServed:
         average_accuracy: Mean over tasks of what requests that name no task get, on test rows.
         tasks: By the task's name.
         answering: The rule that answers them, and what it was chosen by.
+        out_of_scope: What becomes of text of no task; None where there is none to ask about.
     """
 
     average_accuracy: float
     tasks: Mapping[str, ServedTask]
     answering: AnswerRule
+    out_of_scope: OutOfScopeRows | None = None
 
 
 @dataclass(frozen=True)

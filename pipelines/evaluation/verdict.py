@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
 from ratchet.pipelines.evaluation.row_outcomes import Measure, Pairs, ServedLoss
+from ratchet.pipelines.evaluation.scope import ScopeVerdict
 from ratchet.pipelines.files.formats import plain
 from ratchet.pipelines.files.json_value import JsonObject
 
@@ -131,6 +132,7 @@ class Verdict:
         comparisons: One a task, in the challenger's order; tasks that it lacks come last.
         headline: The whole in one sentence.
         confidence: Of the intervals.
+        out_of_scope: What became of text that belongs to no task; None where there is none.
     """
 
     promoted: bool
@@ -138,6 +140,7 @@ class Verdict:
     comparisons: tuple[TaskComparison, ...]
     headline: str
     confidence: float
+    out_of_scope: ScopeVerdict | None = None
 
     def as_dict(self) -> JsonObject:
         """The verdict as plain JSON values."""

@@ -99,6 +99,7 @@ class VerdictReport(TypedDict):
     promoted: bool
     headline: str
     confidence: float
+    out_of_scope: str | None
     reasons: Sequence[str]
     comparisons: Sequence[ComparisonReport]
 

@@ -152,6 +152,9 @@ def _missing_files(raw: Mapping[str, Json], folder: Path) -> list[Problem]:
         for where, section in _data_sections(raw)
         for split in SPLITS
     ]
+    routing = raw.get("routing")
+    if isinstance(routing, Mapping):
+        named.append(("routing.out_of_scope", routing.get("out_of_scope")))
     return [
         Problem(where, fault or "no such file or folder", value)
         for where, value in [*named, *_method_uris(raw.get("methods"))]

@@ -157,12 +157,15 @@ class GateSpec(SpecSection):
 
     `max_forgetting` bounds what a task may lose among its own labels, `max_served_loss` what it may
     lose as `auto` answers it, both against the task's anchor and as shares of its rows; 1 holds it
-    to nothing. `confidence` is that of the intervals. `when_unsure` decides about tasks of which
-    the rows show neither that they held nor that they lost: by the `estimate`, or always.
+    to nothing. `max_accepted_out_of_scope` is the share of `routing.out_of_scope` that may be
+    answered as if it belonged to a task. `confidence` is that of the intervals. `when_unsure`
+    decides where the rows show neither that a limit held nor that it broke: by the `estimate`, or
+    always.
     """
 
     max_forgetting: Fraction = 0.02
     max_served_loss: Fraction = 0.1
+    max_accepted_out_of_scope: Fraction = 1.0
     min_accuracy: Fraction = 0.0
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     when_unsure: Literal["estimate", "refuse", "promote"] = "estimate"
@@ -177,11 +180,19 @@ class RoutingSpec(SpecSection):
     `accept_fraction` is the share of in-scope validation text that must be accepted. `answer_by` is
     what gives their label: `heads`, one softmax over the heads of all tasks; `routed`, the heads of
     the task that the router names; `prototypes`, the router's class statistics; `mixture`, all of
-    them weighed. `auto` chooses at the end of each update, on validation rows.
+    them weighed. `auto` chooses at the end of each update, on validation rows. `out_of_scope` holds
+    text that belongs to no task, which the gate judges rejection by; later updates keep it.
     """
 
     accept_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.95
     answer_by: AnswerByChoice = "auto"
+    out_of_scope: Annotated[str, Field(min_length=1)] | None = None
+
+    def with_paths_under(self, folder: Path) -> RoutingSpec:
+        """The same with a relative path made absolute."""
+        if self.out_of_scope is None:
+            return self
+        return self.model_copy(update={"out_of_scope": absolute_uri(self.out_of_scope, folder)})
 
 
 class RetentionSpec(SpecSection):
@@ -254,6 +265,7 @@ class UpdateSpec(SpecSection):
         if self.stream is not None:
             changes["stream"] = _absolute(self.stream, folder)
         changes["evaluation"] = self.evaluation.with_paths_under(folder)
+        changes["routing"] = self.routing.with_paths_under(folder)
         local_model = folder / self.model.name
         if self.model.name.startswith((".", "/")) or (
             "/" in self.model.name and local_model.is_dir()

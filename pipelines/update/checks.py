@@ -63,6 +63,11 @@ def check_answering(spec: UpdateSpec) -> None:
         SpecError: A language model, or all heads at once where features are a task's own.
     """
     answer_by = spec.routing.answer_by
+    if spec.model.kind == "causal_lm" and spec.routing.out_of_scope is not None:
+        message = "a language model is asked by task, and rejects nothing"
+        hint = "Remove the field"
+        named = spec.routing.out_of_scope
+        raise SpecError([Problem("routing.out_of_scope", message, named, hint)])
     if answer_by == "auto":
         return
     if spec.model.kind == "causal_lm":

@@ -11,6 +11,7 @@ from ratchet.pipelines.evaluation.as_served import ServedFindings
 from ratchet.pipelines.evaluation.gate import decide
 from ratchet.pipelines.evaluation.learned_answers import LearnedAnswers
 from ratchet.pipelines.evaluation.row_outcomes import RowOutcomes
+from ratchet.pipelines.evaluation.scope import ScopeVerdict, judge_scope
 from ratchet.pipelines.evaluation.verdict import Verdict
 from ratchet.pipelines.files.formats import checked
 from ratchet.pipelines.files.json_value import JsonObject
@@ -96,6 +97,8 @@ def judge_update(
     }
     champion = None if job.parent is None else before.answers
     verdict = decide(findings.rows, champion, before.anchors, rule, earlier)
+    if findings.as_served is not None and findings.as_served.out_of_scope is not None:
+        verdict = _with_scope(verdict, judge_scope(findings.as_served.out_of_scope, rule))
     latest = {
         task.name: findings.rows[task.name]
         for task in job.new
@@ -111,6 +114,15 @@ def _moved(folder: Path, accepted: Collection[str]) -> GateRecord:
     known = [name for name in accepted if name in kept.answers]
     own = {name: Anchor(name, number, kept.answers[name]) for name in known}
     return replace(kept, anchors={**kept.anchors, **own})
+
+
+def _with_scope(verdict: Verdict, found: ScopeVerdict) -> Verdict:
+    """A verdict that holds the share of foreign text to its limit too."""
+    if found.passed:
+        return replace(verdict, reasons=(*verdict.reasons, found.told), out_of_scope=found)
+    reasons = (found.told,) if verdict.promoted else (*verdict.reasons, found.told)
+    headline = found.told if verdict.promoted else verdict.headline
+    return replace(verdict, promoted=False, reasons=reasons, headline=headline, out_of_scope=found)
 
 
 def _learned(answers: LearnedAnswers, by: str | None, rows: str) -> RowOutcomes:

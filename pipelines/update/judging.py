@@ -6,17 +6,28 @@ What decides about it is what it then answers, not what was measured while it wa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from ratchet.pipelines.answering.frozen_base import BaseShelf, best_device
 from ratchet.pipelines.answering.golden import check_golden
-from ratchet.pipelines.answering.held_out import AskedRows, ask_rows, chosen_rule, served_rows
+from ratchet.pipelines.answering.held_out import (
+    AskedRows,
+    ask_rows,
+    chosen_rule,
+    num_accepted,
+    served_rows,
+)
 from ratchet.pipelines.answering.served_version import ServedVersion, load_served_version
 from ratchet.pipelines.errors import RatchetError
-from ratchet.pipelines.evaluation.as_served import AsServed, ServedFindings, ServedTask
+from ratchet.pipelines.evaluation.as_served import (
+    AsServed,
+    OutOfScopeRows,
+    ServedFindings,
+    ServedTask,
+)
 from ratchet.pipelines.evaluation.flips import pack_right, unpack_scores
 from ratchet.pipelines.evaluation.row_outcomes import RowOutcomes
 from ratchet.pipelines.registry.answer_rule import AnswerRule
@@ -33,6 +44,7 @@ def judge_served(
     texts: Mapping[int, HeldOutTexts],
     held: Mapping[str, str],
     answer_by: AnswerByChoice,
+    out_of_scope: Sequence[str] = (),
     *,
     is_language: bool,
 ) -> ServedFindings:
@@ -44,6 +56,7 @@ def judge_served(
         held: How validation rows were answered with their task id where it was taught, packed, by
             the task's name; nothing to compare with where a task is missing.
         answer_by: How requests that name no task shall be answered.
+        out_of_scope: Text that belongs to no task.
         is_language: Whether it is a language model, which is asked by task.
     """
     try:
@@ -63,11 +76,15 @@ def judge_served(
             for task_id, found in asked.items()
         }
         tasks = {names[i]: _on_test(version, i, found, rule) for i, found in asked.items()}
+        scope = None
+        if out_of_scope:
+            accepted = num_accepted(version, out_of_scope)
+            scope = OutOfScopeRows(accepted, len(out_of_scope))
     version.close()
     average = sum(own.accuracy for own in tasks.values()) / len(tasks)
     differing = (_differs(name, rows[name], taught) for name, taught in held.items())
     problems = tuple(problem for problem in differing if problem is not None)
-    return ServedFindings(rows, AsServed(round(average, 6), tasks, rule), problems)
+    return ServedFindings(rows, AsServed(round(average, 6), tasks, rule, scope), problems)
 
 
 def _of_language(

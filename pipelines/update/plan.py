@@ -15,6 +15,7 @@ from ratchet.pipelines.data.batching import BatchRows
 from ratchet.pipelines.data.prepare import prepare_rows
 from ratchet.pipelines.data.prepared import DATA_FOLDER, HeldOut, PreparedData, train_path
 from ratchet.pipelines.data.rows import JoinedTexts
+from ratchet.pipelines.data.sources import read_rows
 from ratchet.pipelines.data.stream import Stream, TaskRows, load_stream
 from ratchet.pipelines.data.tokens import TokenizedRows, tokenize
 from ratchet.pipelines.errors import DataError, Problem
@@ -35,7 +36,7 @@ from ratchet.pipelines.update.checks import (
 )
 from ratchet.pipelines.update.row_lengths import check_lengths
 from ratchet.pipelines.update.start import Start
-from ratchet.pipelines.version import HeldOutTexts, held_out_of, read_held_out
+from ratchet.pipelines.version import HeldOutTexts, held_out_of, read_held_out, read_out_of_scope
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Plan:
         data: What they learn from.
         texts: Validation and test rows of every task, by task id, for the version.
         warnings: What was noticed in the data.
+        out_of_scope: Text that belongs to no task, for the version.
     """
 
     job: UpdateJob
     data: PreparedData
     texts: dict[int, HeldOutTexts]
     warnings: tuple[str, ...]
+    out_of_scope: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -92,7 +95,27 @@ def make_plan(
         *search_warnings(spec),
     ]
     warnings = (*stream.warnings, *cut, *without_test(stream), *about_methods)
-    return Plan(job, PreparedData(train, held_out), texts, warnings)
+    scope = _out_of_scope(spec, start)
+    return Plan(job, PreparedData(train, held_out), texts, warnings, scope)
+
+
+def _out_of_scope(spec: UpdateSpec, start: Start) -> tuple[str, ...]:
+    """Text of no task: what the spec names, or what the version that it goes on from keeps.
+
+    Raises:
+        DataError: With every problem found in the files.
+    """
+    named = spec.routing.out_of_scope
+    if named is None:
+        return () if start.parent is None else tuple(read_out_of_scope(start.parent))
+    # Whatever label such text has says nothing: its own column stands in for one.
+    found, problems = read_rows(named, spec.columns.model_copy(update={"label": spec.columns.text}))
+    texts, _ = held_out_of(found.texts, found.texts, spec.data.max_held_out_rows)
+    if not problems and not texts:
+        problems = [Problem(named, "holds no text", hint="Add some, or remove the field")]
+    if problems:
+        raise DataError(problems)
+    return tuple(texts)
 
 
 def number_tasks(

@@ -112,6 +112,7 @@ def verdict_report(verdict: Verdict) -> VerdictReport:
         promoted=verdict.promoted,
         headline=verdict.headline,
         confidence=verdict.confidence,
+        out_of_scope=None if verdict.out_of_scope is None else verdict.out_of_scope.told,
         reasons=verdict.reasons,
         comparisons=[_comparison(own) for own in verdict.comparisons],
     )

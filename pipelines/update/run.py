@@ -168,6 +168,7 @@ def _finish(
             plan.texts,
             outcome.held,
             job.spec.routing.answer_by,
+            plan.out_of_scope,
             is_language=job.is_language,
         )
         accepted = _accepted(registry, job)

@@ -20,7 +20,7 @@ from ratchet.pipelines.update.gating import GateRecord
 from ratchet.pipelines.update.plan import Plan
 from ratchet.pipelines.update.report_input import report_data
 from ratchet.pipelines.update.result import UpdateResult
-from ratchet.pipelines.version import write_held_out, write_matrix
+from ratchet.pipelines.version import write_held_out, write_matrix, write_out_of_scope
 
 VERDICT_FILE = "verdict.json"
 """What the gate found, task by task; see `evaluation.verdict`."""
@@ -33,6 +33,7 @@ def write_draft(plan: Plan, outcome: Outcome, number: int) -> Manifest:
     spec_yaml = spec_as_yaml(job.spec)
     for task_id, texts in plan.texts.items():
         write_held_out(folder, task_id, texts)
+    write_out_of_scope(folder, plan.out_of_scope)
     (folder / "spec.yaml").write_text(spec_yaml, encoding="utf-8")
     manifest = Manifest(
         lineage=job.spec.lineage,

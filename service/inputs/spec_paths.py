@@ -11,9 +11,8 @@ from ratchet.pipelines.files.json_value import Json, JsonObject
 from ratchet.pipelines.spec.methods import METHOD_CONFIGS
 
 SPLITS = ("train", "validation", "test")
-PATH_FIELDS = frozenset(
-    {*SPLITS, "name", *(field for config in METHOD_CONFIGS.values() for field in config.uri_fields)}
-)
+_URI_FIELDS = frozenset(field for config in METHOD_CONFIGS.values() for field in config.uri_fields)
+PATH_FIELDS = frozenset({*SPLITS, "name", "out_of_scope"}) | _URI_FIELDS
 """Names of fields that hold paths, wherever they stand."""
 
 
@@ -49,6 +48,9 @@ def data_paths(raw: JsonObject) -> Iterator[NamedPath]:
     evaluation = raw.get("evaluation")
     if isinstance(evaluation, dict):
         yield from _splits("evaluation.retention", evaluation.get("retention"))
+    routing = raw.get("routing")
+    if isinstance(routing, dict) and isinstance(routing.get("out_of_scope"), str):
+        yield NamedPath("routing.out_of_scope", routing, "out_of_scope")
     for index, method in enumerate(_list(raw.get("methods"))):
         yield from _method_uris(index, method)
 

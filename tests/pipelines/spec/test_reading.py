@@ -94,6 +94,7 @@ def test_a_sound_spec_has_absolute_paths(folder):
             "evaluation.retention.test",
             "no such file",
         ),
+        ({"routing": {"out_of_scope": "b.jsonl"}}, "routing.out_of_scope", "no such file"),
         ({"tasks": [{"name": "one", "train": "x" * 5000}]}, "tasks[0].train", "no such file"),
         ({"tasks": [{"name": "one", "train": "a\0b"}]}, "tasks[0].train", "no such file"),
         ({"tasks": [{"name": "one", "train": 7}]}, "tasks[0].train", "Put it in quotes"),

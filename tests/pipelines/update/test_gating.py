@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ratchet.pipelines.errors import RatchetError, SpecError, VersionError
+from ratchet.pipelines.answering.predict import predict
+from ratchet.pipelines.errors import DataError, RatchetError, SpecError, VersionError
 from ratchet.pipelines.registry.home import Home
 from ratchet.pipelines.update.acceptance import check_accepted, check_loads
 from ratchet.pipelines.update.gating import read_gate_record
@@ -133,3 +134,47 @@ def test_what_is_promoted_by_hand_is_loaded_first(refused, tmp_path):
             check_loads(version)
     finally:
         (version / WEIGHTS_FILE).write_bytes(whole)
+
+
+def write_foreign(folder):
+    path = folder / "foreign.jsonl"
+    texts = [f"zebra number {place} in the sea" for place in range(20)]
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    return str(path)
+
+
+def test_text_of_no_task_is_judged_and_kept_for_later_updates(tiny_model, tmp_path):
+    loose = {"max_forgetting": 1.0, "max_served_loss": 1.0}
+    foreign = write_foreign(tmp_path)
+    first = teach(
+        tmp_path / "home",
+        spec_for(tiny_model, tmp_path, "banking", routing={"out_of_scope": foreign}, gate=loose),
+    )
+    found = first["gate"]["out_of_scope"]
+    assert found["num_rows"] == 20
+    assert first["as_served"]["out_of_scope"]["num_accepted"] == found["num_accepted"]
+    lines = (tmp_path / "foreign.jsonl").read_text(encoding="utf-8").splitlines()
+    asked = [json.loads(line)["text"] for line in lines]
+    rejected = sum(own.abstained for own in predict(tmp_path / "home", "tiny@1", asked))
+    assert found["num_accepted"] == 20 - rejected
+    assert found["told"] in first["gate"]["reasons"]
+    page = (registry_of(tmp_path).path("tiny", 1) / "report.html").read_text(encoding="utf-8")
+    assert "texts that belong to no task are answered as if they did" in page
+    (tmp_path / "foreign.jsonl").unlink()
+    strict = loose | {"max_accepted_out_of_scope": 0.0}
+    second = teach(tmp_path / "home", spec_for(tiny_model, tmp_path, "home", gate=strict))
+    kept = second["gate"]["out_of_scope"]
+    assert kept["num_rows"] == 20
+    if kept["num_accepted"]:
+        assert not second["promoted"]
+        assert second["gate"]["headline"] == kept["told"]
+
+
+def test_text_of_no_task_that_cannot_be_read_is_said_before_training(tiny_model, tmp_path):
+    (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
+    (tmp_path / "wrong.jsonl").write_text('{"words": "x"}\n', encoding="utf-8")
+    for name, words in (("empty.jsonl", "empty|holds no text"), ("wrong.jsonl", "text")):
+        routing = {"out_of_scope": str(tmp_path / name)}
+        with pytest.raises(DataError, match=words):
+            teach(tmp_path / "home", spec_for(tiny_model, tmp_path, "banking", routing=routing))
+    assert registry_of(tmp_path).versions("tiny") == []

@@ -62,6 +62,7 @@ def test_every_problem_of_a_spec_is_told_with_its_pointer(served):
         "model": {"name": "../../etc", "poolin": "cls"},
         "tasks": [{"name": "a/b", "train": "/etc/passwd", "test": "file-000000000000000000000000"}],
         "evaluation": {"joint": "/etc", "retention": {"test": "http://169.254.169.254/x"}},
+        "routing": {"out_of_scope": "/etc/hostname"},
         "methods": [{"type": "mixed_data", "sources": ["/etc/shadow"]}, {"type": "ewc", "x~/y": 1}],
         "tune": {"parameters": {"tasks.0.train": {"choice": ["/etc/passwd", "/etc/hosts"]}}},
         "entrypoint": "rm -rf /",
@@ -86,6 +87,7 @@ def test_every_problem_of_a_spec_is_told_with_its_pointer(served):
         "#/spec/tasks/0/test",
         "#/spec/evaluation/joint",
         "#/spec/evaluation/retention/test",
+        "#/spec/routing/out_of_scope",
         "#/spec/methods/0/sources/0",
         "#/spec/methods/1/x~0~1y",
         "#/spec/tune/parameters/tasks.0.train",
@@ -114,6 +116,7 @@ def test_the_answer_does_not_say_whether_a_file_outside_exists(served):
         {"methods": {"choice": [[], [{"type": "mixed_data", "sources": ["/etc/passwd"]}]]}},
         {"methods.mixed_data.sources": {"choice": [["/etc/passwd"], ["/etc/hosts"]]}},
         {"evaluation.retention.test": {"choice": ["/etc/passwd", "/etc/hosts"]}},
+        {"routing.out_of_scope": {"choice": ["/etc/passwd", "/etc/hosts"]}},
         {"columns.x": {"choice": [{"train": "/etc/passwd"}, 1]}},
     ],
 )
