@@ -122,6 +122,7 @@ def test_a_sound_spec_has_absolute_paths(folder):
         ({"preset": ["replay"]}, "preset", "valid string"),
         ({"preset": "replay", "methods": [{"type": "ewc"}]}, "methods", "not both"),
         ({"gate": {"max_forgetting": 2}}, "gate.max_forgetting", "less than or equal to 1"),
+        ({"routing": {"answer_by": "guess"}}, "routing.answer_by", "allowed: auto, heads, routed"),
         ({"gate": {"max_served_loss": -1}}, "gate.max_served_loss", "greater than or equal to 0"),
         ({"gate": {"confidence": 1}}, "gate.confidence", "less than 1"),
         ({"gate": {"confidence": 0.5}}, "gate.confidence", "greater than 0.5"),
