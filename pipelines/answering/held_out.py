@@ -12,7 +12,8 @@ from ratchet.pipelines.answering.answer import Query, class_logits, what_experts
 from ratchet.pipelines.answering.served_version import ServedVersion
 from ratchet.pipelines.evaluation.answer_choice import answers_by, choose_rule
 from ratchet.pipelines.evaluation.answer_experts import Experts
-from ratchet.pipelines.evaluation.learned_answers import ServedBits, served_bits
+from ratchet.pipelines.evaluation.learned_answers import ServedBits
+from ratchet.pipelines.evaluation.served_bits import served_bits
 from ratchet.pipelines.registry.answer_rule import AnswerRule
 from ratchet.pipelines.spec.update_spec import AnswerByChoice
 from ratchet.pipelines.version import HeldOutTexts

@@ -14,12 +14,8 @@ from ratchet.pipelines.data.prepared import HeldOut
 from ratchet.pipelines.data.tokens import TokenizedRows
 from ratchet.pipelines.evaluation.answer_experts import Choices, experts_asked, experts_of
 from ratchet.pipelines.evaluation.flips import pack_scores
-from ratchet.pipelines.evaluation.learned_answers import (
-    LearnedAnswers,
-    ServedBits,
-    served_bits,
-    served_by_rule,
-)
+from ratchet.pipelines.evaluation.learned_answers import LearnedAnswers, ServedBits
+from ratchet.pipelines.evaluation.served_bits import served_bits, served_by_rule
 from ratchet.pipelines.methods.base import MethodStack
 from ratchet.pipelines.models.feature_table import feature_table
 from ratchet.pipelines.models.prototype_router import Router

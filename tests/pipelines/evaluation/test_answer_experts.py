@@ -1,4 +1,5 @@
-"""Covers `answer_experts`, `answer_choice`, `learned_answers`, `registry.answer_rule`."""
+"""Covers `answer_experts`, `answer_choice`, `learned_answers`, `served_bits`,
+`registry.answer_rule`."""
 
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from ratchet.pipelines.evaluation.answer_experts import (
     pair_log_probs,
 )
 from ratchet.pipelines.evaluation.flips import unpack_right
-from ratchet.pipelines.evaluation.learned_answers import served_bits, served_by_rule
+from ratchet.pipelines.evaluation.served_bits import served_bits, served_by_rule
 from ratchet.pipelines.models.prototype_router import TEMPERATURE, RouteScores
 from ratchet.pipelines.registry.answer_rule import AnswerRule
 from ratchet.pipelines.types import Task
