@@ -11,37 +11,19 @@ from ratchet.pipelines.evaluation.flips import unpack_right
 from ratchet.pipelines.evaluation.learned_answers import ServedBits
 from ratchet.pipelines.evaluation.row_outcomes import RowOutcomes
 from ratchet.pipelines.registry.answer_rule import AnswerRule
+from ratchet.pipelines.report.data import ServedTask
 
 
-@dataclass(frozen=True)
-class ServedTask:
-    """What requests that name no task get for the test rows of one task, as shares of them.
-
-    Attributes:
-        accuracy: Answered with their label.
-        other_task: Answered with a wrong label that the task does not have.
-        rejected: Rejected as text of no task.
-        within_task: Answered with a wrong label of the task.
-        num_rows: How many rows there are.
-    """
-
-    accuracy: float
-    other_task: float
-    rejected: float
-    within_task: float
-    num_rows: int
-
-    @staticmethod
-    def of(bits: ServedBits) -> ServedTask:
-        """The shares of packed answers."""
-        right = unpack_right(bits.right)
-        number = max(1, len(right))
-        parts = [
-            float(np.count_nonzero(found)) / number
-            for found in (right, unpack_right(bits.other_task), unpack_right(bits.rejected))
-        ]
-        rounded = [round(part, 6) for part in (*parts, max(0.0, 1.0 - sum(parts)))]
-        return ServedTask(*rounded, num_rows=len(right))
+def served_task(bits: ServedBits) -> ServedTask:
+    """The shares of packed answers to rows of one task."""
+    right = unpack_right(bits.right)
+    number = max(1, len(right))
+    parts = [
+        float(np.count_nonzero(found)) / number
+        for found in (right, unpack_right(bits.other_task), unpack_right(bits.rejected))
+    ]
+    rounded = [round(part, 6) for part in (*parts, max(0.0, 1.0 - sum(parts)))]
+    return ServedTask(*rounded, num_rows=len(right))
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ def _change(
         num_rows=pairs.num_rows,
         loss=pairs.loss,
         interval=pairs.interval(confidence),
-        p=2 * min(pairs.p_loss(), pairs.p_gain()),
+        p=pairs.p_change(),
         spread=pairs.spread,
     )
 

@@ -14,6 +14,7 @@ from ratchet.pipelines.evaluation.flips import SHARES, Bools, unpack_right, unpa
 from ratchet.pipelines.evaluation.paired import (
     mean_interval,
     mean_p_above,
+    mid_p,
     mid_p_loss,
     p_above,
     score_interval,
@@ -131,6 +132,12 @@ class Pairs:
         if self.spread is None:
             return p_above(round(self.lost), round(self.gained), self.num_rows, limit)
         return mean_p_above(self.loss, self.spread, self.num_rows, limit)
+
+    def p_change(self) -> float:
+        """How likely a change as large in either direction is by chance."""
+        if self.spread is None:
+            return mid_p(round(self.lost), round(self.gained))
+        return 2 * min(self.p_loss(), self.p_gain())
 
     def p_loss(self) -> float:
         """How likely a loss as large is by chance."""

@@ -162,7 +162,8 @@ class OutOfScope(TypedDict):
     routed: Mapping[str, RoutedTask]
 
 
-class ServedTaskReport(TypedDict):
+@dataclass(frozen=True)
+class ServedTask:
     """What requests that name no task get for a task's test rows, as shares of them.
 
     Attributes:
@@ -192,7 +193,7 @@ class AsServedReport(TypedDict):
     """
 
     average_accuracy: float
-    tasks: Mapping[str, ServedTaskReport]
+    tasks: Mapping[str, ServedTask]
     answer_by: str
     accuracy: Mapping[str, float]
     num_rows: int

@@ -17,7 +17,7 @@ from ratchet.pipelines.data.prepared import HeldOut
 from ratchet.pipelines.data.stream import TaskRows, load_stream
 from ratchet.pipelines.data.tokens import tokenize
 from ratchet.pipelines.errors import DataError, NotFoundError, Problem
-from ratchet.pipelines.evaluation.as_served import ServedTask
+from ratchet.pipelines.evaluation.as_served import served_task
 from ratchet.pipelines.evaluation.evaluator import TaskScores
 from ratchet.pipelines.evaluation.language import make_evaluator
 from ratchet.pipelines.models.load import model_spec_of
@@ -127,7 +127,7 @@ def _as_served(
             split: served_rows(version, by_name[rows.name].id, own, version.rule, some).served
             for split, some in splits.items()
         }
-        found[rows.name] = {split: ServedTask.of(bits).accuracy for split, bits in served.items()}
+        found[rows.name] = {split: served_task(bits).accuracy for split, bits in served.items()}
     version.close()
     return found
 

@@ -26,11 +26,12 @@ from ratchet.pipelines.evaluation.as_served import (
     AsServed,
     OutOfScopeRows,
     ServedFindings,
-    ServedTask,
+    served_task,
 )
 from ratchet.pipelines.evaluation.flips import pack_right, unpack_scores
 from ratchet.pipelines.evaluation.row_outcomes import RowOutcomes
 from ratchet.pipelines.registry.answer_rule import AnswerRule
+from ratchet.pipelines.report.data import ServedTask
 from ratchet.pipelines.spec.update_spec import AnswerByChoice
 from ratchet.pipelines.version import HeldOutTexts, load_version
 
@@ -116,7 +117,7 @@ def _on_test(
     """Of test rows; of validation rows where there are none."""
     start = found.num_validation if found.num_validation < len(found.labels) else 0
     some = slice(start, len(found.labels))
-    return ServedTask.of(served_rows(version, task_id, found, rule, some).served)
+    return served_task(served_rows(version, task_id, found, rule, some).served)
 
 
 def _differs(name: str, answered: RowOutcomes, taught: str) -> str | None:

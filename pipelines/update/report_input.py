@@ -16,7 +16,6 @@ from ratchet.pipelines.report.data import (
     OutOfScope,
     ReportData,
     RoutedTask,
-    ServedTaskReport,
     TaskReport,
     VerdictReport,
 )
@@ -90,16 +89,7 @@ def report_data(
 def _as_served(found: AsServed) -> AsServedReport:
     return AsServedReport(
         average_accuracy=found.average_accuracy,
-        tasks={
-            name: ServedTaskReport(
-                accuracy=own.accuracy,
-                other_task=own.other_task,
-                rejected=own.rejected,
-                within_task=own.within_task,
-                num_rows=own.num_rows,
-            )
-            for name, own in found.tasks.items()
-        },
+        tasks=found.tasks,
         answer_by=found.answering.by,
         accuracy=found.answering.accuracy,
         num_rows=found.answering.num_rows,

@@ -6,12 +6,12 @@ import json
 import pytest
 
 from ratchet.pipelines.errors import VersionError
-from ratchet.pipelines.evaluation.as_served import AsServed, ServedTask
+from ratchet.pipelines.evaluation.as_served import AsServed
 from ratchet.pipelines.evaluation.costs import TaskCosts
 from ratchet.pipelines.evaluation.gate import decide
 from ratchet.pipelines.evaluation.instruments import Findings, Retention
 from ratchet.pipelines.registry.answer_rule import AnswerRule
-from ratchet.pipelines.report.data import ColumnSizes
+from ratchet.pipelines.report.data import ColumnSizes, ServedTask
 from ratchet.pipelines.spec.update_spec import GateSpec
 from ratchet.pipelines.update.kept_result import RESULT_FILE, read_result, write_result
 from ratchet.pipelines.update.result import (
